@@ -1,0 +1,161 @@
+//! The `pen` program: its command line.
+
+use std::env;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use super::getopt::{self, CommandLine};
+use crate::daemon::startup::{self, Config};
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::id::ServerId;
+use crate::policy::clients::Clients;
+use crate::policy::command::Command;
+use crate::policy::parse::{MOST_CONNECTIONS, number, seconds};
+use crate::policy::settings::Tracking;
+
+/// The options as getopt(3) takes them.
+const OPTIONS: &str = "b:c:e:B:fhNq:rst:T:x:Wdam:O:o:DnPQS:";
+
+const USAGE: &str = "\
+usage: pen [options] [host:]port|/path/to/socket server ...
+
+A server is host[:port[:soft[:hard[:weight[:prio]]]]] or /path/to/socket; IPv6 addresses go
+in brackets. Its port is the listener's unless it says otherwise; soft and hard limit its
+connections (0 = no limit).
+
+  -a            dump traffic (-ddd) in ASCII instead of hexadecimal
+  -B host:port  abuse server, for clients that client_acl denies
+  -b sec        leave a server alone for so long after a failed connect [30]
+  -c N          size of the client table [2048]
+  -d            tell what happens: -d decisions, -dd sessions, -ddd traffic
+  -e host:port  emergency server, for when no other is left
+  -f            stay in the foreground
+  -h            choose the first server by a hash of the client's address (-hr: and port)
+  -m N          accepted for compatibility
+  -N            choose by hash and do not remember clients
+  -O command    carry out a penctl command, e.g. -O 'idle_timeout 60' (-o is the same)
+  -q N          how many clients the kernel may queue [500]
+  -r            round robin, without remembering clients
+  -s            stubborn: no failover
+  -T sec        remember clients for so long after their last connection [0 = for ever]
+  -t sec        connect timeout [3]
+  -W            choose by weight
+  -x N          most simultaneous connections [500]
+  --help        this text
+  --version     the version
+
+example: pen -f 80 www1:8000:10 www2:80:10 www3
+";
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args_os().skip(1).collect();
+    let bare = arguments.is_empty();
+    let outcome =
+        getopt::parse(arguments, OPTIONS, &["--help", "--version"]).map_err(Error::Usage).and_then(|mut line| {
+            if bare || line.options.contains("--help") {
+                return Ok(print(USAGE));
+            }
+            if line.options.contains("--version") {
+                return Ok(print(concat!("pen ", env!("CARGO_PKG_VERSION"), "\n")));
+            }
+            startup::run(configure(line)?).map(|()| ExitCode::SUCCESS)
+        });
+    outcome.unwrap_or_else(|error| {
+        complain(&error.to_string());
+        if let Error::Usage(_) = error {
+            complain("try pen --help");
+        }
+        ExitCode::FAILURE
+    })
+}
+
+/// Makes a configuration of the command line.
+fn configure(mut line: CommandLine) -> Result<Config, Error> {
+    let usage = Error::Usage;
+    if line.count("-f") == 0 {
+        return Err(usage(String::from("running in the background is not possible yet: give -f")));
+    }
+    for (option, flag) in [("-D", "D"), ("-n", "n"), ("-P", "P"), ("-Q", "Q")] {
+        if line.count(option) > 0 {
+            complain(&format!("option -{flag} is obsolete and does nothing"));
+        }
+    }
+    if !line.values("-S").map_err(usage)?.is_empty() {
+        complain("option -S is obsolete and does nothing");
+    }
+    if let Some(0) = line.value("-m", |text| number::<i32>("-m", text, 0, i32::MAX as u64)).map_err(usage)? {
+        complain("multi_accept bumped to 1");
+    }
+    let mut backlog = line.value("-q", |text| number("-q", text, 0, i32::MAX as u64)).map_err(usage)?.unwrap_or(500);
+    if backlog < 50 {
+        complain("listen_queue bumped to 50");
+        backlog = 50;
+    }
+    let clients_max =
+        line.value("-c", |text| number("-c", text, 1, Clients::MAX as u64)).map_err(usage)?.unwrap_or(2048);
+    let conn_max = line.value("-x", |text| number("-x", text, 1, MOST_CONNECTIONS)).map_err(usage)?.unwrap_or(500);
+
+    let mut operands = std::mem::take(&mut line.operands).into_iter();
+    let listener = operands.next().ok_or_else(|| usage(String::from("no listening port given")))?;
+    let listener = Endpoint::parse_listener(&listener).map_err(usage)?;
+    let mut commands = options(&mut line, &listener).map_err(usage)?;
+    for (number, operand) in operands.enumerate() {
+        let id = ServerId::new(number).ok_or_else(|| usage(format!("more than {} servers", ServerId::MAX)))?;
+        commands.push(Command::parse_server(id, &operand, listener.port()).map_err(usage)?);
+    }
+    for option in ["-O", "-o"] {
+        for text in line.values(option).map_err(usage)? {
+            let command = Command::parse(&text, listener.port()).map_err(|e| usage(format!("{option} {e}")))?;
+            commands.push(command);
+        }
+    }
+    Ok(Config { listener, backlog, clients_max, conn_max, commands })
+}
+
+/// The options that are commands under another name.
+fn options(line: &mut CommandLine, listener: &Endpoint) -> Result<Vec<Command>, String> {
+    let mut commands = Vec::new();
+    let switches: [(&str, Command); 5] = [
+        ("-a", Command::Ascii(true)),
+        ("-h", Command::Hash(true)),
+        ("-r", Command::Roundrobin(true)),
+        ("-s", Command::Stubborn(true)),
+        ("-W", Command::Weight(true)),
+    ];
+    for (option, command) in switches {
+        if line.count(option) > 0 {
+            commands.push(command);
+        }
+    }
+    commands.extend(line.value("-b", |text| seconds("-b", text, 0))?.map(Command::Blacklist));
+    commands.extend(line.value("-t", |text| seconds("-t", text, 1))?.map(Command::Timeout));
+    commands.extend(line.value("-T", |text| {
+        let time = seconds("-T", text, 0)?;
+        Ok(Command::Tracking(if time.is_zero() { Tracking::Forever } else { Tracking::For(time) }))
+    })?);
+    if line.count("-N") > 0 {
+        commands.extend([Command::Hash(true), Command::Tracking(Tracking::Off)]);
+    }
+    for (option, word) in [("-e", "emergency"), ("-B", "abuse")] {
+        let read = |text: &str| Command::parse(&format!("{word} {text}"), listener.port());
+        commands.extend(line.value(option, read)?);
+    }
+    match line.count("-d") {
+        0 => {}
+        level => commands.push(Command::Debug(level.min(255) as u8)),
+    }
+    Ok(commands)
+}
+
+fn print(text: &str) -> ExitCode {
+    // Whoever closed stdout does not want to read it.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn complain(text: &str) {
+    // There is no other place to complain at.
+    let _ = writeln!(io::stderr(), "pen: {text}");
+}

@@ -1,0 +1,11 @@
+//! Floor 3: the threads, what they wait for and what they tell each other.
+
+pub mod acceptor;
+pub mod event;
+pub mod logger;
+pub mod permits;
+pub mod pool;
+pub mod session;
+pub mod signals;
+pub mod startup;
+pub mod supervisor;

@@ -1,0 +1,110 @@
+//! How many sessions there may be at once: the acceptor takes a permit before it accepts, so that whoever is over the limit
+//! waits in the kernel's queue.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The permits that are left.
+#[derive(Clone, Debug)]
+pub struct Permits {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    count: Mutex<Count>,
+    released: Condvar,
+}
+
+#[derive(Debug)]
+struct Count {
+    used: usize,
+    max: usize,
+    /// The acceptor waits; otherwise nobody needs to be woken.
+    awaited: bool,
+}
+
+/// The right to one session; given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    shared: Arc<Shared>,
+}
+
+impl Permits {
+    /// So many at once.
+    pub fn new(max: usize) -> Self {
+        let count = Mutex::new(Count { used: 0, max, awaited: false });
+        Self { shared: Arc::new(Shared { count, released: Condvar::new() }) }
+    }
+
+    /// Changes the limit. Sessions above a lower one go on; it holds for those to come.
+    pub fn limit(&self, max: usize) {
+        self.shared.lock().max = max;
+        self.shared.released.notify_one();
+    }
+
+    /// Waits for a permit.
+    pub fn acquire(&self) -> Permit {
+        let mut count = self.shared.lock();
+        while count.used >= count.max {
+            count.awaited = true;
+            count = self.shared.released.wait(count).unwrap_or_else(PoisonError::into_inner);
+        }
+        count.awaited = false;
+        count.used += 1;
+        Permit { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Waits until a session ends, for so long at most.
+    pub fn wait_for_release(&self, time: Duration) {
+        let mut count = self.shared.lock();
+        count.awaited = true;
+        // Whether it was a release or the time does not matter: the caller tries again.
+        let _ = self.shared.released.wait_timeout(count, time);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut count = self.shared.lock();
+        count.used -= 1;
+        if count.awaited {
+            self.shared.released.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::{RecvTimeoutError, bounded};
+    use std::thread;
+
+    #[test]
+    fn no_permit_is_given_beyond_the_limit_until_one_comes_back() {
+        let permits = Permits::new(1);
+        let first = permits.acquire();
+        let (given, taken) = bounded(1);
+        let waiting = permits.clone();
+        let waiter = thread::spawn(move || given.send(waiting.acquire()));
+        assert_eq!(taken.recv_timeout(Duration::from_millis(50)).err(), Some(RecvTimeoutError::Timeout));
+        drop(first);
+        assert!(taken.recv_timeout(Duration::from_secs(10)).is_ok());
+        assert!(waiter.join().is_ok());
+    }
+
+    #[test]
+    fn a_raised_limit_wakes_who_waits() {
+        let permits = Permits::new(0);
+        let waiting = permits.clone();
+        let waiter = thread::spawn(move || waiting.acquire());
+        permits.limit(1);
+        assert!(waiter.join().is_ok());
+    }
+}

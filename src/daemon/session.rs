@@ -1,0 +1,222 @@
+//! One session, as its worker lives it: connect, copy, report.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::event::{Closed, Event, Order, Proof};
+use super::permits::Permit;
+use super::pool::WorkerId;
+use crate::error::reason;
+use crate::id::ConnId;
+use crate::net::dummy;
+use crate::net::log::{Log, dump};
+use crate::net::relay::{End, Meter, Relay, Way};
+use crate::net::socket::{Fault, connect_any, set_options};
+use crate::policy::report::Wire;
+use crate::policy::servers::Target;
+use crate::policy::settings::Settings;
+
+/// How long to wait before connecting again when this host is short of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A client and what to do with it.
+#[derive(Debug)]
+pub struct Job {
+    /// Its number.
+    pub conn: ConnId,
+    /// Its sockets and counters.
+    pub link: Arc<Link>,
+    /// Where it comes from.
+    pub peer: Option<SocketAddr>,
+    /// What it gets.
+    pub task: Task,
+    /// The settings of the moment it came.
+    pub settings: Arc<Settings>,
+    /// Given back when the session is over and reported.
+    pub permit: Permit,
+}
+
+/// What a client gets.
+#[derive(Debug)]
+pub enum Task {
+    /// A server.
+    Connect(Arc<Target>, Proof),
+    /// A page of pen's own, which names this address.
+    Dummy(Arc<str>),
+}
+
+/// What the supervisor can see of a running session. The worker owns it; the supervisor holds it weakly, so that the
+/// sockets close when the session ends.
+#[derive(Debug)]
+pub struct Link {
+    client: OwnedFd,
+    server: OnceLock<OwnedFd>,
+    up: Meter,
+    down: Meter,
+}
+
+impl Link {
+    /// A session with a client and no server yet.
+    pub fn new(client: OwnedFd) -> Self {
+        Self { client, server: OnceLock::new(), up: Meter::default(), down: Meter::default() }
+    }
+
+    /// Takes the bytes that were not accounted yet: to the server, and from it.
+    pub fn take_counts(&self) -> (u64, u64) {
+        (self.up.take(), self.down.take())
+    }
+
+    /// What reports show of it.
+    pub fn wire(&self) -> Wire {
+        Wire {
+            down: self.client.as_raw_fd(),
+            up: self.server.get().map_or(-1, AsRawFd::as_raw_fd),
+            pending_down: self.down.pending(),
+            pending_up: self.up.pending(),
+        }
+    }
+}
+
+/// What a worker needs besides its jobs.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    /// To the supervisor, which wakes up.
+    pub events: Sender<Event>,
+    /// To the supervisor, which does not.
+    pub closed: Sender<Closed>,
+    /// What is worth telling.
+    pub log: Log,
+}
+
+impl Desk {
+    /// A worker's life: one job after the other, until the pool drops the other end of the inbox.
+    pub fn work(&self, worker: WorkerId, inbox: &Receiver<Order>) {
+        for order in inbox {
+            // A late answer to a job that is over already is of no interest.
+            let Order::Serve(Job { conn, link, peer, task, settings, permit }) = order else { continue };
+            let served = catch_unwind(AssertUnwindSafe(|| {
+                self.serve(conn, &link, peer, task, &settings, inbox);
+            }));
+            if served.is_err() {
+                self.log.error(format_args!("connection {conn}: ended by a fault in pen; please report it"));
+            }
+            let (sent, received) = link.take_counts();
+            // The sockets close here, unless the supervisor is looking at them just now.
+            drop(link);
+            // The supervisor is gone only when the process is about to be.
+            let _ = self.closed.send(Closed { conn, worker, sent, received });
+            drop(permit);
+        }
+    }
+
+    fn serve(
+        &self,
+        conn: ConnId,
+        link: &Link,
+        peer: Option<SocketAddr>,
+        task: Task,
+        settings: &Settings,
+        inbox: &Receiver<Order>,
+    ) {
+        let start = Instant::now();
+        let (target, proof) = match task {
+            Task::Connect(target, proof) => (target, proof),
+            Task::Dummy(name) => {
+                let outcome = dummy::answer(&link.client, &name);
+                return self.log.debug(2, || match outcome {
+                    Ok((asked, answered)) => {
+                        format!("connection {conn}: {asked} bytes asked, {answered} bytes answered")
+                    }
+                    Err(error) => format!("connection {conn}: {}", reason(&error)),
+                });
+            }
+        };
+        if peer.is_some() {
+            if let Err(error) = set_options(&link.client, settings) {
+                return self.log.debug(2, || format!("connection {conn}: client: {}", reason(&error)));
+            }
+        }
+        let Some(server) = self.connect(conn, peer, target, proof, settings, inbox) else { return };
+        let server = link.server.get_or_init(|| server);
+        let end = Relay {
+            client: &link.client,
+            server,
+            up: &link.up,
+            down: &link.down,
+            idle_timeout: settings.idle_timeout,
+            fastclose: settings.fastclose,
+            tap: &|way, bytes| self.log.debug(3, || traffic(conn, way, bytes, settings.ascii)),
+        }
+        .run();
+        self.log.debug(2, || {
+            format!("connection {conn}: closed after {:.3} s: {}", start.elapsed().as_secs_f64(), ending(&end))
+        });
+    }
+
+    /// Connects to the server, or to whichever the supervisor names when that one fails. `None`: there is none left.
+    fn connect(
+        &self,
+        conn: ConnId,
+        peer: Option<SocketAddr>,
+        mut target: Arc<Target>,
+        mut proof: Proof,
+        settings: &Settings,
+        inbox: &Receiver<Order>,
+    ) -> Option<OwnedFd> {
+        loop {
+            match connect_patiently(&target, settings, peer) {
+                Ok(server) => {
+                    self.log.debug(2, || format!("connection {conn}: connected to {}", target.name));
+                    if proof == Proof::Wanted {
+                        self.events.send(Event::Connected(conn)).ok()?;
+                    }
+                    return Some(server);
+                }
+                Err(error) => {
+                    self.log.debug(1, || format!("connection {conn}: {}: {}", target.name, reason(&error)));
+                    self.events.send(Event::Failed(conn, error)).ok()?;
+                }
+            }
+            match inbox.recv() {
+                Ok(Order::Retry(next, wanted)) => (target, proof) = (next, wanted),
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// Connects. While this host is short of descriptors or memory, it waits for others to end, as long as a connect may take.
+fn connect_patiently(target: &Target, settings: &Settings, peer: Option<SocketAddr>) -> io::Result<OwnedFd> {
+    let deadline = Instant::now() + settings.timeout;
+    loop {
+        match connect_any(&target.addresses, settings, peer) {
+            Err(error) if Fault::of(&error) == Fault::Shortage && Instant::now() < deadline => thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
+}
+
+fn traffic(conn: ConnId, way: Way, bytes: &[u8], ascii: bool) -> String {
+    let arrow = match way {
+        Way::Up => "client -> server",
+        Way::Down => "server -> client",
+    };
+    format!("connection {conn}: {arrow} {}", dump(bytes, ascii))
+}
+
+fn ending(end: &End) -> String {
+    match end {
+        End::Finished => String::from("both sides were done"),
+        End::FastClosed => String::from("one side was done (tcp_fastclose)"),
+        End::Idle => String::from("idle timeout"),
+        End::ClientBroke(error) => format!("client: {}", reason(error)),
+        End::ServerBroke(error) => format!("server: {}", reason(error)),
+    }
+}

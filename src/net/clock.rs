@@ -1,0 +1,53 @@
+//! The wall clock as people read it.
+
+use std::env;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tz::{DateTime, TimeZone, TimeZoneRef, UtcDateTime};
+
+/// The local time zone, read once: rules and all, so that it still knows about summer time after years and in a jail
+/// that has no `/usr/share/zoneinfo`.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    zone: TimeZone,
+}
+
+impl Clock {
+    /// The zone of `TZ`, else of `/etc/localtime`, else UTC.
+    pub fn local() -> Self {
+        let zone = match env::var("TZ") {
+            Ok(name) if !name.is_empty() => TimeZone::from_posix_tz(&name),
+            _ => TimeZone::local(),
+        };
+        Self { zone: zone.unwrap_or_else(|_| TimeZone::utc()) }
+    }
+
+    /// `YYYY-MM-DD HH:MM:SS`.
+    pub fn format(&self, time: SystemTime) -> String {
+        let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()) as i64;
+        let local = |zone: TimeZoneRef<'_>| DateTime::from_timespec(seconds, 0, zone);
+        let fields = match local(self.zone.as_ref()) {
+            Ok(t) => (t.year(), t.month(), t.month_day(), t.hour(), t.minute(), t.second()),
+            Err(_) => match UtcDateTime::from_timespec(seconds, 0) {
+                Ok(t) => (t.year(), t.month(), t.month_day(), t.hour(), t.minute(), t.second()),
+                Err(_) => (1970, 1, 1, 0, 0, 0),
+            },
+        };
+        let (year, month, day, hour, minute, second) = fields;
+        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn summer_time_is_known() {
+        let clock = Clock { zone: TimeZone::from_posix_tz("CET-1CEST,M3.5.0,M10.5.0/3").unwrap() };
+        let at = |seconds| clock.format(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(1_795_307_497), "2026-11-22 01:31:37");
+        assert_eq!(at(1_782_000_000), "2026-06-21 02:00:00");
+    }
+}

@@ -1,0 +1,32 @@
+//! The limit on open files.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that are not sessions: standard streams, listeners, logs, signals, and some to spare.
+const OTHERS: u64 = 32;
+
+/// Descriptors of one session: the client's and the server's.
+const PER_SESSION: u64 = 2;
+
+/// Raises the soft limit on open files to what that many sessions need, as far as the hard limit (and, for root, the
+/// kernel) lets it. Tells how many sessions there are descriptors for, at most `sessions`.
+pub fn raise_open_files(sessions: usize) -> usize {
+    let needed = sessions as u64 * PER_SESSION + OTHERS;
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.current.unwrap_or(u64::MAX);
+    if current >= needed {
+        return sessions;
+    }
+    let raised = set(needed, limit.maximum.map_or(Some(needed), |max| Some(max.max(needed))))
+        .or_else(|_| set(limit.maximum.unwrap_or(needed).min(needed), limit.maximum))
+        .unwrap_or(current);
+    let possible = raised.saturating_sub(OTHERS) / PER_SESSION;
+    sessions.min(possible.max(1) as usize)
+}
+
+fn set(current: u64, maximum: Option<u64>) -> io::Result<u64> {
+    setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum })?;
+    Ok(current)
+}

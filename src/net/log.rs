@@ -1,0 +1,134 @@
+//! The handle through which everything speaks to the administrator, and what a line may contain.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use crossbeam_channel::{Sender, TrySendError};
+
+/// How urgent a line is, as syslog grades it (RFC 5424 section 6.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Told only with `-d`.
+    Debug,
+    /// A good change: a server is back.
+    Notice,
+    /// Something to know about: a server is down.
+    Warning,
+    /// Something failed that should not.
+    Error,
+}
+
+/// What the logger thread receives.
+#[derive(Debug)]
+pub enum Entry {
+    /// Something to tell.
+    Line(Level, SystemTime, String),
+    /// Everything before this is to be written out, then this answered.
+    Flush(Sender<()>),
+}
+
+/// A cheap handle to the logger thread. Telling it something never waits: when the thread cannot keep up, lines are
+/// counted as lost instead.
+#[derive(Clone, Debug)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// What `-d` says: 0 nothing, 1 decisions, 2 the life of sessions, 3 traffic.
+    debug: AtomicU8,
+    lost: AtomicU64,
+    entries: Sender<Entry>,
+}
+
+impl Log {
+    /// A handle that speaks into this channel.
+    pub fn new(entries: Sender<Entry>) -> Self {
+        Self { inner: Arc::new(Inner { debug: AtomicU8::new(0), lost: AtomicU64::new(0), entries }) }
+    }
+
+    /// Changes how much is told, at once and for everybody.
+    pub fn set_debug(&self, level: u8) {
+        self.inner.debug.store(level, Ordering::Relaxed);
+    }
+
+    /// How much is told.
+    pub fn debug_level(&self) -> u8 {
+        self.inner.debug.load(Ordering::Relaxed)
+    }
+
+    /// Tells something that is told only at this debug level or above.
+    pub fn debug(&self, level: u8, text: impl FnOnce() -> String) {
+        if self.debug_level() >= level {
+            self.send(Level::Debug, text());
+        }
+    }
+
+    /// A good change.
+    pub fn notice(&self, text: impl Display) {
+        self.send(Level::Notice, text.to_string());
+    }
+
+    /// Something to know about.
+    pub fn warning(&self, text: impl Display) {
+        self.send(Level::Warning, text.to_string());
+    }
+
+    /// Something failed that should not.
+    pub fn error(&self, text: impl Display) {
+        self.send(Level::Error, text.to_string());
+    }
+
+    /// How many lines were lost since the last time somebody asked.
+    pub fn take_lost(&self) -> u64 {
+        self.inner.lost.swap(0, Ordering::Relaxed)
+    }
+
+    fn send(&self, level: Level, text: String) {
+        let entry = Entry::Line(level, SystemTime::now(), text);
+        if let Err(TrySendError::Full(_)) = self.inner.entries.try_send(entry) {
+            self.inner.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A dump of traffic as pen prints it: the number of bytes, then each in hexadecimal, or, with `ascii`, as a character.
+/// Control bytes become a dot, so that nothing a peer sends reaches the administrator's terminal as a command.
+pub fn dump(bytes: &[u8], ascii: bool) -> String {
+    let mut text = format!("{}:", bytes.len());
+    if ascii {
+        text.push(' ');
+        text.extend(bytes.iter().map(|b| if (0x20..0x7f).contains(b) { char::from(*b) } else { '.' }));
+    } else {
+        for byte in bytes {
+            text.push_str(&format!(" {byte:02x}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_is_pens_and_harmless() {
+        assert_eq!(dump(b"Hello\r\nWorld", true), "12: Hello..World");
+        assert_eq!(dump(b"\x1b[2JHe", false), "6: 1b 5b 32 4a 48 65");
+        assert_eq!(dump(b"\x1b[2JHe\xff", true), "7: .[2JHe.");
+    }
+
+    #[test]
+    fn a_full_channel_loses_lines_and_does_not_wait() {
+        let (entries, queue) = crossbeam_channel::bounded(1);
+        let log = Log::new(entries);
+        log.warning("one");
+        log.warning("two");
+        log.debug(1, || unreachable!("nobody asked"));
+        assert_eq!(queue.len(), 1);
+        assert_eq!((log.take_lost(), log.take_lost()), (1, 0));
+    }
+}

@@ -1,0 +1,9 @@
+//! Floor 2: blocking I/O. It decides nothing and starts no threads.
+
+pub mod clock;
+pub mod dummy;
+pub mod limits;
+pub mod log;
+pub mod relay;
+pub mod resolve;
+pub mod socket;

@@ -1,0 +1,215 @@
+//! Sockets: listening, accepting, connecting, and the options they are given.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use rustix::io::Errno;
+use rustix::net::sockopt::{
+    Timeout, set_ipv6_v6only, set_socket_keepalive, set_socket_reuseaddr, set_socket_timeout, set_tcp_nodelay,
+};
+use rustix::net::{
+    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect, listen,
+    socket_with,
+};
+
+use crate::endpoint::Address;
+use crate::policy::settings::Settings;
+
+/// How long the owner of a Unix socket has for showing that it is alive; a full queue shows it too.
+const PROBE_TIME: Duration = Duration::from_secs(1);
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    address: Address,
+    /// Device and inode of a Unix socket's file, to know it again.
+    file: Option<(u64, u64)>,
+}
+
+impl Listener {
+    /// Listens. A Unix socket's file that nobody listens on any more is replaced; one in use is not, and no other kind of
+    /// file is ever touched.
+    pub fn open(address: &Address, backlog: i32) -> io::Result<Self> {
+        let socket = stream(address)?;
+        match address {
+            Address::Ip(ip) => {
+                set_socket_reuseaddr(&socket, true)?;
+                if ip.is_ipv6() {
+                    set_ipv6_v6only(&socket, false)?;
+                }
+                bind(&socket, ip)?;
+            }
+            Address::Unix(path) => {
+                remove_stale(path)?;
+                bind(&socket, &SocketAddrUnix::new(path)?)?;
+            }
+        }
+        listen(&socket, backlog)?;
+        Ok(Self { socket, address: address.clone(), file: file_identity(address) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Waits for the next client.
+    pub fn accept(&self) -> Result<(OwnedFd, Option<SocketAddr>), Errno> {
+        let (socket, peer) = acceptfrom_with(&self.socket, SocketFlags::CLOEXEC)?;
+        Ok((socket, peer.and_then(|peer: SocketAddrAny| SocketAddr::try_from(peer).ok())))
+    }
+
+    /// Removes the file of a Unix socket, unless somebody else has put another in its place.
+    pub fn remove_file(&self) {
+        if let Address::Unix(path) = &self.address {
+            if self.file == file_identity(&self.address) {
+                // Failing means that it is gone already or the directory is not ours to change: nothing more to do.
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+fn file_identity(address: &Address) -> Option<(u64, u64)> {
+    match address {
+        Address::Ip(_) => None,
+        Address::Unix(path) => fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino())),
+    }
+}
+
+/// Connects to a server as the settings say, and gives the socket the options they ask for. `client` is where the client
+/// comes from; it matters in transparent mode only. The error is the last address's.
+///
+/// All addresses are tried within the connect timeout; each may use an even share of what is left of it, so that one
+/// that does not answer does not keep the others from being tried.
+pub fn connect_any(addresses: &[Address], settings: &Settings, client: Option<SocketAddr>) -> io::Result<OwnedFd> {
+    let deadline = Instant::now() + settings.timeout;
+    let mut result = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now()) / (addresses.len() - tried) as u32;
+        if left.is_zero() {
+            return Err(io::Error::from(io::ErrorKind::TimedOut));
+        }
+        result = connect_one(address, settings, client, left);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn connect_one(
+    address: &Address,
+    settings: &Settings,
+    client: Option<SocketAddr>,
+    time: Duration,
+) -> io::Result<OwnedFd> {
+    let socket = stream(address)?;
+    match address {
+        Address::Ip(ip) => bind_source(&socket, *ip, settings, client)?,
+        Address::Unix(_) => {}
+    }
+    // connect(2) on a blocking socket gives up after SO_SNDTIMEO (socket(7)): no poll, no O_NONBLOCK and back.
+    set_socket_timeout(&socket, Timeout::Send, Some(time))?;
+    let connected = match address {
+        Address::Ip(ip) => connect(&socket, ip),
+        Address::Unix(path) => SocketAddrUnix::new(path).and_then(|path| connect(&socket, &path)),
+    };
+    match connected {
+        Ok(()) => {}
+        Err(Errno::INPROGRESS | Errno::AGAIN) => return Err(io::Error::from(io::ErrorKind::TimedOut)),
+        Err(error) => return Err(error.into()),
+    }
+    if matches!(address, Address::Ip(_)) {
+        set_options(&socket, settings)?;
+    }
+    Ok(socket)
+}
+
+/// The options of both sockets of a session. They make no sense on a Unix socket.
+pub fn set_options(socket: &OwnedFd, settings: &Settings) -> io::Result<()> {
+    if settings.nodelay {
+        set_tcp_nodelay(socket, true)?;
+    }
+    if settings.keepalive {
+        set_socket_keepalive(socket, true)?;
+    }
+    Ok(())
+}
+
+/// Whom a failed connect speaks against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The server, or the way there.
+    Server,
+    /// This host, which lacks descriptors or memory at the moment.
+    Shortage,
+    /// This host, which has no port left or may not use the address it was told to use.
+    Local,
+}
+
+impl Fault {
+    /// Judges by the error.
+    pub fn of(error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Self::Shortage,
+            Some(Errno::ADDRNOTAVAIL | Errno::PERM | Errno::ADDRINUSE) => Self::Local,
+            _ => Self::Server,
+        }
+    }
+}
+
+/// Gives the socket the local address that `transparent` or `source` ask for. An address of the other family than the
+/// server's cannot be used and is left alone.
+fn bind_source(
+    socket: &OwnedFd,
+    server: SocketAddr,
+    settings: &Settings,
+    client: Option<SocketAddr>,
+) -> io::Result<()> {
+    let same_family = |ip: &IpAddr| ip.is_ipv4() == server.is_ipv4();
+    let client = client.map(|client| client.ip().to_canonical()).filter(|_| settings.transparent);
+    if let Some(ip) = client.filter(same_family) {
+        // Linux takes the IPv4 option for IPv6 sockets too, and it is the same flag (ipv6(7), net/ipv6/ipv6_sockglue.c).
+        setsockopt(socket, sockopt::IpTransparent, &true)?;
+        bind(socket, &SocketAddr::new(ip, 0))?;
+    } else if let Some(ip) = settings.source.filter(same_family) {
+        // The port is chosen at connect, when the whole quadruple is known, so that source ports do not run out.
+        setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+        bind(socket, &SocketAddr::new(ip, 0))?;
+    }
+    Ok(())
+}
+
+fn stream(address: &Address) -> io::Result<OwnedFd> {
+    let family = match address {
+        Address::Ip(SocketAddr::V4(_)) => AddressFamily::INET,
+        Address::Ip(SocketAddr::V6(_)) => AddressFamily::INET6,
+        Address::Unix(_) => AddressFamily::UNIX,
+    };
+    Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Removes the file of a Unix socket that nobody listens on.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(found) if !found.file_type().is_socket() => Err(io::Error::other("the file exists and is not a socket")),
+        Ok(_) => {
+            let probe = stream(&Address::Unix(path.to_path_buf()))?;
+            set_socket_timeout(&probe, Timeout::Send, Some(PROBE_TIME))?;
+            match connect(&probe, &SocketAddrUnix::new(path)?) {
+                Err(Errno::CONNREFUSED) => fs::remove_file(path),
+                _ => Err(io::Error::from(io::ErrorKind::AddrInUse)),
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Access control lists: which addresses a list permits (penctl(1), `acl`).
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::endpoint::ClientAddr;
+
+/// A set of addresses that one entry of a list speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Net {
+    /// An IPv4 address and a mask, which need not be contiguous.
+    V4(Ipv4Addr, Ipv4Addr),
+    /// An IPv6 address and the number of its leading bits that count, 0 to 128.
+    V6(Ipv6Addr, u8),
+}
+
+impl Net {
+    /// Reads what follows `permit` or `deny`: `10.0.0.0 255.0.0.0`, `10.0.0.0/8`, `192.0.2.1`, `2001:db8::/32`, `::1`.
+    pub fn parse(source: &str, mask: Option<&str>) -> Result<Self, String> {
+        let (address, length) = match source.split_once('/') {
+            Some((address, length)) => (address, Some(length)),
+            None => (source, None),
+        };
+        let bits = |most: u8| match length {
+            None => Ok(most),
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|n| *n <= most)
+                .ok_or_else(|| format!("\"{text}\" is not a prefix length from 0 to {most}")),
+        };
+        match (address.parse(), mask) {
+            (Err(_), _) => Err(format!("\"{address}\" is not an IPv4 or IPv6 address")),
+            (Ok(IpAddr::V6(_)), Some(_)) => Err(String::from("an IPv6 address takes a /length, not a mask")),
+            (Ok(IpAddr::V6(ip)), None) => Ok(Self::V6(ip, bits(128)?)),
+            (Ok(IpAddr::V4(_)), Some(_)) if length.is_some() => {
+                Err(String::from("a /length and a mask exclude each other"))
+            }
+            (Ok(IpAddr::V4(ip)), Some(mask)) => {
+                let mask = mask.parse().map_err(|_| format!("\"{mask}\" is not a mask like 255.255.255.0"))?;
+                Ok(Self::V4(ip, mask))
+            }
+            (Ok(IpAddr::V4(ip)), None) => {
+                let bits = u32::from(bits(32)?);
+                Ok(Self::V4(ip, Ipv4Addr::from(u32::MAX.checked_shl(32 - bits).unwrap_or(0))))
+            }
+        }
+    }
+
+    /// Whether the address is in the set. An address of the other family never is.
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self, address) {
+            (Self::V4(net, mask), IpAddr::V4(ip)) => (u32::from(net) ^ u32::from(ip)) & u32::from(mask) == 0,
+            (Self::V6(net, bits), IpAddr::V6(ip)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+                (u128::from(net) ^ u128::from(ip)) & mask == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// As `write` prints it and [`Net::parse`] reads it.
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(net, mask) => write!(f, "{net} {mask}"),
+            Self::V6(net, bits) => write!(f, "{net}/{bits}"),
+        }
+    }
+}
+
+/// One list: its entries in the order in which they were added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acl {
+    entries: Vec<(bool, Net)>,
+}
+
+impl Acl {
+    /// Adds an entry behind the others.
+    pub fn push(&mut self, permit: bool, net: Net) {
+        self.entries.push((permit, net));
+    }
+
+    /// Empties the list, which then permits everybody.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    /// The first entry that matches decides. Where none does, the answer is the opposite of the last entry: a list that
+    /// ends in a permit means "these and no others" (observed of pen 0.34.1). An empty list permits everybody.
+    ///
+    /// A client of a Unix socket has no address, so no entry matches it; it already had to pass the file permissions,
+    /// and is permitted.
+    pub fn permits(&self, client: ClientAddr) -> bool {
+        let Some(ip) = client.ip() else { return true };
+        match self.entries.iter().find(|(_, net)| net.contains(ip)) {
+            Some((permit, _)) => *permit,
+            None => self.entries.last().is_none_or(|(permit, _)| !permit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acl(entries: &[(bool, &str)]) -> Acl {
+        let mut acl = Acl::default();
+        for (permit, net) in entries {
+            let (source, mask) = net.split_once(' ').map_or((*net, None), |(s, m)| (s, Some(m)));
+            acl.push(*permit, Net::parse(source, mask).unwrap());
+        }
+        acl
+    }
+
+    fn client(text: &str) -> ClientAddr {
+        ClientAddr::new(Some(text.parse().unwrap()))
+    }
+
+    #[test]
+    fn an_empty_list_permits_everybody() {
+        assert!(acl(&[]).permits(client("192.0.2.1")));
+        assert!(acl(&[]).permits(ClientAddr::Local));
+    }
+
+    #[test]
+    fn the_first_match_decides_and_the_last_entry_turns_round_for_the_rest() {
+        let list = acl(&[(false, "10.1.0.0 255.255.0.0"), (true, "10.0.0.0/8")]);
+        assert!(!list.permits(client("10.1.2.3")));
+        assert!(list.permits(client("10.2.2.3")));
+        assert!(!list.permits(client("11.0.0.1")));
+        assert!(acl(&[(false, "10.0.0.0/8")]).permits(client("11.0.0.1")));
+    }
+
+    #[test]
+    fn all_bits_of_an_ipv6_address_count() {
+        let list = acl(&[(true, "2001:db8::/33")]);
+        assert!(list.permits(client("2001:db8:7fff::1")));
+        assert!(!list.permits(client("2001:db8:8000::1")));
+        assert!(acl(&[(true, "::/0")]).permits(client("2001:db8::1")));
+    }
+
+    #[test]
+    fn nets_print_as_they_are_read() {
+        for text in ["10.0.0.0 255.0.0.0", "192.0.2.1 255.255.255.255", "2001:db8::/32", "::1/128", "0.0.0.0 0.0.0.0"] {
+            let (source, mask) = text.split_once(' ').map_or((text, None), |(s, m)| (s, Some(m)));
+            assert_eq!(Net::parse(source, mask).unwrap().to_string(), text);
+        }
+        assert_eq!(Net::parse("10.0.0.0/8", None), Net::parse("10.0.0.0", Some("255.0.0.0")));
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        for (source, mask) in [
+            ("10.0.0", None),
+            ("10.0.0.0/33", None),
+            ("::/129", None),
+            ("::1", Some("255.0.0.0")),
+            ("10.0.0.0", Some("8")),
+            ("10.0.0.0/8", Some("255.0.0.0")),
+        ] {
+            assert!(Net::parse(source, mask).is_err(), "{source} {mask:?}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The connection table: who is connected to what, from the assignment to the end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::clients::ClientRef;
+use super::servers::Target;
+use crate::endpoint::ClientAddr;
+use crate::id::{ConnId, ServerId, Upstream};
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Who it belongs to.
+    pub client: ClientRef,
+    /// The client's address, which outlives its place in the client table.
+    pub address: ClientAddr,
+    /// Where it goes; `None` when pen answers itself (`dummy`).
+    pub upstream: Option<Upstream>,
+    /// What was connected to there.
+    pub target: Option<Arc<Target>>,
+    /// The server the client was to go back to.
+    pub last: Option<ServerId>,
+    /// Servers that failed it.
+    pub tried: Vec<ServerId>,
+    /// It is the one connection that tries a server whose blacklist time is over.
+    pub trial: bool,
+    /// When it was assigned.
+    pub since: Instant,
+    /// Bytes sent to the server.
+    pub sent: u64,
+    /// Bytes received from the server.
+    pub received: u64,
+}
+
+/// The table: slots that are used again, so that connection numbers stay small.
+#[derive(Debug, Default)]
+pub struct Connections {
+    slots: Vec<Option<Connection>>,
+    free: Vec<u32>,
+}
+
+impl Connections {
+    /// Puts a connection into a free slot.
+    pub fn insert(&mut self, connection: Connection) -> ConnId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            (self.slots.len() - 1) as u32
+        });
+        self.slots[slot as usize] = Some(connection);
+        ConnId(slot)
+    }
+
+    /// The connection, if there is one of that number.
+    pub fn find(&mut self, id: ConnId) -> Option<&mut Connection> {
+        self.slots.get_mut(id.index())?.as_mut()
+    }
+
+    /// Takes a connection out.
+    pub fn remove(&mut self, id: ConnId) -> Option<Connection> {
+        let connection = self.slots.get_mut(id.index())?.take()?;
+        self.free.push(id.0);
+        Some(connection)
+    }
+
+    /// Every connection, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
+        self.slots.iter().enumerate().filter_map(|(i, slot)| Some((ConnId(i as u32), slot.as_ref()?)))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

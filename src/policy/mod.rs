@@ -1,0 +1,12 @@
+//! Floor 1: pure decisions. No I/O, no threads, no clocks (`now` is an argument), no locks.
+
+pub mod acl;
+pub mod balancer;
+pub mod clients;
+pub mod command;
+pub mod connections;
+pub mod parse;
+pub mod report;
+pub mod select;
+pub mod servers;
+pub mod settings;

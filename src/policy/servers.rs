@@ -1,0 +1,201 @@
+//! The server table: where each server is, what it may take, how it is doing.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::endpoint::{Address, Endpoint, Host, Port};
+use crate::id::AclId;
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// At a host, on a port.
+    Tcp(Host),
+    /// At a Unix domain socket; the port does not matter.
+    Unix(PathBuf),
+}
+
+impl Place {
+    /// `0.0.0.0`, the address of an empty slot.
+    pub fn nowhere() -> Self {
+        Self::Tcp(Host::any())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host) => host.fmt(f),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// What a worker needs in order to connect: shared, so that handing it over costs nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Target {
+    /// As the logs name it: `10.0.0.3:80`.
+    pub name: String,
+    /// To be tried in this order.
+    pub addresses: Vec<Address>,
+}
+
+impl Target {
+    /// The addresses of a place and a port.
+    pub fn new(place: &Place, port: u16) -> Self {
+        match place {
+            Place::Unix(path) => {
+                Self { name: path.display().to_string(), addresses: vec![Address::Unix(path.clone())] }
+            }
+            Place::Tcp(host) => {
+                let addresses: Vec<_> =
+                    host.addresses().iter().map(|ip| Address::Ip(SocketAddr::new(*ip, port))).collect();
+                let name = Endpoint::Tcp(host.clone(), Port::Number(port)).to_string();
+                Self { name, addresses }
+            }
+        }
+    }
+}
+
+/// How a server is doing, as far as connects have shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing is known against it.
+    Up,
+    /// A connect failed; it gets no clients until then, and one client to try it with after that.
+    Blacklisted {
+        /// When it may be tried again.
+        until: Instant,
+    },
+    /// The blacklist time is over and one client is trying it. The others do not wait to see how that goes.
+    Trial,
+}
+
+/// One slot of the server table.
+#[derive(Clone, Debug)]
+pub struct Server {
+    place: Place,
+    port: u16,
+    target: Arc<Target>,
+    /// Most connections while new clients are taken; 0, no limit.
+    pub soft: u32,
+    /// Most connections while clients that used the server before are taken; 0, no limit.
+    pub hard: u32,
+    /// Its share under `weight`; 0, no new clients.
+    pub weight: u32,
+    /// Its rank under `prio`, the lowest first.
+    pub prio: u32,
+    /// Which clients it takes.
+    pub acl: AclId,
+    /// See [`Health`].
+    pub health: Health,
+    /// Connections now, those still being made included.
+    pub connections: u32,
+    /// Bytes sent to it.
+    pub sent: u64,
+    /// Bytes received from it.
+    pub received: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let place = Place::nowhere();
+        Self {
+            target: Arc::new(Target::new(&place, 0)),
+            place,
+            port: 0,
+            soft: 0,
+            hard: 0,
+            weight: 0,
+            prio: 0,
+            acl: AclId::default(),
+            health: Health::Up,
+            connections: 0,
+            sent: 0,
+            received: 0,
+        }
+    }
+}
+
+impl Server {
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Its port; 0 in an empty slot.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What to connect to.
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// Moves it, if that is another place than before: then nothing is known about its health.
+    pub fn move_to(&mut self, place: Place, port: u16) {
+        let target = Target::new(&place, port);
+        if target != *self.target {
+            self.target = Arc::new(target);
+            self.health = Health::Up;
+        }
+        self.place = place;
+        self.port = port;
+    }
+
+    /// Whether the slot holds no server: address 0.0.0.0 or port 0.
+    pub fn is_empty(&self) -> bool {
+        match &self.place {
+            Place::Unix(_) => false,
+            Place::Tcp(host) => {
+                self.port == 0 || host.addresses() == [IpAddr::V4(Ipv4Addr::UNSPECIFIED)] || host.addresses().is_empty()
+            }
+        }
+    }
+
+    /// Whether it may be given a client at `now`, as far as its health goes.
+    pub fn is_available(&self, now: Instant) -> bool {
+        match self.health {
+            Health::Up => true,
+            Health::Blacklisted { until } => until <= now,
+            Health::Trial => false,
+        }
+    }
+
+    /// Whether its blacklist time still runs at `now`, and how much of it is left.
+    pub fn blacklisted_for(&self, now: Instant) -> Option<Duration> {
+        match self.health {
+            Health::Blacklisted { until } if until > now => Some(until - now),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(host: &str, port: u16) -> Server {
+        let mut server = Server::default();
+        server.move_to(Place::Tcp(Host::new(host)), port);
+        server
+    }
+
+    #[test]
+    fn a_slot_without_address_or_port_is_empty() {
+        assert!(Server::default().is_empty());
+        assert!(at("0.0.0.0", 80).is_empty());
+        assert!(at("192.0.2.1", 0).is_empty());
+        assert!(!at("192.0.2.1", 80).is_empty());
+    }
+
+    #[test]
+    fn a_target_is_named_as_it_was_written() {
+        assert_eq!(at("2001:db8::1", 80).target().name, "[2001:db8::1]:80");
+        assert_eq!(at("192.0.2.1", 80).target().addresses, [Address::Ip("192.0.2.1:80".parse().unwrap())]);
+    }
+}

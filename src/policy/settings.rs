@@ -1,0 +1,125 @@
+//! What can be switched and set, apart from servers and access lists.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::id::AclId;
+
+/// How long a client is sent to the server it used last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    /// As long as the client table has room for it: `tracking 0`, the default.
+    Forever,
+    /// For this long after its last connection: `tracking N`, `-T`.
+    For(Duration),
+    /// Not at all: `no tracking`, `-N`.
+    Off,
+}
+
+/// Which ends of a session close both as soon as they close theirs (penctl(1), `tcp_fastclose`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FastClose {
+    /// The server's end.
+    pub up: bool,
+    /// The client's end.
+    pub down: bool,
+}
+
+impl FastClose {
+    /// The words of the command.
+    pub const WORDS: [(&'static str, Self); 4] = [
+        ("up", Self { up: true, down: false }),
+        ("down", Self { up: false, down: true }),
+        ("both", Self { up: true, down: true }),
+        ("off", Self { up: false, down: false }),
+    ];
+
+    /// The word that stands for it in the command.
+    pub fn word(self) -> &'static str {
+        match (self.up, self.down) {
+            (true, false) => "up",
+            (false, true) => "down",
+            (true, true) => "both",
+            (false, false) => "off",
+        }
+    }
+}
+
+/// Every switch and number with its default, which is pen's (`pen-observed` in the manual page's DIFFERENCES).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Dumps in ASCII instead of hexadecimal: `ascii`, `-a`.
+    pub ascii: bool,
+    /// How long a server that failed is left alone: `blacklist`, `-b`.
+    pub blacklist: Duration,
+    /// The list that every client must pass: `client_acl`.
+    pub client_acl: AclId,
+    /// Size of the client table: `clients_max`, `-c`.
+    pub clients_max: usize,
+    /// Most simultaneous connections: `conn_max`, `-x`.
+    pub conn_max: usize,
+    /// How much is told about what happens, 0 to 3: `debug`, `-d`.
+    pub debug: u8,
+    /// Answer HTTP requests instead of balancing: `dummy`.
+    pub dummy: bool,
+    /// Which closing end closes both: `tcp_fastclose`.
+    pub fastclose: FastClose,
+    /// First server by a hash of the client's address: `hash`, `-h`.
+    pub hash: bool,
+    /// How long a session may be silent; `None`, as long as it likes: `idle_timeout`.
+    pub idle_timeout: Option<Duration>,
+    /// SO_KEEPALIVE on both sockets of a session: `keepalive`.
+    pub keepalive: bool,
+    /// TCP_NODELAY on both sockets of a session: `tcp_nodelay`.
+    pub nodelay: bool,
+    /// Server by priority: `prio`.
+    pub prio: bool,
+    /// No memory of clients, servers in turn: `roundrobin`, `-r`.
+    pub roundrobin: bool,
+    /// Local address towards the servers: `source`.
+    pub source: Option<IpAddr>,
+    /// No failover: `stubborn`, `-s`.
+    pub stubborn: bool,
+    /// How long a connect may take: `timeout`, `-t`.
+    pub timeout: Duration,
+    /// How long clients are remembered: `tracking`, `-T`, `-N`.
+    pub tracking: Tracking,
+    /// The client's address is the source address towards the server: `transparent`.
+    pub transparent: bool,
+    /// Server by weight: `weight`, `-W`.
+    pub weight: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ascii: false,
+            blacklist: Duration::from_secs(30),
+            client_acl: AclId::default(),
+            clients_max: 2048,
+            conn_max: 500,
+            debug: 0,
+            dummy: false,
+            fastclose: FastClose::default(),
+            hash: false,
+            idle_timeout: None,
+            keepalive: false,
+            nodelay: false,
+            prio: false,
+            roundrobin: false,
+            source: None,
+            stubborn: false,
+            timeout: Duration::from_secs(3),
+            tracking: Tracking::Forever,
+            transparent: false,
+            weight: false,
+        }
+    }
+}
+
+impl Settings {
+    /// Whether a client goes back to the server it used last.
+    pub fn tracks(&self) -> bool {
+        !self.roundrobin && self.tracking != Tracking::Off
+    }
+}
