@@ -34,8 +34,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, known: &str, long: &
             }
             options.push(argument.into());
         } else if argument.len() > 1 && argument.starts_with('-') {
-            let mut letters = argument[1..].char_indices();
-            while let Some((at, letter)) = letters.next() {
+            for (at, letter) in argument[1..].char_indices() {
                 let place = known.find(letter).filter(|_| letter != ':');
                 let Some(place) = place else { return Err(format!("invalid option -- '{letter}'")) };
                 if !known[place + letter.len_utf8()..].starts_with(':') {

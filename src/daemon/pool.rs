@@ -66,11 +66,11 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Pool<F> {
             self.free.push(worker.0);
             self.idle.pop_front();
         }
-        self.len() > 0
+        self.size() > 0
     }
 
     /// How many workers there are, busy and idle.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.inboxes.len() - self.free.len()
     }
 

@@ -149,7 +149,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     /// The system gives no more threads: serve with those there are, and accept no more clients than that.
     fn wait_for_worker(&mut self, job: Job, error: &io::Error, now: Instant) {
-        let workers = self.pool.len();
+        let workers = self.pool.size();
         self.remind(format_args!("cannot start more than {workers} workers: {}", reason(error)), now);
         if workers == 0 {
             self.balancer.close(job.conn, now);

@@ -18,8 +18,10 @@ pub const LONGEST: u64 = 31_536_000;
 /// The most connections that can be asked for: more than any kernel has descriptors for.
 pub const MOST_CONNECTIONS: u64 = 1_000_000;
 
+type Switch = fn(bool) -> Command;
+
 /// Switches: the word, and the command it makes with and without `no`.
-const SWITCHES: [(&str, fn(bool) -> Command); 10] = [
+const SWITCHES: [(&str, Switch); 10] = [
     ("ascii", Command::Ascii),
     ("dummy", Command::Dummy),
     ("hash", Command::Hash),
@@ -51,22 +53,17 @@ impl Command {
         let fields = split_fields(text)?;
         let (place, port) = parse_place(text, &fields, port)?;
         let mut changes = vec![ServerChange::Address(place), ServerChange::Port(port)];
-        let kinds: [(&str, fn(u32) -> ServerChange); 4] = [
-            ("soft limit", ServerChange::Max),
-            ("hard limit", ServerChange::Hard),
-            ("weight", ServerChange::Weight),
-            ("prio", ServerChange::Prio),
-        ];
-        let mut rest = fields.iter().skip(2);
-        for ((what, change), field) in kinds.iter().zip(&mut rest) {
-            if !field.is_empty() {
-                changes.push(change(number(what, field, 0, u64::from(u32::MAX))?));
-            }
+        for (position, field) in fields.iter().enumerate().skip(2).filter(|(_, field)| !field.is_empty()) {
+            let value = |what| number(what, field, 0, u64::from(u32::MAX));
+            changes.push(match position {
+                2 => ServerChange::Max(value("soft limit")?),
+                3 => ServerChange::Hard(value("hard limit")?),
+                4 => ServerChange::Weight(value("weight")?),
+                5 => ServerChange::Prio(value("prio")?),
+                _ => return Err(format!("\"{text}\" has more than host:port:soft:hard:weight:prio")),
+            });
         }
-        match rest.next() {
-            None => Ok(Self::Server(id, changes)),
-            Some(_) => Err(format!("\"{text}\" has more than host:port:soft:hard:weight:prio")),
-        }
+        Ok(Self::Server(id, changes))
     }
 }
 
