@@ -18,6 +18,7 @@ use crate::id::ConnId;
 use crate::net::dummy;
 use crate::net::log::{Log, dump};
 use crate::net::relay::{End, Meter, Relay, Way};
+use crate::net::scratch::Scratch;
 use crate::net::socket::{Fault, connect_any, set_options};
 use crate::policy::report::Wire;
 use crate::policy::servers::Target;
@@ -93,6 +94,8 @@ pub struct Desk {
     pub closed: Sender<Closed>,
     /// What is worth telling.
     pub log: Log,
+    /// Buffers for the relay.
+    pub scratch: Scratch,
 }
 
 impl Desk {
@@ -150,6 +153,7 @@ impl Desk {
             server,
             up: &link.up,
             down: &link.down,
+            scratch: &self.scratch,
             idle_timeout: settings.idle_timeout,
             fastclose: settings.fastclose,
             tap: &|way, bytes| self.log.debug(3, || traffic(conn, way, bytes, settings.ascii)),

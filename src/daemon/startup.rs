@@ -16,6 +16,7 @@ use super::{acceptor, signals};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::net::clock::Clock;
+use crate::net::scratch::Scratch;
 use crate::net::socket::Listener;
 use crate::net::{limits, resolve};
 use crate::policy::balancer::{Balancer, Effect};
@@ -80,7 +81,7 @@ pub fn run(config: Config) -> Result<(), Error> {
     acceptor::start(Arc::clone(&listener), permits.clone(), events.clone(), log.clone()).map_err(system("acceptor"))?;
     log.debug(1, || format!("pen {} listens on {}", env!("CARGO_PKG_VERSION"), listener.address()));
 
-    let desk = Desk { events, closed, log: log.clone() };
+    let desk = Desk { events, closed, log: log.clone(), scratch: Scratch::default() };
     let supervisor = Supervisor {
         balancer,
         pool: Pool::new(move |worker: WorkerId, orders: Receiver<Order>| desk.work(worker, &orders)),

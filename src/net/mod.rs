@@ -6,4 +6,5 @@ pub mod limits;
 pub mod log;
 pub mod relay;
 pub mod resolve;
+pub mod scratch;
 pub mod socket;

@@ -9,21 +9,18 @@
 //! nobody to deliver to, and the session ends.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
+use super::scratch::{SIZE, Scratch};
 use crate::policy::settings::FastClose;
-
-/// Bytes read at once. It lies on the stack and is never initialised, so that only the pages that traffic has touched cost
-/// memory: a session that carries small requests touches one.
-const BUFFER: usize = 32 * 1024;
 
 /// How many full buffers one direction may copy before the other is looked at again.
 const STREAK: u32 = 16;
@@ -70,6 +67,8 @@ pub struct Relay<'a> {
     pub up: &'a Meter,
     /// Counts what goes to the client.
     pub down: &'a Meter,
+    /// Where the buffers come from.
+    pub scratch: &'a Scratch,
     /// How long both may be silent; `None`, for ever.
     pub idle_timeout: Option<Duration>,
     /// Which end closes both.
@@ -96,7 +95,6 @@ pub enum End {
 impl Relay<'_> {
     /// Copies until the session has ended.
     pub fn run(self) -> End {
-        let mut buffer = [const { MaybeUninit::<u8>::uninit() }; BUFFER];
         let mut up = Flow::new(Way::Up, self.client, self.server, self.up);
         let mut down = Flow::new(Way::Down, self.server, self.client, self.down);
         let mut dialogue = Dialogue::default();
@@ -108,6 +106,7 @@ impl Relay<'_> {
         loop {
             let mut next = Ready::default();
             let mut full = false;
+            let mut buffer = self.scratch.borrow();
             if ready.up {
                 match up.pump(&mut buffer, self.tap, down.finished) {
                     Ok(Moved::Nothing) => {}
@@ -133,6 +132,7 @@ impl Relay<'_> {
                     Err(Broken::Sink(error)) => return End::ClientBroke(error.into()),
                 }
             }
+            drop(buffer);
             if down.finished {
                 match broken {
                     Some(error) => return End::ServerBroke(error.into()),
@@ -313,16 +313,16 @@ impl<'a> Flow<'a> {
 
     /// Moves what can be moved without waiting. `last`: the other direction has finished, so that the end of this one is the
     /// end of the session and the sockets are about to be closed.
-    fn pump(&mut self, buffer: &mut [MaybeUninit<u8>], tap: &dyn Fn(Way, &[u8]), last: bool) -> Result<Moved, Broken> {
+    fn pump(&mut self, buffer: &mut Vec<u8>, tap: &dyn Fn(Way, &[u8]), last: bool) -> Result<Moved, Broken> {
         if self.finished {
             return Ok(Moved::Nothing);
         }
         if !self.pending.is_empty() {
             return self.flush();
         }
-        let size = buffer.len();
-        let bytes = match recv(self.from, buffer, RecvFlags::DONTWAIT) {
-            Ok(((bytes, _), _)) => &*bytes,
+        buffer.clear();
+        let bytes = match recv(self.from, spare_capacity(buffer), RecvFlags::DONTWAIT) {
+            Ok(_) => &buffer[..],
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Moved::Nothing),
             Err(error) => return Err(Broken::Source(error)),
         };
@@ -342,7 +342,7 @@ impl<'a> Flow<'a> {
         if sent < bytes.len() {
             self.settle(bytes[sent..].to_vec());
         }
-        Ok(if bytes.len() == size { Moved::Full } else { Moved::Some })
+        Ok(if bytes.len() == SIZE { Moved::Full } else { Moved::Some })
     }
 
     fn flush(&mut self) -> Result<Moved, Broken> {
