@@ -11,8 +11,9 @@ use crate::error::Error;
 use crate::id::ServerId;
 use crate::policy::clients::Clients;
 use crate::policy::command::Command;
-use crate::policy::parse::{MOST_CONNECTIONS, number, seconds};
+use crate::policy::commands::MOST_CONNECTIONS;
 use crate::policy::settings::Tracking;
+use crate::policy::words::{number, seconds};
 
 /// The options as getopt(3) takes them.
 const OPTIONS: &str = "b:c:e:B:fhNq:rst:T:x:Wdam:O:o:DnPQS:";

@@ -82,6 +82,11 @@ impl Acl {
         self.entries.push((permit, net));
     }
 
+    /// The entries, each a permit or a deny.
+    pub fn entries(&self) -> &[(bool, Net)] {
+        &self.entries
+    }
+
     /// Empties the list, which then permits everybody.
     pub fn clear(&mut self) {
         self.entries.clear();

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::acl::Acl;
 use super::clients::Clients;
-use super::command::{Command, ServerChange};
 use super::connections::{Connection, Connections};
+use super::identity::Identity;
 use super::select::{View, Why, hash};
 use super::servers::{Health, Place, Server, Target};
 use super::settings::Settings;
@@ -20,22 +20,22 @@ use crate::id::{AclId, ConnId, ServerId, Upstream};
 pub struct Balancer {
     pub(super) settings: Arc<Settings>,
     pub(super) servers: Vec<Server>,
-    acls: [Acl; AclId::COUNT],
+    pub(super) acls: [Acl; AclId::COUNT],
     pub(super) clients: Clients,
     pub(super) connections: Connections,
-    emergency: Option<Arc<Target>>,
-    abuse: Option<Arc<Target>>,
+    pub(super) emergency: Option<Arc<Target>>,
+    pub(super) emergency_at: Option<(Place, Port)>,
+    pub(super) abuse: Option<Arc<Target>>,
+    pub(super) abuse_at: Option<(Place, Port)>,
     /// The server chosen last for any client: where round robin goes on.
     pub(super) current: Option<ServerId>,
-}
-
-/// What a command asks of the world outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Tell this much about what happens, 0 to 3.
-    DebugLevel(u8),
-    /// Serve this many connections at once.
-    ConnMax(usize),
+    pub(super) identity: Identity,
+    /// Where clients come in, as it was written.
+    pub(super) listen: String,
+    /// It was a command that said so, and not the command line.
+    pub(super) listen_commanded: bool,
+    /// From now on the tables only grow (penctl(1)).
+    pub(super) serving: bool,
 }
 
 /// A server for a connection, and why this one.
@@ -58,6 +58,8 @@ pub enum Assignment {
     Connect(ConnId, Choice),
     /// Answer it as a web server would.
     Dummy(ConnId),
+    /// Wait for its first bytes, then ask [`Balancer::choose_late`].
+    Peek(ConnId),
     /// There is no server for it.
     Refuse(&'static str),
 }
@@ -72,20 +74,35 @@ pub enum Turn {
 }
 
 impl Balancer {
-    /// An empty one, with tables of these sizes (`-c`, `-x`); they can grow later and never shrink (penctl(1)).
-    pub fn new(clients_max: usize, conn_max: usize) -> Self {
-        let clients = Clients::new(clients_max);
-        let settings = Settings { clients_max: clients.max(), conn_max, ..Settings::default() };
+    /// An empty one, that listens at `listen`.
+    pub fn new(identity: Identity, listen: String) -> Self {
+        let settings = Settings::default();
         Self {
-            clients,
+            clients: Clients::new(settings.clients_max),
             settings: Arc::new(settings),
             servers: Vec::new(),
             acls: Default::default(),
             connections: Connections::default(),
             emergency: None,
+            emergency_at: None,
             abuse: None,
+            abuse_at: None,
             current: None,
+            identity,
+            listen,
+            listen_commanded: false,
+            serving: false,
         }
+    }
+
+    /// The configuration is complete: from now on the tables only grow.
+    pub fn begin_serving(&mut self) {
+        self.serving = true;
+    }
+
+    /// Whether a client of the control port may speak.
+    pub fn admits_to_control(&self, client: ClientAddr) -> bool {
+        self.acls[self.settings.control_acl.index()].permits(client)
     }
 
     /// The settings of this moment, to be handed to a session.
@@ -103,92 +120,6 @@ impl Balancer {
         self.settings.weight && !self.settings.prio && self.servers.iter().all(|s| s.weight == 0)
     }
 
-    /// Carries out a command: the one way in which anything is configured. Its names must be resolved.
-    pub fn apply(&mut self, command: Command, now: Instant) -> Option<Effect> {
-        let target = |at: Option<(Place, Port)>| {
-            at.map(|(place, port)| Arc::new(Target::new(&place, port.number().unwrap_or(0))))
-        };
-        match command {
-            Command::Abuse(at) => self.abuse = target(at),
-            Command::Emergency(at) => self.emergency = target(at),
-            Command::Acl { list, permit, net } => self.acls[list.index()].push(permit, net),
-            Command::NoAcl(list) => self.acls[list.index()].clear(),
-            Command::Server(id, changes) => self.change_server(id, changes, now),
-            other => return self.set(other),
-        }
-        None
-    }
-
-    fn set(&mut self, command: Command) -> Option<Effect> {
-        let settings = Arc::make_mut(&mut self.settings);
-        match command {
-            Command::Ascii(on) => settings.ascii = on,
-            Command::Blacklist(time) => settings.blacklist = time,
-            Command::ClientAcl(list) => settings.client_acl = list,
-            Command::ClientsMax(max) => {
-                self.clients.grow(max);
-                settings.clients_max = self.clients.max();
-            }
-            Command::ConnMax(max) => {
-                settings.conn_max = settings.conn_max.max(max);
-                return Some(Effect::ConnMax(settings.conn_max));
-            }
-            Command::Debug(level) => {
-                settings.debug = level;
-                return Some(Effect::DebugLevel(level));
-            }
-            Command::Dummy(on) => settings.dummy = on,
-            Command::Hash(on) => settings.hash = on,
-            Command::IdleTimeout(time) => settings.idle_timeout = time,
-            Command::Keepalive(on) => settings.keepalive = on,
-            Command::Prio(on) => settings.prio = on,
-            Command::Roundrobin(on) => settings.roundrobin = on,
-            Command::Source(ip) => settings.source = ip,
-            Command::Stubborn(on) => settings.stubborn = on,
-            Command::TcpFastclose(ends) => settings.fastclose = ends,
-            Command::TcpNodelay(on) => settings.nodelay = on,
-            Command::Timeout(time) => settings.timeout = time,
-            Command::Tracking(tracking) => settings.tracking = tracking,
-            Command::Transparent(on) => settings.transparent = on,
-            Command::Weight(on) => settings.weight = on,
-            // Carried out by `apply`.
-            Command::Abuse(_)
-            | Command::Emergency(_)
-            | Command::Acl { .. }
-            | Command::NoAcl(_)
-            | Command::Server(..) => {}
-        }
-        None
-    }
-
-    fn change_server(&mut self, id: ServerId, changes: Vec<ServerChange>, now: Instant) {
-        if self.servers.len() <= id.index() {
-            self.servers.resize_with(id.index() + 1, Server::default);
-        }
-        let server = &mut self.servers[id.index()];
-        let (mut place, mut port) = (server.place().clone(), server.port());
-        for change in &changes {
-            match change {
-                ServerChange::Address(new) => place = new.clone(),
-                ServerChange::Port(new) => port = new.number().unwrap_or(0),
-                _ => {}
-            }
-        }
-        server.move_to(place, port);
-        for change in changes {
-            match change {
-                ServerChange::Address(_) | ServerChange::Port(_) => {}
-                ServerChange::Acl(list) => server.acl = list,
-                ServerChange::Max(n) => server.soft = n,
-                ServerChange::Hard(n) => server.hard = n,
-                ServerChange::Blacklist(Duration::ZERO) => server.health = Health::Up,
-                ServerChange::Blacklist(time) => server.health = Health::Blacklisted { until: now + time },
-                ServerChange::Weight(n) => server.weight = n,
-                ServerChange::Prio(n) => server.prio = n,
-            }
-        }
-    }
-
     /// A client has arrived, from that port: which server does it get?
     pub fn assign(&mut self, address: ClientAddr, port: Option<u16>, now: Instant) -> Assignment {
         let settings = Arc::clone(&self.settings);
@@ -203,6 +134,7 @@ impl Balancer {
             address,
             upstream: None,
             target: None,
+            hash: hash(address, port.filter(|_| settings.roundrobin)),
             last,
             tried: Vec::new(),
             trial: false,
@@ -213,20 +145,26 @@ impl Balancer {
         if settings.dummy {
             return Assignment::Dummy(self.connections.insert(connection));
         }
-        let chosen = match &self.abuse {
-            Some(target) if denied => Ok(choice(Upstream::Abuse, target, Why::Abuse)),
-            _ => {
-                let hash = hash(address, port.filter(|_| settings.roundrobin));
-                self.choose(&connection, hash, now)
-            }
-        };
-        match chosen {
-            Err(why) => Assignment::Refuse(why),
-            Ok(mut choice) => {
-                self.take(&mut connection, &mut choice);
-                Assignment::Connect(self.connections.insert(connection), choice)
-            }
+        if let Some(target) = self.abuse.as_ref().filter(|_| denied) {
+            let mut choice = choice(Upstream::Abuse, target, Why::Abuse);
+            self.take(&mut connection, &mut choice);
+            return Assignment::Connect(self.connections.insert(connection), choice);
         }
+        if settings.peek {
+            return Assignment::Peek(self.connections.insert(connection));
+        }
+        match self.choose_for(&mut connection, now) {
+            Err(why) => Assignment::Refuse(why),
+            Ok(choice) => Assignment::Connect(self.connections.insert(connection), choice),
+        }
+    }
+
+    /// A client that was peeked at has spoken: which server does it get?
+    pub fn choose_late(&mut self, id: ConnId, now: Instant) -> Result<Choice, &'static str> {
+        let mut connection = self.connections.remove(id).ok_or("the connection is gone")?;
+        let choice = self.choose_for(&mut connection, now);
+        self.put_back(id, connection);
+        choice
     }
 
     /// The connect failed, by the server's fault (`blame`) or by a shortage on this side: where next? `None`: nowhere.
@@ -237,10 +175,10 @@ impl Balancer {
         let next = match failed {
             Some(Upstream::Regular(server)) if !self.settings.stubborn => {
                 connection.tried.push(server);
-                self.choose_other(&connection, Some(server), now)
+                self.choose_other(&self.view_of(&connection, now), Some(server))
             }
             Some(Upstream::Emergency) => {
-                let last = self.view(&connection, now).last_resort();
+                let last = self.view_of(&connection, now).last_resort();
                 last.map(|id| self.regular(id, Why::LastResort))
             }
             _ => None,
@@ -249,8 +187,7 @@ impl Balancer {
             self.take(&mut connection, &mut choice);
             choice
         });
-        let slot = self.connections.insert(connection);
-        debug_assert_eq!(slot, id, "the slot freed last is used first");
+        self.put_back(id, connection);
         (next, turn)
     }
 
@@ -298,20 +235,33 @@ impl Balancer {
         self.connections.iter().map(|(id, _)| id).collect()
     }
 
-    fn view<'a>(&'a self, connection: &'a Connection, now: Instant) -> View<'a> {
-        View {
-            servers: &self.servers,
-            acls: &self.acls,
-            settings: &self.settings,
-            client: connection.address,
-            last: connection.last,
-            tried: &connection.tried,
-            now,
-        }
+    /// Puts a connection back into the slot it was just taken from: the slot freed last is used first.
+    fn put_back(&mut self, id: ConnId, connection: Connection) {
+        let slot = self.connections.insert(connection);
+        debug_assert_eq!(slot, id);
     }
 
-    fn choose(&self, connection: &Connection, hash: u64, now: Instant) -> Result<Choice, &'static str> {
-        let view = self.view(connection, now);
+    pub(super) fn view<'a>(
+        &'a self,
+        client: ClientAddr,
+        last: Option<ServerId>,
+        tried: &'a [ServerId],
+        now: Instant,
+    ) -> View<'a> {
+        View { servers: &self.servers, acls: &self.acls, settings: &self.settings, client, last, tried, now }
+    }
+
+    fn view_of<'a>(&'a self, connection: &'a Connection, now: Instant) -> View<'a> {
+        self.view(connection.address, connection.last, &connection.tried, now)
+    }
+
+    fn choose_for(&mut self, connection: &mut Connection, now: Instant) -> Result<Choice, &'static str> {
+        let mut choice = self.choose(&self.view_of(connection, now), connection.hash)?;
+        self.take(connection, &mut choice);
+        Ok(choice)
+    }
+
+    pub(super) fn choose(&self, view: &View<'_>, hash: u64) -> Result<Choice, &'static str> {
         let initial = view.initial(self.current, hash);
         match initial {
             Some((id, why)) if view.fitness(id).is_ok() => return Ok(self.regular(id, why)),
@@ -319,12 +269,11 @@ impl Balancer {
             _ => {}
         }
         let after = initial.map_or(self.current, |(id, _)| Some(id));
-        self.choose_other(connection, after, now).ok_or("no server is available")
+        self.choose_other(view, after).ok_or("no server is available")
     }
 
     /// What is left when the initial choice is out.
-    fn choose_other(&self, connection: &Connection, after: Option<ServerId>, now: Instant) -> Option<Choice> {
-        let view = self.view(connection, now);
+    fn choose_other(&self, view: &View<'_>, after: Option<ServerId>) -> Option<Choice> {
         if let Some(id) = view.fail_over(after) {
             return Some(self.regular(id, Why::FailedOver));
         }

@@ -27,6 +27,17 @@ pub struct Client {
     pub received: u64,
 }
 
+impl Client {
+    /// The server it is to go back to at `now`.
+    pub fn remembered(&self, tracking: Tracking, now: Instant) -> Option<ServerId> {
+        match tracking {
+            Tracking::Forever => self.server,
+            Tracking::For(time) if now.duration_since(self.seen) <= time => self.server,
+            Tracking::For(_) | Tracking::Off => None,
+        }
+    }
+}
+
 /// A place in the table together with its tenant: it leads nowhere once another client has moved in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientRef {
@@ -102,11 +113,7 @@ impl Clients {
         };
         self.link_newest(slot);
         let Slot { client, tenancy, .. } = &mut self.slots[slot as usize];
-        let remembered = match tracking {
-            Tracking::Forever => client.server,
-            Tracking::For(time) if now.duration_since(client.seen) <= time => client.server,
-            Tracking::For(_) | Tracking::Off => None,
-        };
+        let remembered = client.remembered(tracking, now);
         client.seen = now;
         client.connects += 1;
         (ClientRef { slot, tenancy: *tenancy }, remembered)
@@ -116,6 +123,11 @@ impl Clients {
     pub fn find(&mut self, client: ClientRef) -> Option<&mut Client> {
         let slot = self.slots.get_mut(client.index())?;
         (slot.tenancy == client.tenancy).then_some(&mut slot.client)
+    }
+
+    /// The client of that address, without taking it for a visit.
+    pub fn get(&self, address: ClientAddr) -> Option<&Client> {
+        self.index.get(&address).map(|slot| &self.slots[*slot as usize].client)
     }
 
     /// Every client with its number, in the order of the numbers.

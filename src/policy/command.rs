@@ -1,20 +1,26 @@
-//! The command language: everything that configures pen is one of these, wherever it was said.
+//! The command language: everything that steers pen is one of these, wherever it was said.
 //!
-//! `parse` reads them, `Display` prints them back in the form that `parse` reads.
+//! [`commands`](super::commands) reads them, `Display` prints them back in the form in which they are read.
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::acl::Net;
+use super::commands;
+use super::query::Query;
 use super::servers::Place;
 use super::settings::{FastClose, Tracking};
-use crate::endpoint::{Host, Port};
+use super::words::{Words, Wrong, number, place};
+use crate::endpoint::{Endpoint, Host, Port, split_fields};
 use crate::id::{AclId, ServerId};
 
 /// One command (penctl(1)).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
+    /// `[no] abort_on_error`.
+    AbortOnError(bool),
     /// `abuse HOST[:PORT]`, `no abuse`, `-B`: the server for clients that `client_acl` denies.
     Abuse(Option<(Place, Port)>),
     /// `acl N permit|deny …`: adds an entry to a list.
@@ -36,26 +42,44 @@ pub enum Command {
     ClientAcl(AclId),
     /// `clients_max N`, `-c`.
     ClientsMax(usize),
+    /// `close N`.
+    Close(usize),
     /// `conn_max N`, `-x`.
     ConnMax(usize),
+    /// `control_acl N`.
+    ControlAcl(AclId),
     /// `debug N`, `-d`.
     Debug(u8),
     /// `[no] dummy`.
     Dummy(bool),
     /// `emergency HOST[:PORT]`, `no emergency`, `-e`: the server of last resort.
     Emergency(Option<(Place, Port)>),
+    /// `exit`.
+    Exit,
     /// `[no] hash`, `-h`.
     Hash(bool),
     /// `idle_timeout N`, in whole seconds; `None` for 0.
     IdleTimeout(Option<Duration>),
+    /// `idlers N`.
+    Idlers(usize),
+    /// `include FILE`: replaced by what the file says before anything is carried out.
+    Include(PathBuf),
     /// `[no] keepalive`.
     Keepalive(bool),
+    /// `listen [ADDRESS:]PORT`, as it was written and as it is understood.
+    Listen(String, Endpoint),
+    /// A command that changes nothing, as it was written: an obsolete word, or the `no` form of what is not there.
+    Nothing(String),
+    /// `[no] peek`.
+    Peek(bool),
     /// `[no] prio`.
     Prio(bool),
     /// `[no] roundrobin`, `-r`.
     Roundrobin(bool),
     /// `server N …`: changes a server, or adds it.
     Server(ServerId, Vec<ServerChange>),
+    /// A question.
+    Show(Query),
     /// `source IP`, `no source`.
     Source(Option<IpAddr>),
     /// `[no] stubborn`, `-s`.
@@ -70,8 +94,12 @@ pub enum Command {
     Tracking(Tracking),
     /// `[no] transparent`.
     Transparent(bool),
+    /// `web_stats FILE`, `no web_stats`, `-w`.
+    WebStats(Option<PathBuf>),
     /// `[no] weight`, `-W`.
     Weight(bool),
+    /// `write [FILE]`.
+    Write(Option<PathBuf>),
 }
 
 /// What `server N` can change about a server.
@@ -96,6 +124,33 @@ pub enum ServerChange {
 }
 
 impl Command {
+    /// Reads one command. A server that names no port gets `port`, that of the listener, if there is one.
+    pub fn parse(line: &str, port: Option<&Port>) -> Result<Self, Wrong> {
+        let mut words = Words::new(line, port);
+        let command = commands::read(&mut words)?;
+        words.end()?;
+        Ok(command)
+    }
+
+    /// Reads a server as an operand gives it, `host:port:soft:hard:weight:prio` (pen(1)), into the command that adds it.
+    /// Everything but the host may be left out or empty; a server without a port gets `port`.
+    pub fn parse_server(id: ServerId, text: &str, port: Option<&Port>) -> Result<Self, String> {
+        let fields = split_fields(text)?;
+        let (place, port) = place(text, &fields, port)?;
+        let mut changes = vec![ServerChange::Address(place), ServerChange::Port(port)];
+        for (position, field) in fields.iter().enumerate().skip(2).filter(|(_, field)| !field.is_empty()) {
+            let value = |what| number(what, field, 0, u64::from(u32::MAX));
+            changes.push(match position {
+                2 => ServerChange::Max(value("soft limit")?),
+                3 => ServerChange::Hard(value("hard limit")?),
+                4 => ServerChange::Weight(value("weight")?),
+                5 => ServerChange::Prio(value("prio")?),
+                _ => return Err(format!("\"{text}\" has more than host:port:soft:hard:weight:prio")),
+            });
+        }
+        Ok(Self::Server(id, changes))
+    }
+
     /// The host names that must be resolved before the command can be applied.
     pub fn hosts(&mut self) -> Vec<&mut Host> {
         fn host(place: &mut Place) -> Option<&mut Host> {
@@ -131,10 +186,12 @@ impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut switch = |on: &bool, word: &str| write!(f, "{}{word}", if *on { "" } else { "no " });
         match self {
+            Self::AbortOnError(on) => switch(on, "abort_on_error"),
             Self::Ascii(on) => switch(on, "ascii"),
             Self::Dummy(on) => switch(on, "dummy"),
             Self::Hash(on) => switch(on, "hash"),
             Self::Keepalive(on) => switch(on, "keepalive"),
+            Self::Peek(on) => switch(on, "peek"),
             Self::Prio(on) => switch(on, "prio"),
             Self::Roundrobin(on) => switch(on, "roundrobin"),
             Self::Stubborn(on) => switch(on, "stubborn"),
@@ -152,6 +209,18 @@ impl fmt::Display for Command {
             Self::Blacklist(time) => write!(f, "blacklist {}", time.as_secs()),
             Self::ClientAcl(list) => write!(f, "client_acl {list}"),
             Self::ClientsMax(n) => write!(f, "clients_max {n}"),
+            Self::Close(n) => write!(f, "close {n}"),
+            Self::ControlAcl(list) => write!(f, "control_acl {list}"),
+            Self::Exit => f.write_str("exit"),
+            Self::Idlers(n) => write!(f, "idlers {n}"),
+            Self::Include(path) => write!(f, "include {}", path.display()),
+            Self::Listen(text, _) => write!(f, "listen {text}"),
+            Self::Nothing(line) => f.write_str(line),
+            Self::Show(query) => query.fmt(f),
+            Self::WebStats(None) => f.write_str("no web_stats"),
+            Self::WebStats(Some(path)) => write!(f, "web_stats {}", path.display()),
+            Self::Write(None) => f.write_str("write"),
+            Self::Write(Some(path)) => write!(f, "write {}", path.display()),
             Self::ConnMax(n) => write!(f, "conn_max {n}"),
             Self::Debug(level) => write!(f, "debug {level}"),
             Self::IdleTimeout(time) => write!(f, "idle_timeout {}", time.unwrap_or_default().as_secs()),
@@ -194,6 +263,117 @@ impl fmt::Display for At<'_> {
             Self(Place::Unix(path), _) => write!(f, "{}", path.display()),
             Self(Place::Tcp(host), port) if host.name().contains(':') => write!(f, "[{host}]:{port}"),
             Self(Place::Tcp(host), port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(line: &str) -> Result<Command, Wrong> {
+        Command::parse(line, Some(&Port::Number(80)))
+    }
+
+    #[test]
+    fn a_command_prints_as_it_is_read() {
+        for line in [
+            "abuse /run/x.sock",
+            "no abuse",
+            "acl 1 permit 10.0.0.0 255.0.0.0",
+            "acl 9 deny 2001:db8::/32",
+            "no acl 3",
+            "ascii",
+            "no ascii",
+            "blacklist 0",
+            "client_acl 4",
+            "clients_max 7",
+            "conn_max 9",
+            "debug 2",
+            "no dummy",
+            "emergency [::1]:25",
+            "emergency www:http",
+            "idle_timeout 0",
+            "idle_timeout 9",
+            "no keepalive",
+            "server 3 acl 1 address 10.0.0.1 port 80 max 1 hard 2 blacklist 3 weight 4 prio 5",
+            "server 0 address ::1 port 0",
+            "server 1 address /run/s",
+            "source ::1",
+            "no source",
+            "tcp_fastclose both",
+            "tcp_nodelay",
+            "timeout 3",
+            "tracking 0",
+            "tracking 60",
+            "no tracking",
+            "transparent",
+        ] {
+            assert_eq!(read(line).map(|c| c.to_string()).as_deref(), Ok(line));
+        }
+        assert_eq!(read("  emergency \t www ").unwrap().to_string(), "emergency www:80");
+    }
+
+    #[test]
+    fn an_error_names_the_culprit() {
+        for (line, error) in [
+            ("", "\"\": a command is missing"),
+            ("acl 10 permit ::1", "acl: \"10\" is not an access list from 0 to 9"),
+            ("acl 1 allow ::1", "acl: \"allow\" is neither permit nor deny"),
+            ("acl 1 permit", "\"acl 1 permit\": an address is missing"),
+            ("blacklist abc", "blacklist: \"abc\" is not a number from 0 to 31536000"),
+            ("blacklist -1", "blacklist: \"-1\" is not a number from 0 to 31536000"),
+            ("conn_max 99999999", "conn_max: \"99999999\" is not a number from 1 to 1000000"),
+            ("timeout 0", "timeout: \"0\" is not a number from 1 to 31536000"),
+            ("server 99999999 port 1", "server: \"99999999\" is not a number from 0 to 9999"),
+            (
+                "server 1 color red",
+                "server 1: \"color\" cannot be set; there are: acl, address, port, max, hard, blacklist, weight, prio",
+            ),
+            ("server 1", "server 1: nothing to change"),
+            ("tcp_nodelay yes", "\"tcp_nodelay yes\": nothing is expected from \"yes\" on"),
+            ("tcp_fastclose", "do_cmd: ignoring tcp_fastclose without argument"),
+            ("http", "http is not supported by this version of pen"),
+        ] {
+            assert_eq!(read(line), Err(Wrong::Value(error.to_string())));
+        }
+        let unknown = read("no such").unwrap_err();
+        assert!(unknown.to_string().starts_with("unknown command \"no such\"; there are: abort_on_error, abuse, acl,"));
+        assert_eq!(read("frob 1").unwrap_err().reply(), "do_cmd: ignoring command starting with 'frob'\n");
+        assert!(Command::parse("emergency www", None).is_err());
+    }
+
+    #[test]
+    fn a_server_operand_becomes_the_command_that_adds_it() {
+        let server = |text: &str| Command::parse_server(ServerId::new(2).unwrap(), text, Some(&Port::Number(80)));
+        let reads = |text| server(text).map(|c| c.to_string());
+        assert_eq!(reads("www1:8000:10").as_deref(), Ok("server 2 address www1 port 8000 max 10"));
+        assert_eq!(reads("www3").as_deref(), Ok("server 2 address www3 port 80"));
+        assert_eq!(
+            reads("[::1]:25:1:2:3:4").as_deref(),
+            Ok("server 2 address ::1 port 25 max 1 hard 2 weight 3 prio 4")
+        );
+        assert_eq!(reads("a::::5").as_deref(), Ok("server 2 address a port 80 weight 5"));
+        assert_eq!(reads("/run/s::9").as_deref(), Ok("server 2 address /run/s port 80 max 9"));
+        assert_eq!(reads("a:0"), Err(String::from("\"a:0\": port \"0\" is not a number from 1 to 65535")));
+        assert_eq!(reads("a:1:x"), Err(String::from("soft limit: \"x\" is not a number from 0 to 4294967295")));
+        assert!(reads("a:1:2:3:4:5:6").is_err());
+        assert!(reads(":80").is_err());
+        assert!(reads("[nonsense]:80").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_prints_back_to_the_same_command(line in "(no )?[a-z_]{3,14}( [a-z0-9:./]{1,9}){0,6}") {
+            if let Ok(command) = read(&line) {
+                prop_assert_eq!(read(&command.to_string()), Ok(command));
+            }
+        }
+
+        #[test]
+        fn no_line_panics_the_parser(line in ".{0,80}") {
+            let _ = read(&line);
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Connection {
     pub upstream: Option<Upstream>,
     /// What was connected to there.
     pub target: Option<Arc<Target>>,
+    /// The hash of its address, for `hash`.
+    pub hash: u64,
     /// The server the client was to go back to.
     pub last: Option<ServerId>,
     /// Servers that failed it.
@@ -52,6 +54,11 @@ impl Connections {
     }
 
     /// The connection, if there is one of that number.
+    pub fn get(&self, id: ConnId) -> Option<&Connection> {
+        self.slots.get(id.index())?.as_ref()
+    }
+
+    /// The same, to be changed.
     pub fn find(&mut self, id: ConnId) -> Option<&mut Connection> {
         self.slots.get_mut(id.index())?.as_mut()
     }

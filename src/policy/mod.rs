@@ -1,12 +1,21 @@
 //! Floor 1: pure decisions. No I/O, no threads, no clocks (`now` is an argument), no locks.
 
 pub mod acl;
+pub mod answers;
 pub mod balancer;
 pub mod clients;
 pub mod command;
+pub mod commands;
+pub mod configure;
 pub mod connections;
-pub mod parse;
+pub mod explain;
+pub mod file;
+pub mod identity;
+pub mod json;
+pub mod page;
+pub mod query;
 pub mod report;
 pub mod select;
 pub mod servers;
 pub mod settings;
+pub mod words;

@@ -1,10 +1,11 @@
 //! Statistics in words: what USR1 prints, in pen's wording.
 
 use std::fmt::Write;
-use std::time::Instant;
 
+use super::answers::{address, upstream};
 use super::balancer::Balancer;
-use crate::id::{ConnId, Upstream};
+use super::configure::Moment;
+use crate::id::ConnId;
 
 /// What only the session itself knows of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,26 +21,21 @@ pub struct Wire {
 }
 
 impl Balancer {
-    /// The text that USR1 prints. `time` is the wall clock in words; `wire` tells what a connection's session knows.
-    pub fn statistics(&self, time: &str, now: Instant, wire: &dyn Fn(ConnId) -> Wire) -> String {
+    /// The text that USR1 prints when there is no file for the status page.
+    pub fn statistics(&self, moment: &Moment<'_>) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = self.write_statistics(&mut text, time, now, wire);
+        let _ = self.write_statistics(&mut text, moment);
         text
     }
 
-    fn write_statistics(
-        &self,
-        out: &mut String,
-        time: &str,
-        now: Instant,
-        wire: &dyn Fn(ConnId) -> Wire,
-    ) -> std::fmt::Result {
+    fn write_statistics(&self, out: &mut String, moment: &Moment<'_>) -> std::fmt::Result {
+        let Moment { now, time, wire, .. } = *moment;
         let current = self.current.map_or(0, |id| id.index());
         writeln!(out, "Time {time}, {} servers, {current} current", self.servers.len())?;
         for (number, server) in self.servers.iter().enumerate() {
             writeln!(out, "Server {number} status:")?;
-            writeln!(out, "address {}", server.place())?;
+            writeln!(out, "address {}", address(server))?;
             writeln!(out, "{}", server.blacklisted_for(now).map_or(0, |left| left.as_secs() + 1))?;
             writeln!(out, "port {}", server.port())?;
             writeln!(out, "{} connections ({} soft, {} hard)", server.connections, server.soft, server.hard)?;
@@ -64,12 +60,7 @@ impl Balancer {
             writeln!(out, "Connection {number} status:")?;
             writeln!(out, "downfd = {down}, upfd = {up}")?;
             writeln!(out, "pending data {pending_down} down, {pending_up} up")?;
-            let server = match connection.upstream {
-                Some(Upstream::Regular(id)) => id.to_string(),
-                Some(Upstream::Emergency) => String::from("emergency"),
-                Some(Upstream::Abuse) => String::from("abuse"),
-                None => String::from("none"),
-            };
+            let server = upstream(connection.upstream);
             writeln!(out, "client {}, server {server}", connection.client.index())?;
         }
         Ok(())

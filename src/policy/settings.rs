@@ -1,6 +1,7 @@
 //! What can be switched and set, apart from servers and access lists.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::id::AclId;
@@ -48,6 +49,8 @@ impl FastClose {
 /// Every switch and number with its default, which is pen's (`pen-observed` in the manual page's DIFFERENCES).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Dump core when pen must give up: `abort_on_error`.
+    pub abort_on_error: bool,
     /// Dumps in ASCII instead of hexadecimal: `ascii`, `-a`.
     pub ascii: bool,
     /// How long a server that failed is left alone: `blacklist`, `-b`.
@@ -58,6 +61,8 @@ pub struct Settings {
     pub clients_max: usize,
     /// Most simultaneous connections: `conn_max`, `-x`.
     pub conn_max: usize,
+    /// The list that clients of the control port must pass: `control_acl`.
+    pub control_acl: AclId,
     /// How much is told about what happens, 0 to 3: `debug`, `-d`.
     pub debug: u8,
     /// Answer HTTP requests instead of balancing: `dummy`.
@@ -68,10 +73,14 @@ pub struct Settings {
     pub hash: bool,
     /// How long a session may be silent; `None`, as long as it likes: `idle_timeout`.
     pub idle_timeout: Option<Duration>,
+    /// How many idle connections to the servers are kept: `idlers`.
+    pub idlers: usize,
     /// SO_KEEPALIVE on both sockets of a session: `keepalive`.
     pub keepalive: bool,
     /// TCP_NODELAY on both sockets of a session: `tcp_nodelay`.
     pub nodelay: bool,
+    /// Choose the server after the client's first bytes: `peek`.
+    pub peek: bool,
     /// Server by priority: `prio`.
     pub prio: bool,
     /// No memory of clients, servers in turn: `roundrobin`, `-r`.
@@ -86,6 +95,8 @@ pub struct Settings {
     pub tracking: Tracking,
     /// The client's address is the source address towards the server: `transparent`.
     pub transparent: bool,
+    /// The file for the status page: `web_stats`, `-w`.
+    pub web_stats: Option<PathBuf>,
     /// Server by weight: `weight`, `-W`.
     pub weight: bool,
 }
@@ -93,18 +104,22 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            abort_on_error: false,
             ascii: false,
             blacklist: Duration::from_secs(30),
             client_acl: AclId::default(),
             clients_max: 2048,
             conn_max: 500,
+            control_acl: AclId::default(),
             debug: 0,
             dummy: false,
             fastclose: FastClose::default(),
             hash: false,
             idle_timeout: None,
+            idlers: 0,
             keepalive: false,
             nodelay: false,
+            peek: false,
             prio: false,
             roundrobin: false,
             source: None,
@@ -112,6 +127,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(3),
             tracking: Tracking::Forever,
             transparent: false,
+            web_stats: None,
             weight: false,
         }
     }

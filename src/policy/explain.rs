@@ -1,0 +1,81 @@
+//! `explain`: which server a client would get now, step by step, without changing anything.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::balancer::Balancer;
+use super::select::{Unfit, View, hash};
+use super::servers::Server;
+use super::settings::Tracking;
+use crate::endpoint::ClientAddr;
+use crate::id::ServerId;
+
+impl Balancer {
+    pub(super) fn explain(&self, ip: IpAddr, now: Instant) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write_explanation(&mut text, ClientAddr::new(Some(ip)), now);
+        text
+    }
+
+    fn write_explanation(&self, out: &mut String, client: ClientAddr, now: Instant) -> std::fmt::Result {
+        let s = &self.settings;
+        writeln!(out, "client {client}")?;
+        if s.dummy {
+            return writeln!(out, "pen answers itself (dummy)");
+        }
+        let list = s.client_acl;
+        if !self.acls[list.index()].permits(client) {
+            writeln!(out, "client_acl {list} denies it")?;
+            return match &self.abuse {
+                Some(target) => writeln!(out, "-> abuse server ({})", target.name),
+                None => writeln!(out, "-> refused"),
+            };
+        }
+        writeln!(out, "client_acl {list} permits it")?;
+        let known = self.clients.get(client);
+        let last = known.filter(|_| s.tracks()).and_then(|known| known.remembered(s.tracking, now));
+        match (known, last) {
+            _ if s.roundrobin => writeln!(out, "clients are not tracked (roundrobin)")?,
+            _ if s.tracking == Tracking::Off => writeln!(out, "clients are not tracked (no tracking)")?,
+            (Some(known), Some(id)) => {
+                writeln!(out, "it used server {id} {} seconds ago", now.duration_since(known.seen).as_secs())?;
+            }
+            (Some(_), None) => writeln!(out, "it was here, but too long ago or without a server")?,
+            (None, _) => writeln!(out, "it is new")?,
+        }
+        let view = self.view(client, last, &[], now);
+        for (number, server) in self.servers.iter().enumerate() {
+            let Some(id) = ServerId::new(number) else { break };
+            writeln!(out, "server {id} ({}): {}", server.target().name, fitness(&view, id, server, now))?;
+        }
+        let hash = hash(client, None);
+        match view.initial(self.current, hash) {
+            Some((id, why)) => writeln!(out, "first choice: server {id}: {}", why.text())?,
+            None => writeln!(out, "first choice: none")?,
+        }
+        match self.choose(&view, hash) {
+            Ok(choice) => writeln!(out, "-> {} ({}): {}", choice.upstream, choice.target.name, choice.why.text()),
+            Err(why) => writeln!(out, "-> refused: {why}"),
+        }
+    }
+}
+
+fn fitness(view: &View<'_>, id: ServerId, server: &Server, now: Instant) -> String {
+    match view.fitness(id) {
+        Ok(()) => String::from("can take it"),
+        Err(Unfit::Empty) => String::from("empty slot"),
+        Err(Unfit::Tried) => String::from("failed already"),
+        Err(Unfit::Denied) => format!("acl {} denies it", server.acl),
+        Err(Unfit::Full) => {
+            let (limit, name) = if view.last == Some(id) { (server.hard, "hard") } else { (server.soft, "soft") };
+            format!("full: {} connections, {name} limit {limit}", server.connections)
+        }
+        Err(Unfit::Weightless) => String::from("weight 0: no new clients"),
+        Err(Unfit::Blacklisted) => match server.blacklisted_for(now) {
+            Some(left) => format!("blacklisted for {} more seconds", left.as_secs() + 1),
+            None => String::from("being tried by another client"),
+        },
+    }
+}
