@@ -1,0 +1,126 @@
+# pen: build, try, test, install. GNU make.
+#
+#   make && sudo make install          into /usr/local
+#   make install DESTDIR=x PREFIX=/usr for packages
+
+PREFIX  = /usr/local
+DESTDIR =
+BINDIR  = $(PREFIX)/bin
+MANDIR  = $(PREFIX)/share/man
+
+CARGO = cargo
+# More for cargo build, check, clippy, doc and test, such as --locked.
+CARGOFLAGS =
+
+INSTALL = install
+INSTALL_PROGRAM = $(INSTALL)
+
+# Where cargo builds; the environment may say otherwise.
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+RELEASE = $(CARGO_TARGET_DIR)/release
+
+PROGRAMS = pen
+MANPAGES = man/pen.1
+
+# The ports of `make demo`: the balancer, and the two servers behind it.
+PORT  = 8080
+PORT1 = 8081
+PORT2 = 8082
+
+# What the tests run beside our own programs, by the names of Debian's packages.
+TEST_PACKAGES = curl iproute2 mandoc nginx openssl pen procps socat wrk
+
+.PHONY: all demo test test-packages check lint doc install install-strip uninstall clean
+
+all:
+	$(CARGO) build $(CARGOFLAGS) --release
+
+# Two servers and a balancer. Whatever ends this shell, or make above it, or one of the three, ends all of them. The loop
+# sleeps in the foreground, so that the shell collects children that have ended and `kill -0` no longer finds them.
+demo: all
+	@pids=; \
+	stop() { kill $$pids $$! 2>/dev/null; wait; }; \
+	trap stop EXIT; trap 'exit 130' INT; trap 'exit 143' HUP TERM; \
+	start() { "$(RELEASE)/pen" -f "$$@" & pids="$$pids $$!"; }; \
+	alive() { for pid in $$PPID $$pids; do kill -0 $$pid 2>/dev/null || return 1; done; }; \
+	start -O dummy 127.0.0.1:$(PORT1); \
+	start -O dummy 127.0.0.1:$(PORT2); \
+	start -d 127.0.0.1:$(PORT) 127.0.0.1:$(PORT1) 127.0.0.1:$(PORT2); \
+	sleep 1; \
+	alive || { \
+		echo 'demo: it did not start, see above. Where a port is taken, choose another:' >&2; \
+		echo '      make demo PORT=9080 PORT1=9081 PORT2=9082' >&2; \
+		exit 1; \
+	}; \
+	echo; \
+	echo 'Two servers look like one: open http://127.0.0.1:$(PORT)/'; \
+	echo; \
+	echo '  curl http://127.0.0.1:$(PORT)/                         one client, always the same server'; \
+	echo '  curl --interface 127.0.0.2 http://127.0.0.1:$(PORT)/   another client, the other server'; \
+	echo; \
+	echo 'Below, the balancer says what it does. Ctrl-C stops everything.'; \
+	echo; \
+	while alive; do sleep 1; done; \
+	echo 'demo: one of the programs has ended; stopping the others' >&2; \
+	exit 1
+
+test: test-packages
+	$(CARGO) test $(CARGOFLAGS)
+
+# Installs what is missing, on Debian and its relatives, if we may. Packages like nginx start a daemon when they are
+# installed; policy-rc.d (see invoke-rc.d(8)) keeps them from it, and is taken away again.
+test-packages:
+	@command -v dpkg-query >/dev/null || exit 0; \
+	missing=; \
+	for package in $(TEST_PACKAGES); do \
+		case $$(dpkg-query -W -f '$${db:Status-Abbrev}' $$package 2>/dev/null) in \
+		?i*) ;; \
+		*) missing="$$missing $$package" ;; \
+		esac; \
+	done; \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ]; then root=; \
+	elif command -v sudo >/dev/null; then root=sudo; \
+	else echo "test: please have these packages installed:$$missing" >&2; exit 0; fi; \
+	echo "test: installing$$missing"; \
+	policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then \
+		trap '$$root rm -f $$policy' EXIT; trap 'exit 1' HUP INT TERM; \
+		printf '#!/bin/sh\nexit 101\n' | $$root tee $$policy >/dev/null && $$root chmod 755 $$policy || exit 1; \
+	fi; \
+	$$root apt-get update -q && \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing
+
+check:
+	$(CARGO) check $(CARGOFLAGS) --all-targets
+
+# mandoc also looks for the pages that ours refer to; which of them are installed is not our concern.
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
+	@echo mandoc -T lint $(MANPAGES)
+	@command -v mandoc >/dev/null || { echo 'lint: mandoc is not installed' >&2; exit 1; }
+	@! mandoc -T lint $(MANPAGES) 2>&1 | grep -v -e 'referenced manual not found' -e 'outdated mandoc.db'
+
+doc:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGOFLAGS) --no-deps
+
+# Installs what `make` has built, so that root needs no cargo.
+install: $(PROGRAMS:%=$(RELEASE)/%)
+	$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1"
+	$(INSTALL_PROGRAM) -m 755 $(PROGRAMS:%="$(RELEASE)/%") "$(DESTDIR)$(BINDIR)"
+	$(INSTALL) -m 644 $(MANPAGES) "$(DESTDIR)$(MANDIR)/man1"
+
+install-strip:
+	$(MAKE) install INSTALL_PROGRAM='$(INSTALL_PROGRAM) -s'
+
+$(PROGRAMS:%=$(RELEASE)/%):
+	$(CARGO) build $(CARGOFLAGS) --release
+
+uninstall:
+	rm -f $(PROGRAMS:%="$(DESTDIR)$(BINDIR)/%")
+	rm -f $(MANPAGES:man/%="$(DESTDIR)$(MANDIR)/man1/%")
+
+clean:
+	$(CARGO) clean
