@@ -15,6 +15,8 @@ pub enum Error {
     Bind(String, io::Error),
     /// A host or service name that does not resolve, and the cause.
     Address(String, String),
+    /// A configuration file with bad lines; each is named in a line of its own.
+    Config(String),
     /// Something the system refused: what was tried, and the cause.
     System(String, io::Error),
 }
@@ -22,7 +24,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) => f.write_str(what),
+            Self::Usage(what) | Self::Config(what) => f.write_str(what),
             Self::Bind(address, cause) => write!(f, "can't bind local address {address}: {}", reason(cause)),
             Self::Address(host, cause) => write!(f, "unknown or invalid address [{host}]: {cause}"),
             Self::System(what, cause) => write!(f, "{what}: {}", reason(cause)),

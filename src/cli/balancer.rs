@@ -1,22 +1,28 @@
 //! The `pen` program: its command line.
 
 use std::env;
-use std::io::{self, Write};
-use std::process::ExitCode;
+use std::path::PathBuf;
+use std::process::{self, ExitCode};
 
 use super::getopt::{self, CommandLine};
+use super::print;
 use crate::daemon::startup::{self, Config};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Port};
 use crate::error::Error;
 use crate::id::ServerId;
+use crate::net::privileges::{Account, is_root};
 use crate::policy::clients::Clients;
 use crate::policy::command::Command;
 use crate::policy::commands::MOST_CONNECTIONS;
+use crate::policy::identity::Identity;
 use crate::policy::settings::Tracking;
 use crate::policy::words::{number, seconds};
 
 /// The options as getopt(3) takes them.
-const OPTIONS: &str = "b:c:e:B:fhNq:rst:T:x:Wdam:O:o:DnPQS:";
+const OPTIONS: &str = "b:c:e:B:fhNq:rst:T:x:Wdam:O:o:C:F:Xu:w:DnPQS:";
+
+/// Options that are others by another name.
+const SAME: &[(char, char)] = &[('o', 'O')];
 
 const USAGE: &str = "\
 usage: pen [options] [host:]port|/path/to/socket server ...
@@ -27,10 +33,12 @@ connections (0 = no limit).
 
   -a            dump traffic (-ddd) in ASCII instead of hexadecimal
   -B host:port  abuse server, for clients that client_acl denies
+  -C [host:]port|/path  control port, for penctl
   -b sec        leave a server alone for so long after a failed connect [30]
   -c N          size of the client table [2048]
   -d            tell what happens: -d decisions, -dd sessions, -ddd traffic
   -e host:port  emergency server, for when no other is left
+  -F file       read commands from this file, after the options and at HUP
   -f            stay in the foreground
   -h            choose the first server by a hash of the client's address (-hr: and port)
   -m N          accepted for compatibility
@@ -41,8 +49,12 @@ connections (0 = no limit).
   -s            stubborn: no failover
   -T sec        remember clients for so long after their last connection [0 = for ever]
   -t sec        connect timeout [3]
+  -u user       run as this user, by name or uid[:gid]
   -W            choose by weight
+  -w file       status page in HTML: written at USR1 and by penctl status
+  -X            let penctl exit end pen
   -x N          most simultaneous connections [500]
+  --check       read options and file, say whether they make sense, and exit
   --help        this text
   --version     the version
 
@@ -53,18 +65,23 @@ example: pen -f 80 www1:8000:10 www2:80:10 www3
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
     let bare = arguments.is_empty();
-    let outcome =
-        getopt::parse(arguments, OPTIONS, &["--help", "--version"]).map_err(Error::Usage).and_then(|mut line| {
+    let outcome = getopt::parse(arguments, OPTIONS, &["--check", "--help", "--version"], SAME)
+        .map_err(Error::Usage)
+        .and_then(|mut line| {
             if bare || line.options.contains("--help") {
                 return Ok(print(USAGE));
             }
             if line.options.contains("--version") {
                 return Ok(print(concat!("pen ", env!("CARGO_PKG_VERSION"), "\n")));
             }
-            startup::run(configure(line)?).map(|()| ExitCode::SUCCESS)
+            if line.options.contains("--check") {
+                return startup::check(configure(line, true)?, &complain)
+                    .map(|()| print("the configuration makes sense\n"));
+            }
+            startup::run(configure(line, false)?, &complain).map(|()| ExitCode::SUCCESS)
         });
     outcome.unwrap_or_else(|error| {
-        complain(&error.to_string());
+        error.to_string().lines().for_each(complain);
         if let Error::Usage(_) = error {
             complain("try pen --help");
         }
@@ -73,9 +90,9 @@ pub fn main() -> ExitCode {
 }
 
 /// Makes a configuration of the command line.
-fn configure(mut line: CommandLine) -> Result<Config, Error> {
+fn configure(mut line: CommandLine, checking: bool) -> Result<Config, Error> {
     let usage = Error::Usage;
-    if line.count("-f") == 0 {
+    if line.count("-f") == 0 && !checking {
         return Err(usage(String::from("running in the background is not possible yet: give -f")));
     }
     for (option, flag) in [("-D", "D"), ("-n", "n"), ("-P", "P"), ("-Q", "Q")] {
@@ -94,29 +111,41 @@ fn configure(mut line: CommandLine) -> Result<Config, Error> {
         complain("listen_queue bumped to 50");
         backlog = 50;
     }
-    let clients_max =
-        line.value("-c", |text| number("-c", text, 1, Clients::MAX as u64)).map_err(usage)?.unwrap_or(2048);
-    let conn_max = line.value("-x", |text| number("-x", text, 1, MOST_CONNECTIONS)).map_err(usage)?.unwrap_or(500);
+    let text = |text: &str| Ok(text.to_string());
+    let user = line.value("-u", text).map_err(usage)?;
+    let mut control = line.value("-C", text).map_err(usage)?;
+    if control.is_some() && user.is_none() && is_root() {
+        complain("Won't open control port running as root; use -u to run as different user");
+        control = None;
+    }
+    let endpoint = |text: String| Endpoint::parse_listener(&text).map(|endpoint| (text, endpoint));
+    let control = control.map(endpoint).transpose().map_err(|e| usage(format!("-C {e}")))?;
+    let identity = Identity {
+        pid: process::id(),
+        foreground: true,
+        user: user.clone().unwrap_or_default(),
+        control: control.as_ref().map_or_else(String::new, |(text, _)| text.clone()),
+        file: line.value("-F", text).map_err(usage)?.map(PathBuf::from),
+        may_exit: line.count("-X") > 0,
+    };
 
     let mut operands = std::mem::take(&mut line.operands).into_iter();
-    let listener = operands.next().ok_or_else(|| usage(String::from("no listening port given")))?;
-    let listener = Endpoint::parse_listener(&listener).map_err(usage)?;
-    let mut commands = options(&mut line, &listener).map_err(usage)?;
+    let listener = operands.next().map(endpoint).transpose().map_err(usage)?;
+    let port = listener.as_ref().and_then(|(_, endpoint)| endpoint.port().cloned());
+    let mut commands = options(&mut line, port.as_ref()).map_err(usage)?;
     for (number, operand) in operands.enumerate() {
         let id = ServerId::new(number).ok_or_else(|| usage(format!("more than {} servers", ServerId::MAX)))?;
-        commands.push(Command::parse_server(id, &operand, listener.port()).map_err(usage)?);
+        commands.push(Command::parse_server(id, &operand, port.as_ref()).map_err(usage)?);
     }
-    for option in ["-O", "-o"] {
-        for text in line.values(option).map_err(usage)? {
-            let command = Command::parse(&text, listener.port()).map_err(|e| usage(format!("{option} {e}")))?;
-            commands.push(command);
-        }
+    for text in line.values("-O").map_err(usage)? {
+        commands.push(Command::parse(&text, port.as_ref()).map_err(|e| usage(format!("-O {e}")))?);
     }
-    Ok(Config { listener, backlog, clients_max, conn_max, commands })
+    let user = user.map(|user| Account::find(&user)).transpose()?;
+    Ok(Config { listener, backlog, control, user, commands, identity })
 }
 
 /// The options that are commands under another name.
-fn options(line: &mut CommandLine, listener: &Endpoint) -> Result<Vec<Command>, String> {
+fn options(line: &mut CommandLine, port: Option<&Port>) -> Result<Vec<Command>, String> {
     let mut commands = Vec::new();
     let switches: [(&str, Command); 5] = [
         ("-a", Command::Ascii(true)),
@@ -136,11 +165,15 @@ fn options(line: &mut CommandLine, listener: &Endpoint) -> Result<Vec<Command>, 
         let time = seconds("-T", text, 0)?;
         Ok(Command::Tracking(if time.is_zero() { Tracking::Forever } else { Tracking::For(time) }))
     })?);
+    let most = Clients::MAX as u64;
+    commands.extend(line.value("-c", |text| number("-c", text, 1, most))?.map(Command::ClientsMax));
+    commands.extend(line.value("-x", |text| number("-x", text, 1, MOST_CONNECTIONS))?.map(Command::ConnMax));
+    commands.extend(line.value("-w", |text| Ok(Command::WebStats(Some(PathBuf::from(text)))))?);
     if line.count("-N") > 0 {
         commands.extend([Command::Hash(true), Command::Tracking(Tracking::Off)]);
     }
     for (option, word) in [("-e", "emergency"), ("-B", "abuse")] {
-        let read = |text: &str| Command::parse(&format!("{word} {text}"), listener.port());
+        let read = |text: &str| Command::parse(&format!("{word} {text}"), port).map_err(|e| e.to_string());
         commands.extend(line.value(option, read)?);
     }
     match line.count("-d") {
@@ -150,13 +183,6 @@ fn options(line: &mut CommandLine, listener: &Endpoint) -> Result<Vec<Command>, 
     Ok(commands)
 }
 
-fn print(text: &str) -> ExitCode {
-    // Whoever closed stdout does not want to read it.
-    let _ = io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
-}
-
 fn complain(text: &str) {
-    // There is no other place to complain at.
-    let _ = writeln!(io::stderr(), "pen: {text}");
+    super::complain("pen", text);
 }

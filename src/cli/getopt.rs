@@ -18,8 +18,14 @@ pub struct CommandLine {
 }
 
 /// Takes the arguments (without the program's name) apart. `known` lists the options as getopt(3) takes them: a letter
-/// with a colon behind it has a value. `long` lists the options that are words, without value.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>, known: &str, long: &[&str]) -> Result<CommandLine, String> {
+/// with a colon behind it has a value. `long` lists the options that are words, without value. `same` lists options that are
+/// others by another name.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    known: &str,
+    long: &[&str],
+    same: &[(char, char)],
+) -> Result<CommandLine, String> {
     let mut options: Vec<OsString> = Vec::new();
     let mut operands = Vec::new();
     let mut arguments = arguments
@@ -48,6 +54,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, known: &str, long: &
                 } else {
                     attached.to_string()
                 };
+                if value.is_empty() {
+                    return Err(format!("option has an empty argument -- '{letter}'"));
+                }
+                let letter = same.iter().find(|(name, _)| *name == letter).map_or(letter, |(_, real)| *real);
                 options.push(format!("-{letter}={value}").into());
                 break;
             }
@@ -85,7 +95,7 @@ mod tests {
     use super::*;
 
     fn line(arguments: &[&str]) -> Result<CommandLine, String> {
-        parse(arguments.iter().map(OsString::from), "rWdx:O:h", &["--help"])
+        parse(arguments.iter().map(OsString::from), "rWdx:O:o:h", &["--help"], &[('o', 'O')])
     }
 
     #[test]
@@ -108,7 +118,14 @@ mod tests {
         assert_eq!(line(&["-rz"]).unwrap_err(), "invalid option -- 'z'");
         assert_eq!(line(&["-r:"]).unwrap_err(), "invalid option -- ':'");
         assert_eq!(line(&["--frob"]).unwrap_err(), "unrecognized option '--frob'");
+        assert_eq!(line(&["-O", ""]).unwrap_err(), "option has an empty argument -- 'O'");
         assert_eq!(line(&["-x"]).unwrap_err(), "option requires an argument -- 'x'");
+    }
+
+    #[test]
+    fn an_option_by_another_name_keeps_its_place() {
+        let mut line = line(&["-o", "a", "-O", "b", "-oc"]).unwrap();
+        assert_eq!(line.values("-O").unwrap(), ["a", "b", "c"]);
     }
 
     #[test]

@@ -23,20 +23,22 @@ const REMIND: Duration = Duration::from_secs(1);
 /// Starts the thread.
 pub fn start(listener: Arc<Listener>, permits: Permits, events: Sender<Event>, log: Log) -> io::Result<()> {
     thread::Builder::new().name(String::from("acceptor")).stack_size(super::pool::STACK).spawn(move || {
-        let died = Bell(events.clone());
+        let bell = Bell(&listener, &events);
         accept(&listener, &permits, &events, &log);
-        drop(died);
+        drop(bell);
     })?;
     Ok(())
 }
 
-/// Rings when the thread ends, by a panic too: without it pen would live on and serve nobody.
-struct Bell(Sender<Event>);
+/// Rings when the thread ends before its listener was retired, by a panic too: without it pen would live on and serve nobody.
+struct Bell<'a>(&'a Listener, &'a Sender<Event>);
 
-impl Drop for Bell {
+impl Drop for Bell<'_> {
     fn drop(&mut self) {
-        // The supervisor is gone: then so is the process.
-        let _ = self.0.send(Event::Died("acceptor"));
+        if !self.0.is_retired() {
+            // The supervisor is gone: then so is the process.
+            let _ = self.1.send(Event::Died("acceptor"));
+        }
     }
 }
 
@@ -48,6 +50,7 @@ fn accept(listener: &Listener, permits: &Permits, events: &Sender<Event>, log: &
             Ok(client) => client,
             // The client was gone before it was accepted (accept(2)), or a signal came.
             Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => continue,
+            Err(_) if listener.is_retired() => return,
             Err(error) => {
                 if reminded.is_none_or(|then| then.elapsed() >= REMIND) {
                     reminded = Some(Instant::now());

@@ -5,10 +5,16 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
+
 use super::permits::Permit;
 use super::pool::WorkerId;
 use super::session::Job;
+use crate::endpoint::ClientAddr;
 use crate::id::ConnId;
+use crate::net::socket::Listener;
+use crate::policy::command::Command;
+use crate::policy::configure::Outcome;
 use crate::policy::servers::Target;
 
 /// What the supervisor waits for.
@@ -20,6 +26,14 @@ pub enum Event {
     Connected(ConnId),
     /// A connect failed; the worker waits for [`Order::Retry`] or [`Order::Refuse`].
     Failed(ConnId, io::Error),
+    /// A client that is peeked at has spoken; the worker waits for [`Order::Retry`] or [`Order::Refuse`].
+    Spoke(ConnId),
+    /// Somebody has something to command.
+    Commands(Commands),
+    /// May this client use the control port?
+    Admit(ClientAddr, Sender<bool>),
+    /// So many idlers are connected now.
+    Idlers(usize),
     /// A signal came.
     Signal(Signal),
     /// A thread that must not end has ended.
@@ -35,6 +49,17 @@ pub struct Arrival {
     pub peer: Option<SocketAddr>,
     /// Its right to be served.
     pub permit: Permit,
+}
+
+/// Commands that belong together: nothing comes between them.
+#[derive(Debug)]
+pub struct Commands {
+    /// Ready to be applied: names resolved, files included.
+    pub commands: Vec<Command>,
+    /// What a `listen` among them asks for, open already.
+    pub listener: Option<Arc<Listener>>,
+    /// For the replies, one after the other, and the effects that the supervisor leaves to whoever asked: files.
+    pub reply: Sender<Outcome>,
 }
 
 /// The end of a session. It travels in a channel of its own, which wakes nobody: the supervisor empties it before it looks
@@ -56,9 +81,9 @@ pub struct Closed {
 pub enum Order {
     /// Serve this client.
     Serve(Job),
-    /// The connect failed: try this one.
+    /// The connect failed, or the client has spoken: try this one.
     Retry(Arc<Target>, Proof),
-    /// The connect failed, and there is no other server.
+    /// There is no server for it.
     Refuse,
 }
 

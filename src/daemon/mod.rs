@@ -1,11 +1,15 @@
 //! Floor 3: the threads, what they wait for and what they tell each other.
 
 pub mod acceptor;
+pub mod clerk;
+pub mod control;
 pub mod event;
+pub mod idlers;
 pub mod logger;
 pub mod permits;
 pub mod pool;
 pub mod session;
 pub mod signals;
 pub mod startup;
+pub mod steering;
 pub mod supervisor;

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use rustix::net::{Shutdown, shutdown};
 
 use super::event::{Closed, Event, Order, Proof};
 use super::permits::Permit;
@@ -17,7 +18,7 @@ use crate::error::reason;
 use crate::id::ConnId;
 use crate::net::dummy;
 use crate::net::log::{Log, dump};
-use crate::net::relay::{End, Meter, Relay, Way};
+use crate::net::relay::{End, Meter, Relay, Way, first_bytes};
 use crate::net::scratch::Scratch;
 use crate::net::socket::{Fault, connect_any, set_options};
 use crate::policy::report::Wire;
@@ -49,6 +50,8 @@ pub struct Job {
 pub enum Task {
     /// A server.
     Connect(Arc<Target>, Proof),
+    /// A server, once it has spoken.
+    Peek,
     /// A page of pen's own, which names this address.
     Dummy(Arc<str>),
 }
@@ -72,6 +75,14 @@ impl Link {
     /// Takes the bytes that were not accounted yet: to the server, and from it.
     pub fn take_counts(&self) -> (u64, u64) {
         (self.up.take(), self.down.take())
+    }
+
+    /// Ends the session: its relay finds both sockets closed.
+    pub fn close(&self) {
+        for socket in [Some(&self.client), self.server.get()].into_iter().flatten() {
+            // It fails when the other side has ended the connection already: then there is nothing to end.
+            let _ = shutdown(socket, Shutdown::Both);
+        }
     }
 
     /// What reports show of it.
@@ -131,6 +142,15 @@ impl Desk {
         let start = Instant::now();
         let (target, proof) = match task {
             Task::Connect(target, proof) => (target, proof),
+            Task::Peek => {
+                if !first_bytes(&link.client, settings.idle_timeout) || self.events.send(Event::Spoke(conn)).is_err() {
+                    return;
+                }
+                match inbox.recv() {
+                    Ok(Order::Retry(target, proof)) => (target, proof),
+                    _ => return,
+                }
+            }
             Task::Dummy(name) => {
                 let outcome = dummy::answer(&link.client, &name);
                 return self.log.debug(2, || match outcome {

@@ -4,12 +4,16 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::event::{Arrival, Closed, Event, Order, Proof, Signal};
+use super::acceptor;
+use super::clerk::Task as Clerical;
+use super::event::{Arrival, Closed, Commands, Event, Order, Proof, Signal};
+use super::idlers::Wanted;
 use super::permits::Permits;
 use super::pool::{Pool, WorkerId};
 use super::session::{Job, Link, Task};
@@ -17,9 +21,12 @@ use crate::endpoint::ClientAddr;
 use crate::error::{Error, reason};
 use crate::id::ConnId;
 use crate::net::clock::Clock;
+use crate::net::limits::raise_open_files;
 use crate::net::log::Log;
-use crate::net::socket::Fault;
+use crate::net::socket::{Fault, Listener};
 use crate::policy::balancer::{Assignment, Balancer, Choice, Turn};
+use crate::policy::command::Command;
+use crate::policy::configure::{Effect, Moment, Outcome};
 use crate::policy::report::Wire;
 
 /// How often the pool is looked through for workers that are idle for long.
@@ -51,6 +58,17 @@ pub struct Supervisor<F> {
     /// Clients that found no worker because the system gives no more threads.
     pub waiting: VecDeque<Job>,
     pub reminded: Option<Instant>,
+    /// Does what may wait.
+    pub clerk: Sender<Clerical>,
+    /// Keeps the idlers.
+    pub idlers: Sender<Wanted>,
+    /// How many idlers are connected.
+    pub idle: usize,
+    /// For acceptors that a `listen` starts.
+    pub doorway: Sender<Event>,
+    pub listener: Arc<Listener>,
+    /// The configuration file to read again at HUP.
+    pub file: Option<PathBuf>,
 }
 
 /// What the supervisor keeps of a running session.
@@ -89,17 +107,27 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                         self.tell(&turn, "");
                     }
                 }
-                Ok(Event::Signal(Signal::Terminate)) => return Ok(()),
+                Ok(Event::Signal(Signal::Terminate)) => return self.leave(Ok(())),
                 Ok(Event::Signal(Signal::Statistics)) => self.statistics(now),
-                Ok(Event::Signal(Signal::Reload)) => {
-                    self.log.debug(1, || String::from("HUP: there is no file to reload"))
+                Ok(Event::Signal(Signal::Reload)) => self.reload(),
+                Ok(Event::Spoke(conn)) => self.choose_late(conn, now),
+                Ok(Event::Commands(commands)) => {
+                    if self.obey(commands, now) {
+                        return self.leave(Ok(()));
+                    }
                 }
+                Ok(Event::Admit(client, answer)) => {
+                    // Whoever asked may be gone: then nobody needs to know.
+                    let _ = answer.try_send(self.balancer.admits_to_control(client));
+                }
+                Ok(Event::Idlers(count)) => self.idle = count,
                 Ok(Event::Died(who)) => {
                     return Err(Error::System(who.to_string(), io::Error::other("ended unexpectedly")));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::System(String::from("events"), io::Error::other("nobody is left to send any")));
+                    let error = io::Error::other("nobody is left to send any");
+                    return self.leave(Err(Error::System(String::from("events"), error)));
                 }
             }
         }
@@ -122,6 +150,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let client = ClientAddr::new(peer.map(|peer| peer.ip()));
         let (conn, task) = match self.balancer.assign(client, peer.map(|peer| peer.port()), now) {
             Assignment::Refuse(why) => return self.log.debug(1, || format!("client {client}: refused: {why}")),
+            Assignment::Peek(conn) => (conn, Task::Peek),
             Assignment::Dummy(conn) => (conn, Task::Dummy(Arc::clone(&self.name))),
             Assignment::Connect(conn, choice) => {
                 self.tell_choice(&client, conn, &choice);
@@ -168,30 +197,123 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         if let Some(turn) = turn {
             self.tell(&turn, &reason(error));
         }
+        self.proceed(conn, next.ok_or("no server is available"), "failed over");
+    }
+
+    fn choose_late(&mut self, conn: ConnId, now: Instant) {
+        let choice = self.balancer.choose_late(conn, now);
+        self.proceed(conn, choice, "has spoken");
+    }
+
+    /// Tells a worker that waits for it how its session goes on.
+    fn proceed(&self, conn: ConnId, choice: Result<Choice, &'static str>, who: &str) {
         let Some(worker) = self.sessions.get(conn.index()).and_then(|session| session.worker) else { return };
-        match next {
-            Some(choice) => {
-                self.tell_choice(&"failed over", conn, &choice);
+        match choice {
+            Ok(choice) => {
+                self.tell_choice(&who, conn, &choice);
                 let proof = proof(&choice);
                 self.pool.order(worker, Order::Retry(choice.target, proof));
             }
-            None => {
-                self.log.debug(1, || format!("connection {conn}: refused: no server is available"));
+            Err(why) => {
+                self.log.debug(1, || format!("connection {conn}: refused: {why}"));
                 self.pool.order(worker, Order::Refuse);
             }
         }
     }
 
+    /// Carries out commands, one after the other. Tells whether pen is to end.
+    fn obey(&mut self, Commands { commands, listener, reply }: Commands, now: Instant) -> bool {
+        self.account();
+        if let Some(listener) = listener {
+            self.listen(listener);
+        }
+        let mut outcome = Outcome::default();
+        let mut exit = false;
+        for command in commands {
+            let Outcome { reply, effects } = self.apply(command, now);
+            outcome.reply.push_str(&reply);
+            for effect in effects {
+                match effect {
+                    Effect::DebugLevel(level) => self.log.set_debug(level),
+                    Effect::ConnMax(max) => {
+                        self.sessions_max = raise_open_files(max);
+                        self.permits.limit(self.sessions_max);
+                    }
+                    Effect::Close(conn) => {
+                        if let Some(link) = self.link(conn) {
+                            link.close();
+                        }
+                    }
+                    Effect::Idlers(count, targets) => {
+                        // When it lags behind so far it will get the next one.
+                        let _ = self.idlers.try_send((count, targets));
+                    }
+                    Effect::Exit => exit = true,
+                    Effect::WriteFile(..) => outcome.effects.push(effect),
+                }
+            }
+        }
+        // Whoever asked may be gone: then nobody needs to know.
+        let _ = reply.try_send(outcome);
+        exit
+    }
+
+    fn apply(&mut self, command: Command, now: Instant) -> Outcome {
+        let sessions = &self.sessions;
+        let wire = |conn: ConnId| {
+            let link = sessions.get(conn.index()).and_then(|session| session.link.upgrade());
+            link.map_or(Wire::default(), |link| link.wire())
+        };
+        let time = self.clock.format(SystemTime::now());
+        self.balancer.apply(command, &Moment { now, time: &time, wire: &wire, idlers: self.idle })
+    }
+
+    /// Takes another listener; the sessions of the old one go on.
+    fn listen(&mut self, listener: Arc<Listener>) {
+        let started =
+            acceptor::start(Arc::clone(&listener), self.permits.clone(), self.doorway.clone(), self.log.clone());
+        match started {
+            Ok(()) => std::mem::replace(&mut self.listener, listener).retire(),
+            Err(error) => self.log.error(format_args!("cannot start an acceptor: {}", reason(&error))),
+        }
+    }
+
+    fn reload(&self) {
+        match &self.file {
+            // When the clerk is that busy it has reloads to do already.
+            Some(file) => drop(self.clerk.try_send(Clerical::Reload(file.clone()))),
+            None => self.log.debug(1, || String::from("HUP: there is no file to read again")),
+        }
+    }
+
     fn statistics(&mut self, now: Instant) {
+        self.account();
+        let wire = |conn| self.link(conn).map_or(Wire::default(), |link| link.wire());
+        let time = self.clock.format(SystemTime::now());
+        let moment = Moment { now, time: &time, wire: &wire, idlers: self.idle };
+        match self.balancer.settings().web_stats.clone() {
+            // When the clerk is that busy it has a page to write already.
+            Some(file) => drop(self.clerk.try_send(Clerical::Publish(file, self.balancer.page(&moment)))),
+            None => self.log.notice(self.balancer.statistics(&moment)),
+        }
+    }
+
+    /// Books what has gone through the running sessions.
+    fn account(&mut self) {
         for conn in self.balancer.connection_ids() {
             if let Some(link) = self.link(conn) {
                 let (sent, received) = link.take_counts();
                 self.balancer.account(conn, sent, received);
             }
         }
-        let wire = |conn| self.link(conn).map_or(Wire::default(), |link| link.wire());
-        let time = self.clock.format(SystemTime::now());
-        self.log.notice(self.balancer.statistics(&time, now, &wire));
+    }
+
+    fn leave(&self, outcome: Result<(), Error>) -> Result<(), Error> {
+        self.listener.remove_file();
+        if outcome.is_err() && self.balancer.settings().abort_on_error {
+            std::process::abort();
+        }
+        outcome
     }
 
     fn link(&self, conn: ConnId) -> Option<Arc<Link>> {

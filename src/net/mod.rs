@@ -1,9 +1,12 @@
 //! Floor 2: blocking I/O. It decides nothing and starts no threads.
 
 pub mod clock;
+pub mod control;
 pub mod dummy;
+pub mod files;
 pub mod limits;
 pub mod log;
+pub mod privileges;
 pub mod relay;
 pub mod resolve;
 pub mod scratch;

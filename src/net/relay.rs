@@ -172,8 +172,7 @@ impl Relay<'_> {
             (false, true) => &mut sockets[..1],
             _ => &mut sockets[..],
         };
-        let limit = self.idle_timeout.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: 0 });
-        match poll(heard, limit.as_ref()) {
+        match poll(heard, limit(self.idle_timeout).as_ref()) {
             Ok(0) => return Ok(None),
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Some(Ready::default())),
@@ -194,6 +193,21 @@ impl Relay<'_> {
             down: is(server, down.reading()) || is(client, down.writing()),
         }))
     }
+}
+
+/// Waits until the client has said something, or has ended. `false`: it did neither for the whole idle timeout, or broke.
+pub fn first_bytes(client: &OwnedFd, idle_timeout: Option<Duration>) -> bool {
+    loop {
+        match poll(&mut [PollFd::new(client, PollFlags::IN)], limit(idle_timeout).as_ref()) {
+            Ok(found) => return found > 0,
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+fn limit(idle_timeout: Option<Duration>) -> Option<Timespec> {
+    idle_timeout.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: 0 })
 }
 
 /// Directions that are worth trying.

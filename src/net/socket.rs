@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -14,8 +15,8 @@ use rustix::net::sockopt::{
     Timeout, set_ipv6_v6only, set_socket_keepalive, set_socket_reuseaddr, set_socket_timeout, set_tcp_nodelay,
 };
 use rustix::net::{
-    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect, listen,
-    socket_with,
+    AddressFamily, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect,
+    listen, shutdown, socket_with,
 };
 
 use crate::endpoint::Address;
@@ -31,6 +32,7 @@ pub struct Listener {
     address: Address,
     /// Device and inode of a Unix socket's file, to know it again.
     file: Option<(u64, u64)>,
+    retired: AtomicBool,
 }
 
 impl Listener {
@@ -52,7 +54,7 @@ impl Listener {
             }
         }
         listen(&socket, backlog)?;
-        Ok(Self { socket, address: address.clone(), file: file_identity(address) })
+        Ok(Self { socket, address: address.clone(), file: file_identity(address), retired: AtomicBool::new(false) })
     }
 
     /// Where it listens.
@@ -64,6 +66,19 @@ impl Listener {
     pub fn accept(&self) -> Result<(OwnedFd, Option<SocketAddr>), Errno> {
         let (socket, peer) = acceptfrom_with(&self.socket, SocketFlags::CLOEXEC)?;
         Ok((socket, peer.and_then(|peer: SocketAddrAny| SocketAddr::try_from(peer).ok())))
+    }
+
+    /// Ends listening, and wakes whoever waits for a client here.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.remove_file();
+        // On Linux this ends a waiting accept(2) with EINVAL. It cannot fail for a listening socket.
+        let _ = shutdown(&self.socket, Shutdown::Both);
+    }
+
+    /// Whether listening was ended.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// Removes the file of a Unix socket, unless somebody else has put another in its place.
@@ -91,11 +106,11 @@ fn file_identity(address: &Address) -> Option<(u64, u64)> {
 /// that does not answer does not keep the others from being tried.
 pub fn connect_any(addresses: &[Address], settings: &Settings, client: Option<SocketAddr>) -> io::Result<OwnedFd> {
     let deadline = Instant::now() + settings.timeout;
-    let mut result = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
+    let mut result = Err(Errno::ADDRNOTAVAIL.into());
     for (tried, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now()) / (addresses.len() - tried) as u32;
         if left.is_zero() {
-            return Err(io::Error::from(io::ErrorKind::TimedOut));
+            return Err(Errno::TIMEDOUT.into());
         }
         result = connect_one(address, settings, client, left);
         if result.is_ok() {
@@ -124,7 +139,7 @@ fn connect_one(
     };
     match connected {
         Ok(()) => {}
-        Err(Errno::INPROGRESS | Errno::AGAIN) => return Err(io::Error::from(io::ErrorKind::TimedOut)),
+        Err(Errno::INPROGRESS | Errno::AGAIN) => return Err(Errno::TIMEDOUT.into()),
         Err(error) => return Err(error.into()),
     }
     if matches!(address, Address::Ip(_)) {
@@ -208,7 +223,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             set_socket_timeout(&probe, Timeout::Send, Some(PROBE_TIME))?;
             match connect(&probe, &SocketAddrUnix::new(path)?) {
                 Err(Errno::CONNREFUSED) => fs::remove_file(path),
-                _ => Err(io::Error::from(io::ErrorKind::AddrInUse)),
+                _ => Err(Errno::ADDRINUSE.into()),
             }
         }
     }

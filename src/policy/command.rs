@@ -136,6 +136,9 @@ impl Command {
     /// Everything but the host may be left out or empty; a server without a port gets `port`.
     pub fn parse_server(id: ServerId, text: &str, port: Option<&Port>) -> Result<Self, String> {
         let fields = split_fields(text)?;
+        if fields.len() > 6 {
+            return Err(format!("\"{text}\" has more than host:port:soft:hard:weight:prio"));
+        }
         let (place, port) = place(text, &fields, port)?;
         let mut changes = vec![ServerChange::Address(place), ServerChange::Port(port)];
         for (position, field) in fields.iter().enumerate().skip(2).filter(|(_, field)| !field.is_empty()) {
@@ -144,8 +147,7 @@ impl Command {
                 2 => ServerChange::Max(value("soft limit")?),
                 3 => ServerChange::Hard(value("hard limit")?),
                 4 => ServerChange::Weight(value("weight")?),
-                5 => ServerChange::Prio(value("prio")?),
-                _ => return Err(format!("\"{text}\" has more than host:port:soft:hard:weight:prio")),
+                _ => ServerChange::Prio(value("prio")?),
             });
         }
         Ok(Self::Server(id, changes))
@@ -255,7 +257,7 @@ impl fmt::Display for ServerChange {
 }
 
 /// `host:port`, with brackets where the host has colons; a Unix socket is its path alone.
-struct At<'a>(&'a Place, &'a Port);
+pub(super) struct At<'a>(pub(super) &'a Place, pub(super) &'a Port);
 
 impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

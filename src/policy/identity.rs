@@ -7,8 +7,10 @@ use std::path::PathBuf;
 pub struct Identity {
     /// The process id.
     pub pid: u32,
-    /// The options that `write` repeats in its heading, in pen's order: `-f -X -c 3000 …`, without the listener.
-    pub options: String,
+    /// It stays in the foreground, `-f`.
+    pub foreground: bool,
+    /// Whom it runs as, as it was written, `-u`; empty if that was not asked for.
+    pub user: String,
     /// The control port as it was given; empty without one.
     pub control: String,
     /// The configuration file that `write` writes to when it is not told another, `-F`.

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use super::answers::{address, upstream};
 use super::balancer::Balancer;
 use super::configure::Moment;
-use crate::id::ConnId;
 
 /// What only the session itself knows of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

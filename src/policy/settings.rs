@@ -46,7 +46,7 @@ impl FastClose {
     }
 }
 
-/// Every switch and number with its default, which is pen's (`pen-observed` in the manual page's DIFFERENCES).
+/// Every switch and number, with pen 0.34.1's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Dump core when pen must give up: `abort_on_error`.

@@ -1,0 +1,75 @@
+//! Idle connections to the servers, kept up for those who want them (penctl(1), `idlers`).
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
+use super::event::Event;
+use super::pool::STACK;
+use crate::net::socket::connect_any;
+use crate::policy::servers::Target;
+use crate::policy::settings::Settings;
+
+/// How often dead connections are looked for and replaced.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// How many, and where.
+pub type Wanted = (usize, Vec<Arc<Target>>);
+
+/// Starts the thread.
+pub fn start(events: Sender<Event>) -> io::Result<Sender<Wanted>> {
+    let (wanted, inbox) = bounded(16);
+    thread::Builder::new().name(String::from("idlers")).stack_size(STACK).spawn(move || keep(&inbox, &events))?;
+    Ok(wanted)
+}
+
+fn keep(inbox: &Receiver<Wanted>, events: &Sender<Event>) {
+    let mut wanted: Wanted = (0, Vec::new());
+    let mut connections: Vec<(Arc<Target>, OwnedFd)> = Vec::new();
+    let mut told = 0;
+    loop {
+        let next = match wanted.0 {
+            0 => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            _ => inbox.recv_timeout(ROUND),
+        };
+        match next {
+            Ok(next) => wanted = next,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let (count, targets) = &wanted;
+        connections.retain(|(target, socket)| targets.contains(target) && is_alive(socket));
+        connections.truncate(*count);
+        // In turn over the servers; one that refuses is asked again in the next round.
+        for turn in connections.len()..*count {
+            let Some(target) = targets.get(turn % targets.len().max(1)) else { break };
+            if let Ok(socket) = connect_any(&target.addresses, &Settings::default(), None) {
+                connections.push((Arc::clone(target), socket));
+            }
+        }
+        if told != connections.len() {
+            told = connections.len();
+            if events.send(Event::Idlers(told)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether the server has neither closed nor broken the connection. What it says is of no interest.
+fn is_alive(socket: &OwnedFd) -> bool {
+    let mut scrap = [0; 512];
+    loop {
+        match recv(socket, &mut scrap, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return false,
+            Ok(_) => {}
+            Err(error) => return error == Errno::AGAIN,
+        }
+    }
+}

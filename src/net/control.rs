@@ -1,0 +1,147 @@
+//! The bytes of the control port: lines in, replies out. Both ends of it, pen's and penctl's.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+
+use super::socket::connect_any;
+use crate::endpoint::Address;
+use crate::policy::settings::Settings;
+
+/// The longest command, in bytes.
+pub const LONGEST: usize = 8192;
+
+/// How long a client may take for a command, and for reading a reply.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an answered client that has not ended its side may take for another command. pen's own penctl waits for the end
+/// of the connection, so it must not be long.
+const GRACE: Duration = Duration::from_millis(30);
+
+/// How long penctl waits for a connection and for a reply.
+const CLIENT_TIME: Duration = Duration::from_secs(15);
+
+/// What the next line is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A command.
+    Command(String),
+    /// More than [`LONGEST`] bytes without a newline.
+    TooLong,
+    /// The client ended in the middle of a line: what there is of it must not be taken for the whole.
+    Cut,
+    /// There is none.
+    End,
+}
+
+/// pen's end of a connection to the control port.
+#[derive(Debug)]
+pub struct Conversation {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+    answered: bool,
+    /// Nothing that follows can be understood.
+    over: bool,
+}
+
+impl Conversation {
+    /// With a client that was just accepted.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket, buffer: Vec::new(), answered: false, over: false }
+    }
+
+    /// Waits for the next command.
+    pub fn line(&mut self) -> Line {
+        let deadline = Instant::now() + if self.answered { GRACE } else { PATIENCE };
+        loop {
+            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Line::Command(printable(&line[..end]));
+            }
+            if self.buffer.len() > LONGEST {
+                self.over = true;
+                return Line::TooLong;
+            }
+            let mut part = [0; 2048];
+            match self.read(&mut part, deadline) {
+                Ok(0) | Err(_) if self.buffer.is_empty() => return Line::End,
+                Ok(0) | Err(_) => {
+                    self.over = true;
+                    return Line::Cut;
+                }
+                Ok(count) => self.buffer.extend_from_slice(&part[..count]),
+            }
+        }
+    }
+
+    /// Sends a reply, as far as the client reads it within its time.
+    pub fn reply(&mut self, text: &str) -> io::Result<()> {
+        self.answered = true;
+        let deadline = Instant::now() + PATIENCE;
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Errno::TIMEDOUT.into());
+            }
+            set_socket_timeout(&self.socket, Timeout::Send, Some(left))?;
+            rest = &rest[send(&self.socket, rest, SendFlags::NOSIGNAL)?..];
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing left to say.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Ends the connection so that the client gets what was sent: unread input would make the kernel reset it.
+    pub fn finish(mut self) {
+        // Failing means that the client is gone.
+        let _ = shutdown(&self.socket, Shutdown::Write);
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mut scrap = [0; 4096];
+        while let Ok(1..) = self.read(&mut scrap, deadline) {}
+    }
+
+    fn read(&mut self, part: &mut [u8], deadline: Instant) -> io::Result<usize> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Errno::TIMEDOUT.into());
+        }
+        set_socket_timeout(&self.socket, Timeout::Recv, Some(left.max(Duration::from_millis(1))))?;
+        let (_, count) = recv(&self.socket, part, RecvFlags::empty())?;
+        Ok(count)
+    }
+}
+
+/// Bytes from the network as text that is safe to repeat on a terminal and in a log.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.trim().chars().map(|c| if c.is_control() && c != '\t' { '.' } else { c }).collect()
+}
+
+/// penctl's end: sends one command to the first address that can be reached, and reads the whole reply.
+pub fn ask(addresses: &[Address], command: &str) -> io::Result<Vec<u8>> {
+    let settings = Settings { timeout: CLIENT_TIME, ..Settings::default() };
+    let socket = connect_any(addresses, &settings, None)?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(CLIENT_TIME))?;
+    let line = format!("{command}\n");
+    let mut rest = line.as_bytes();
+    while !rest.is_empty() {
+        rest = &rest[send(&socket, rest, SendFlags::NOSIGNAL)?..];
+    }
+    shutdown(&socket, Shutdown::Write)?;
+    let mut reply = Vec::new();
+    let mut part = [0; 16 * 1024];
+    loop {
+        match recv(&socket, &mut part, RecvFlags::empty())? {
+            (_, 0) => return Ok(reply),
+            (_, count) => reply.extend_from_slice(&part[..count]),
+        }
+    }
+}

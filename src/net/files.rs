@@ -1,0 +1,45 @@
+//! Files: read whole, written whole or not at all.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The largest configuration file that is read, in bytes: a slip that names a log or a device must not fill the memory.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// Reads a configuration file. Bytes that are not UTF-8 become `�`, and the line that has them will be refused.
+pub fn read(path: &Path) -> io::Result<String> {
+    let found = fs::metadata(path)?;
+    if found.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    if found.len() > LARGEST {
+        return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+    }
+    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
+}
+
+/// Replaces a file: whoever reads it finds the old text or the new one, and never a part. The text is written beside it and
+/// then renamed, so the directory must be writable. Only the owner may write it, everybody may read it.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = path.with_file_name(temporary);
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o644)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // What could not be completed must not stay; it may not even exist.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
