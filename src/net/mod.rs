@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod control;
+mod dialogue;
 pub mod dummy;
 pub mod files;
 pub mod limits;
