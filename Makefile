@@ -20,13 +20,16 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 RELEASE = $(CARGO_TARGET_DIR)/release
 
-PROGRAMS = pen
-MANPAGES = man/pen.1
+PROGRAMS = pen penctl
+MAN1 = man/pen.1 man/penctl.1
+MAN5 = man/pen.conf.5
+MANPAGES = $(MAN1) $(MAN5)
 
-# The ports of `make demo`: the balancer, and the two servers behind it.
+# The ports of `make demo`: the balancer, the two servers behind it, and the balancer's control port.
 PORT  = 8080
 PORT1 = 8081
 PORT2 = 8082
+PORTC = 8888
 
 # What the tests run beside our own programs, by the names of Debian's packages.
 TEST_PACKAGES = curl iproute2 mandoc nginx openssl pen procps socat wrk
@@ -44,13 +47,14 @@ demo: all
 	trap stop EXIT; trap 'exit 130' INT; trap 'exit 143' HUP TERM; \
 	start() { "$(RELEASE)/pen" -f "$$@" & pids="$$pids $$!"; }; \
 	alive() { for pid in $$PPID $$pids; do kill -0 $$pid 2>/dev/null || return 1; done; }; \
+	user=; [ "$$(id -u)" != 0 ] || user='-u root'; \
 	start -O dummy 127.0.0.1:$(PORT1); \
 	start -O dummy 127.0.0.1:$(PORT2); \
-	start -d 127.0.0.1:$(PORT) 127.0.0.1:$(PORT1) 127.0.0.1:$(PORT2); \
+	start -d $$user -C 127.0.0.1:$(PORTC) 127.0.0.1:$(PORT) 127.0.0.1:$(PORT1) 127.0.0.1:$(PORT2); \
 	sleep 1; \
 	alive || { \
 		echo 'demo: it did not start, see above. Where a port is taken, choose another:' >&2; \
-		echo '      make demo PORT=9080 PORT1=9081 PORT2=9082' >&2; \
+		echo '      make demo PORT=9080 PORT1=9081 PORT2=9082 PORTC=9888' >&2; \
 		exit 1; \
 	}; \
 	echo; \
@@ -58,6 +62,7 @@ demo: all
 	echo; \
 	echo '  curl http://127.0.0.1:$(PORT)/                         one client, always the same server'; \
 	echo '  curl --interface 127.0.0.2 http://127.0.0.1:$(PORT)/   another client, the other server'; \
+	echo '  $(RELEASE)/penctl 127.0.0.1:$(PORTC) explain 127.0.0.1     why; also try help, servers, recent'; \
 	echo; \
 	echo 'Below, the balancer says what it does. Ctrl-C stops everything.'; \
 	echo; \
@@ -108,9 +113,10 @@ doc:
 
 # Installs what `make` has built, so that root needs no cargo.
 install: $(PROGRAMS:%=$(RELEASE)/%)
-	$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1"
+	$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5"
 	$(INSTALL_PROGRAM) -m 755 $(PROGRAMS:%="$(RELEASE)/%") "$(DESTDIR)$(BINDIR)"
-	$(INSTALL) -m 644 $(MANPAGES) "$(DESTDIR)$(MANDIR)/man1"
+	$(INSTALL) -m 644 $(MAN1) "$(DESTDIR)$(MANDIR)/man1"
+	$(INSTALL) -m 644 $(MAN5) "$(DESTDIR)$(MANDIR)/man5"
 
 install-strip:
 	$(MAKE) install INSTALL_PROGRAM='$(INSTALL_PROGRAM) -s'
@@ -120,7 +126,7 @@ $(PROGRAMS:%=$(RELEASE)/%):
 
 uninstall:
 	rm -f $(PROGRAMS:%="$(DESTDIR)$(BINDIR)/%")
-	rm -f $(MANPAGES:man/%="$(DESTDIR)$(MANDIR)/man1/%")
+	rm -f $(MAN1:man/%="$(DESTDIR)$(MANDIR)/man1/%") $(MAN5:man/%="$(DESTDIR)$(MANDIR)/man5/%")
 
 clean:
 	$(CARGO) clean

@@ -125,7 +125,7 @@ fn configure(mut line: CommandLine, checking: bool) -> Result<Config, Error> {
         foreground: true,
         user: user.clone().unwrap_or_default(),
         control: control.as_ref().map_or_else(String::new, |(text, _)| text.clone()),
-        file: line.value("-F", text).map_err(usage)?.map(PathBuf::from),
+        file: line.value("-F", path).map_err(usage)?,
         may_exit: line.count("-X") > 0,
     };
 
@@ -168,7 +168,7 @@ fn options(line: &mut CommandLine, port: Option<&Port>) -> Result<Vec<Command>, 
     let most = Clients::MAX as u64;
     commands.extend(line.value("-c", |text| number("-c", text, 1, most))?.map(Command::ClientsMax));
     commands.extend(line.value("-x", |text| number("-x", text, 1, MOST_CONNECTIONS))?.map(Command::ConnMax));
-    commands.extend(line.value("-w", |text| Ok(Command::WebStats(Some(PathBuf::from(text)))))?);
+    commands.extend(line.value("-w", path)?.map(|file| Command::WebStats(Some(file))));
     if line.count("-N") > 0 {
         commands.extend([Command::Hash(true), Command::Tracking(Tracking::Off)]);
     }
@@ -181,6 +181,14 @@ fn options(line: &mut CommandLine, port: Option<&Port>) -> Result<Vec<Command>, 
         level => commands.push(Command::Debug(level.min(255) as u8)),
     }
     Ok(commands)
+}
+
+/// The name of a file as commands can name it too: `write` must be able to repeat it in a line.
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.contains(char::is_control) || text.trim() != text {
+        return Err(format!("file name {text:?}: control characters and blanks at its ends are not possible"));
+    }
+    Ok(PathBuf::from(text))
 }
 
 fn complain(text: &str) {

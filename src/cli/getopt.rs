@@ -55,7 +55,7 @@ pub fn parse(
                     attached.to_string()
                 };
                 if value.is_empty() {
-                    return Err(format!("option has an empty argument -- '{letter}'"));
+                    return Err(format!("the argument of -{letter} is empty"));
                 }
                 let letter = same.iter().find(|(name, _)| *name == letter).map_or(letter, |(_, real)| *real);
                 options.push(format!("-{letter}={value}").into());
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(line(&["-rz"]).unwrap_err(), "invalid option -- 'z'");
         assert_eq!(line(&["-r:"]).unwrap_err(), "invalid option -- ':'");
         assert_eq!(line(&["--frob"]).unwrap_err(), "unrecognized option '--frob'");
-        assert_eq!(line(&["-O", ""]).unwrap_err(), "option has an empty argument -- 'O'");
+        assert_eq!(line(&["-O", ""]).unwrap_err(), "the argument of -O is empty");
         assert_eq!(line(&["-x"]).unwrap_err(), "option requires an argument -- 'x'");
     }
 

@@ -75,7 +75,7 @@ fn converse(mut client: Conversation, steering: &Steering) {
     loop {
         let reply = match client.line() {
             Line::End => return client.finish(),
-            Line::Command(line) if line.is_empty() => continue,
+            Line::Command(line) if line.is_empty() || line.starts_with('#') => continue,
             Line::Command(line) => steering.say(&line),
             Line::TooLong => format!("line too long: a command has at most {LONGEST} bytes\n"),
             Line::Cut => String::from("command without a newline: not carried out\n"),

@@ -22,8 +22,9 @@ use crate::policy::servers::Target;
 pub enum Event {
     /// A client was accepted.
     Arrived(Arrival),
-    /// A connect to an unproven server succeeded.
-    Connected(ConnId),
+    /// A connect to an unproven server succeeded. It names the server and not the connection, which may be over already and
+    /// its number given to another.
+    Proven(Arc<Target>),
     /// A connect failed; the worker waits for [`Order::Retry`] or [`Order::Refuse`].
     Failed(ConnId, io::Error),
     /// A client that is peeked at has spoken; the worker waits for [`Order::Retry`] or [`Order::Refuse`].

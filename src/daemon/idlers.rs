@@ -46,18 +46,24 @@ fn keep(inbox: &Receiver<Wanted>, events: &Sender<Event>) {
         let (count, targets) = &wanted;
         connections.retain(|(target, socket)| targets.contains(target) && is_alive(socket));
         connections.truncate(*count);
-        // In turn over the servers; one that refuses is asked again in the next round.
-        for turn in connections.len()..*count {
-            let Some(target) = targets.get(turn % targets.len().max(1)) else { break };
-            if let Ok(socket) = connect_any(&target.addresses, &Settings::default(), None) {
-                connections.push((Arc::clone(target), socket));
-            }
-        }
+        fill(&mut connections, *count, targets);
         if told != connections.len() {
             told = connections.len();
             if events.send(Event::Idlers(told)).is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// Connects to the servers in turn until there are so many connections, or every server has refused.
+fn fill(connections: &mut Vec<(Arc<Target>, OwnedFd)>, count: usize, targets: &[Arc<Target>]) {
+    let mut willing: Vec<_> = targets.iter().collect();
+    while connections.len() < count && !willing.is_empty() {
+        let turn = connections.len() % willing.len();
+        match connect_any(&willing[turn].addresses, &Settings::default(), None) {
+            Ok(socket) => connections.push((Arc::clone(willing[turn]), socket)),
+            Err(_) => drop(willing.remove(turn)),
         }
     }
 }

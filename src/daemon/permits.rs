@@ -20,6 +20,8 @@ struct Shared {
 struct Count {
     used: usize,
     max: usize,
+    /// Sessions that lack what a new client would take.
+    starving: usize,
     /// The acceptor waits; otherwise nobody needs to be woken.
     awaited: bool,
 }
@@ -33,7 +35,7 @@ pub struct Permit {
 impl Permits {
     /// So many at once.
     pub fn new(max: usize) -> Self {
-        let count = Mutex::new(Count { used: 0, max, awaited: false });
+        let count = Mutex::new(Count { used: 0, max, starving: 0, awaited: false });
         Self { shared: Arc::new(Shared { count, released: Condvar::new() }) }
     }
 
@@ -46,7 +48,7 @@ impl Permits {
     /// Waits for a permit.
     pub fn acquire(&self) -> Permit {
         let mut count = self.shared.lock();
-        while count.used >= count.max {
+        while count.used >= count.max || count.starving > 0 {
             count.awaited = true;
             count = self.shared.released.wait(count).unwrap_or_else(PoisonError::into_inner);
         }
@@ -64,17 +66,47 @@ impl Permits {
     }
 }
 
+impl Permit {
+    /// The session lacks descriptors or memory: no permits are given until it has them or gives up.
+    pub fn starve(&self) -> Starving<'_> {
+        self.shared.lock().starving += 1;
+        Starving { shared: &self.shared }
+    }
+
+    /// Whether no session has what it needs, so that none can give anything back. The acceptor has a permit too.
+    pub fn all_starve(&self) -> bool {
+        let count = self.shared.lock();
+        count.used <= count.starving + 1
+    }
+}
+
+/// A session that starves, for as long as this lives.
+#[derive(Debug)]
+pub struct Starving<'a> {
+    shared: &'a Shared,
+}
+
+impl Drop for Starving<'_> {
+    fn drop(&mut self) {
+        self.shared.give_back(|count| count.starving -= 1);
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut count = self.shared.lock();
-        count.used -= 1;
-        if count.awaited {
-            self.shared.released.notify_one();
-        }
+        self.shared.give_back(|count| count.used -= 1);
     }
 }
 
 impl Shared {
+    fn give_back(&self, what: impl FnOnce(&mut Count)) {
+        let mut count = self.lock();
+        what(&mut count);
+        if count.awaited {
+            self.released.notify_one();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Count> {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,6 +127,21 @@ mod tests {
         let waiter = thread::spawn(move || given.send(waiting.acquire()));
         assert_eq!(taken.recv_timeout(Duration::from_millis(50)).err(), Some(RecvTimeoutError::Timeout));
         drop(first);
+        assert!(taken.recv_timeout(Duration::from_secs(10)).is_ok());
+        assert!(waiter.join().is_ok());
+    }
+
+    #[test]
+    fn no_permit_is_given_while_a_session_starves() {
+        let permits = Permits::new(9);
+        let session = permits.acquire();
+        let starving = session.starve();
+        assert!(session.all_starve());
+        let waiting = permits.clone();
+        let (given, taken) = bounded(1);
+        let waiter = thread::spawn(move || given.send(waiting.acquire()));
+        assert_eq!(taken.recv_timeout(Duration::from_millis(50)).err(), Some(RecvTimeoutError::Timeout));
+        drop(starving);
         assert!(taken.recv_timeout(Duration::from_secs(10)).is_ok());
         assert!(waiter.join().is_ok());
     }

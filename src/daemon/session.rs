@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -20,7 +19,7 @@ use crate::net::dummy;
 use crate::net::log::{Log, dump};
 use crate::net::relay::{End, Meter, Relay, Way, first_bytes};
 use crate::net::scratch::Scratch;
-use crate::net::socket::{Fault, connect_any, set_options};
+use crate::net::socket::{Fault, connect_any, is_gone, set_options};
 use crate::policy::report::Wire;
 use crate::policy::servers::Target;
 use crate::policy::settings::Settings;
@@ -96,6 +95,17 @@ impl Link {
     }
 }
 
+/// A job while it is being done.
+#[derive(Clone, Copy)]
+struct Session<'a> {
+    conn: ConnId,
+    link: &'a Link,
+    peer: Option<SocketAddr>,
+    settings: &'a Settings,
+    permit: &'a Permit,
+    inbox: &'a Receiver<Order>,
+}
+
 /// What a worker needs besides its jobs.
 #[derive(Clone, Debug)]
 pub struct Desk {
@@ -116,7 +126,7 @@ impl Desk {
             // A late answer to a job that is over already is of no interest.
             let Order::Serve(Job { conn, link, peer, task, settings, permit }) = order else { continue };
             let served = catch_unwind(AssertUnwindSafe(|| {
-                self.serve(conn, &link, peer, task, &settings, inbox);
+                self.serve(&Session { conn, link: &link, peer, settings: &settings, permit: &permit, inbox }, task);
             }));
             if served.is_err() {
                 self.log.error(format_args!("connection {conn}: ended by a fault in pen; please report it"));
@@ -130,15 +140,8 @@ impl Desk {
         }
     }
 
-    fn serve(
-        &self,
-        conn: ConnId,
-        link: &Link,
-        peer: Option<SocketAddr>,
-        task: Task,
-        settings: &Settings,
-        inbox: &Receiver<Order>,
-    ) {
+    fn serve(&self, session: &Session<'_>, task: Task) {
+        let Session { conn, link, peer, settings, inbox, .. } = *session;
         let start = Instant::now();
         let (target, proof) = match task {
             Task::Connect(target, proof) => (target, proof),
@@ -166,7 +169,7 @@ impl Desk {
                 return self.log.debug(2, || format!("connection {conn}: client: {}", reason(&error)));
             }
         }
-        let Some(server) = self.connect(conn, peer, target, proof, settings, inbox) else { return };
+        let Some(server) = self.connect(session, target, proof) else { return };
         let server = link.server.get_or_init(|| server);
         let end = Relay {
             client: &link.client,
@@ -185,21 +188,14 @@ impl Desk {
     }
 
     /// Connects to the server, or to whichever the supervisor names when that one fails. `None`: there is none left.
-    fn connect(
-        &self,
-        conn: ConnId,
-        peer: Option<SocketAddr>,
-        mut target: Arc<Target>,
-        mut proof: Proof,
-        settings: &Settings,
-        inbox: &Receiver<Order>,
-    ) -> Option<OwnedFd> {
+    fn connect(&self, session: &Session<'_>, mut target: Arc<Target>, mut proof: Proof) -> Option<OwnedFd> {
+        let Session { conn, inbox, .. } = *session;
         loop {
-            match connect_patiently(&target, settings, peer) {
+            match connect_patiently(session, &target) {
                 Ok(server) => {
                     self.log.debug(2, || format!("connection {conn}: connected to {}", target.name));
                     if proof == Proof::Wanted {
-                        self.events.send(Event::Connected(conn)).ok()?;
+                        self.events.send(Event::Proven(target)).ok()?;
                     }
                     return Some(server);
                 }
@@ -216,12 +212,20 @@ impl Desk {
     }
 }
 
-/// Connects. While this host is short of descriptors or memory, it waits for others to end, as long as a connect may take.
-fn connect_patiently(target: &Target, settings: &Settings, peer: Option<SocketAddr>) -> io::Result<OwnedFd> {
+/// Connects. While this host is short of descriptors or memory it waits for other sessions to end, as long as there are any
+/// and the client stays; meanwhile no client is accepted, who would need what this one waits for.
+fn connect_patiently(session: &Session<'_>, target: &Target) -> io::Result<OwnedFd> {
+    let Session { link, peer, settings, permit, .. } = *session;
     let deadline = Instant::now() + settings.timeout;
+    let mut starving = None;
     loop {
         match connect_any(&target.addresses, settings, peer) {
-            Err(error) if Fault::of(&error) == Fault::Shortage && Instant::now() < deadline => thread::sleep(PAUSE),
+            Err(error) if Fault::of(&error) == Fault::Shortage => {
+                starving.get_or_insert_with(|| permit.starve());
+                if is_gone(&link.client, PAUSE) || (permit.all_starve() && Instant::now() > deadline) {
+                    return Err(error);
+                }
+            }
             result => return result,
         }
     }

@@ -36,8 +36,12 @@ impl Steering {
         match Command::parse(line, self.port.as_ref()) {
             Err(wrong) => wrong.reply(),
             Ok(command) => {
-                let located = Located { place: String::new(), command };
-                self.perform(vec![located]).unwrap_or_else(|error| format!("{error}\n"))
+                let silent = matches!(command, Command::Include(_));
+                match self.perform(vec![Located { place: String::new(), command }]) {
+                    Ok(_) if silent => String::new(),
+                    Ok(reply) => reply,
+                    Err(error) => format!("{error}\n"),
+                }
             }
         }
     }
@@ -45,9 +49,9 @@ impl Steering {
     /// Reads a configuration file and carries it out, whole or not at all. Access lists that it mentions are rebuilt. Tells how
     /// many commands there were.
     pub fn reload(&self, path: &Path) -> Result<usize, Error> {
-        let commands = file::rebuild_lists(read(path, self.port.as_ref(), 0)?);
+        let commands = read(path, self.port.as_ref(), 0)?;
         let count = commands.len();
-        self.perform(commands)?;
+        self.perform(file::rebuild_lists(commands))?;
         Ok(count)
     }
 
@@ -55,10 +59,11 @@ impl Steering {
     fn perform(&self, commands: Vec<Located>) -> Result<String, Error> {
         let commands = prepare(commands, self.port.as_ref())?;
         let mut listener = None;
-        for command in &commands {
-            if let Command::Listen(text, endpoint) = command {
-                let now = self.send(vec![Command::Show(Query::Listen)], None)?.reply;
-                listener = if now.trim_end() == text { None } else { Some(open(endpoint, text, self.backlog)?) };
+        // Of several the last one counts.
+        if let Some(Command::Listen(text, endpoint)) = commands.iter().rfind(|c| matches!(c, Command::Listen(..))) {
+            let now = self.send(vec![Command::Show(Query::Listen)], None)?.reply;
+            if now.trim_end() != text {
+                listener = Some(open(endpoint, text, self.backlog)?);
             }
         }
         let Outcome { mut reply, effects } = self.send(commands, listener)?;

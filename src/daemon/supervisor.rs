@@ -102,8 +102,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     crew = true;
                 }
                 Ok(Event::Failed(conn, error)) => self.fail(conn, &error, now),
-                Ok(Event::Connected(conn)) => {
-                    if let Some(turn) = self.balancer.connected(conn) {
+                Ok(Event::Proven(target)) => {
+                    if let Some(turn) = self.balancer.proven(&target) {
                         self.tell(&turn, "");
                     }
                 }
@@ -122,7 +122,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
                 Ok(Event::Idlers(count)) => self.idle = count,
                 Ok(Event::Died(who)) => {
-                    return Err(Error::System(who.to_string(), io::Error::other("ended unexpectedly")));
+                    let error = io::Error::other("ended unexpectedly");
+                    return self.leave(Err(Error::System(who.to_string(), error)));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
@@ -294,7 +295,13 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         match self.balancer.settings().web_stats.clone() {
             // When the clerk is that busy it has a page to write already.
             Some(file) => drop(self.clerk.try_send(Clerical::Publish(file, self.balancer.page(&moment)))),
-            None => self.log.notice(self.balancer.statistics(&moment)),
+            None => {
+                if let Some((last, entries)) = self.balancer.statistics(&moment).split_last() {
+                    entries.iter().for_each(|entry| self.log.notice(entry.trim_end()));
+                    // Its own newline and the log's make an empty line, which ends the report.
+                    self.log.notice(last);
+                }
+            }
         }
     }
 

@@ -5,9 +5,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The largest configuration file that is read, in bytes: a slip that names a log or a device must not fill the memory.
 const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// How many files were written: no two are written under the same temporary name.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// Reads a configuration file. Bytes that are not UTF-8 become `�`, and the line that has them will be refused.
 pub fn read(path: &Path) -> io::Result<String> {
@@ -27,18 +31,14 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut temporary = OsString::from(".");
     temporary.push(name);
-    temporary.push(format!(".{}", std::process::id()));
+    temporary.push(format!(".{}.{}", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
     let temporary = path.with_file_name(temporary);
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o644)
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
+    // A new file and nothing else: in a directory that others can write to, a link could lie in wait.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
+    let written =
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // What could not be completed must not stay; it may not even exist.
+        // What could not be completed must not stay.
         let _ = fs::remove_file(&temporary);
     }
     written

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{
     Timeout, set_ipv6_v6only, set_socket_keepalive, set_socket_reuseaddr, set_socket_timeout, set_tcp_nodelay,
@@ -157,6 +158,14 @@ pub fn set_options(socket: &OwnedFd, settings: &Settings) -> io::Result<()> {
         set_socket_keepalive(socket, true)?;
     }
     Ok(())
+}
+
+/// Whether the other end closes or breaks the connection within that time.
+pub fn is_gone(socket: &OwnedFd, time: Duration) -> bool {
+    let time = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
+    let mut heard = [PollFd::new(socket, PollFlags::empty())];
+    // An error is as good as the end of the time: the caller tries again.
+    poll(&mut heard, Some(&time)).is_ok_and(|found| found > 0)
 }
 
 /// Whom a failed connect speaks against.

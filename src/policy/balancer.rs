@@ -191,18 +191,13 @@ impl Balancer {
         (next, turn)
     }
 
-    /// A connect to an unproven server succeeded.
-    pub fn connected(&mut self, id: ConnId) -> Option<Turn> {
-        let connection = self.connections.find(id)?;
-        connection.trial = false;
-        let upstream = connection.upstream?;
-        let Upstream::Regular(server) = upstream else { return None };
-        let server = &mut self.servers[server.index()];
-        if server.health == Health::Up {
-            return None;
-        }
-        server.health = Health::Up;
-        Some(Turn::Up(upstream, Arc::clone(server.target())))
+    /// A connect to an unproven server succeeded. A server that has moved meanwhile has proven nothing.
+    pub fn proven(&mut self, target: &Arc<Target>) -> Option<Turn> {
+        let number = self.servers.iter().position(|server| Arc::ptr_eq(server.target(), target))?;
+        let server = &mut self.servers[number];
+        let was = std::mem::replace(&mut server.health, Health::Up);
+        let upstream = Upstream::Regular(ServerId::new(number)?);
+        (was != Health::Up).then(|| Turn::Up(upstream, Arc::clone(target)))
     }
 
     /// Adds bytes that went through a connection: `sent` to the server, `received` from it.

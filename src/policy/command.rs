@@ -314,6 +314,9 @@ mod tests {
         ] {
             assert_eq!(read(line).map(|c| c.to_string()).as_deref(), Ok(line));
         }
+        let hole = read("server 2 acl 0 address (unknown address family 0 port 0 max 0 hard 0").unwrap();
+        assert_eq!(hole.to_string(), "server 2 acl 0 address 0.0.0.0 port 0 max 0 hard 0");
+        assert_eq!(read("include /a  b c").unwrap().to_string(), "include /a  b c");
         assert_eq!(read("  emergency \t www ").unwrap().to_string(), "emergency www:80");
     }
 

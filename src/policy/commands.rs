@@ -337,7 +337,10 @@ fn read_server(words: &mut Words<'_>) -> Result<Command, String> {
             "acl" => ServerChange::Acl(words.acl(&what)?),
             "address" => {
                 let text = words.next("an address")?;
-                ServerChange::Address(if text.starts_with('/') {
+                ServerChange::Address(if text == "(unknown" {
+                    words.unknown_family();
+                    Place::nowhere()
+                } else if text.starts_with('/') {
                     Place::Unix(PathBuf::from(text))
                 } else {
                     Place::Tcp(Host::new(text.trim_start_matches('[').trim_end_matches(']')))

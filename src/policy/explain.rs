@@ -50,7 +50,13 @@ impl Balancer {
             let Some(id) = ServerId::new(number) else { break };
             writeln!(out, "server {id} ({}): {}", server.target().name, fitness(&view, id, server, now))?;
         }
-        let hash = hash(client, None);
+        if s.peek {
+            writeln!(out, "the choice waits for its first bytes (peek)")?;
+        }
+        if s.hash && s.roundrobin {
+            writeln!(out, "the hash includes its port (hash and roundrobin): here, port 0")?;
+        }
+        let hash = hash(client, s.roundrobin.then_some(0));
         match view.initial(self.current, hash) {
             Some((id, why)) => writeln!(out, "first choice: server {id}: {}", why.text())?,
             None => writeln!(out, "first choice: none")?,

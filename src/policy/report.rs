@@ -1,10 +1,10 @@
 //! Statistics in words: what USR1 prints, in pen's wording.
 
-use std::fmt::Write;
-
 use super::answers::{address, upstream};
 use super::balancer::Balancer;
+use super::clients::Client;
 use super::configure::Moment;
+use super::servers::Server;
 
 /// What only the session itself knows of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,48 +20,43 @@ pub struct Wire {
 }
 
 impl Balancer {
-    /// The text that USR1 prints when there is no file for the status page.
-    pub fn statistics(&self, moment: &Moment<'_>) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = self.write_statistics(&mut text, moment);
-        text
-    }
-
-    fn write_statistics(&self, out: &mut String, moment: &Moment<'_>) -> std::fmt::Result {
+    /// What USR1 prints when there is no file for the status page: entries of one or more lines, each to be printed with the
+    /// time.
+    pub fn statistics(&self, moment: &Moment<'_>) -> Vec<String> {
         let Moment { now, time, wire, .. } = *moment;
         let current = self.current.map_or(0, |id| id.index());
-        writeln!(out, "Time {time}, {} servers, {current} current", self.servers.len())?;
-        for (number, server) in self.servers.iter().enumerate() {
-            writeln!(out, "Server {number} status:")?;
-            writeln!(out, "address {}", address(server))?;
-            writeln!(out, "{}", server.blacklisted_for(now).map_or(0, |left| left.as_secs() + 1))?;
-            writeln!(out, "port {}", server.port())?;
-            writeln!(out, "{} connections ({} soft, {} hard)", server.connections, server.soft, server.hard)?;
-            writeln!(out, "{} sent, {} received", server.sent, server.received)?;
-        }
-        writeln!(out, "Max number of clients: {}", self.clients.max())?;
-        writeln!(out, "Active clients:")?;
-        for (number, client) in self.clients.iter() {
-            writeln!(out, "Client {number} status:")?;
-            writeln!(out, "address {}", client.address)?;
-            writeln!(out, "{} connects, {} sent, {} received", client.connects, client.sent, client.received)?;
-            writeln!(out, "last used {} seconds ago", now.duration_since(client.seen).as_secs())?;
-            match client.server {
-                Some(server) => writeln!(out, "last server {server}")?,
-                None => writeln!(out, "last server none")?,
-            }
-        }
-        writeln!(out, "Max number of connections: {}", self.settings.conn_max)?;
-        writeln!(out, "Active connections:")?;
-        for (number, connection) in self.connections.iter() {
+        let mut entries = vec![format!("Time {time}, {} servers, {current} current\n", self.servers.len())];
+        entries.extend(self.servers.iter().enumerate().map(|(number, server)| {
+            let address = address(server);
+            let blacklisted = server.blacklisted_for(now).map_or(0, |left| left.as_secs() + 1);
+            let Server { connections, soft, hard, sent, received, .. } = server;
+            format!(
+                "Server {number} status:\naddress {address}\n{blacklisted}\nport {}\n\
+                 {connections} connections ({soft} soft, {hard} hard)\n{sent} sent, {received} received\n",
+                server.port()
+            )
+        }));
+        entries.push(format!("Max number of clients: {}\n", self.clients.max()));
+        entries.push(String::from("Active clients:\n"));
+        entries.extend(self.clients.iter().map(|(number, client)| {
+            let age = now.duration_since(client.seen).as_secs();
+            let server = client.server.map_or_else(|| String::from("none"), |id| id.to_string());
+            let Client { address, connects, sent, received, .. } = client;
+            format!(
+                "Client {number} status:\naddress {address}\n{connects} connects, {sent} sent, {received} received\n\
+                 last used {age} seconds ago\nlast server {server}\n"
+            )
+        }));
+        entries.push(format!("Max number of connections: {}\n", self.settings.conn_max));
+        entries.push(String::from("Active connections:\n"));
+        entries.extend(self.connections.iter().map(|(number, connection)| {
             let Wire { down, up, pending_down, pending_up } = wire(number);
-            writeln!(out, "Connection {number} status:")?;
-            writeln!(out, "downfd = {down}, upfd = {up}")?;
-            writeln!(out, "pending data {pending_down} down, {pending_up} up")?;
-            let server = upstream(connection.upstream);
-            writeln!(out, "client {}, server {server}", connection.client.index())?;
-        }
-        Ok(())
+            let (client, server) = (connection.client.index(), upstream(connection.upstream));
+            format!(
+                "Connection {number} status:\ndownfd = {down}, upfd = {up}\n\
+                 pending data {pending_down} down, {pending_up} up\nclient {client}, server {server}\n"
+            )
+        }));
+        entries
     }
 }

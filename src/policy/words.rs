@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::{FromStr, SplitAsciiWhitespace};
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::commands;
@@ -90,7 +90,7 @@ impl fmt::Display for Wrong {
 #[derive(Debug)]
 pub struct Words<'a> {
     line: &'a str,
-    rest: SplitAsciiWhitespace<'a>,
+    rest: &'a str,
     /// The port of servers that name none: the listener's, if it has one.
     pub port: Option<&'a Port>,
 }
@@ -98,22 +98,25 @@ pub struct Words<'a> {
 impl<'a> Words<'a> {
     /// The words of a line.
     pub fn new(line: &'a str, port: Option<&'a Port>) -> Self {
-        Self { line, rest: line.split_ascii_whitespace(), port }
+        Self { line, rest: line.trim(), port }
     }
 
     /// The next word, if there is one.
     pub fn optional(&mut self) -> Option<&'a str> {
-        self.rest.next()
+        let rest = self.rest.trim_ascii_start();
+        let (word, rest) = rest.split_at(rest.find(|c: char| c.is_ascii_whitespace()).unwrap_or(rest.len()));
+        self.rest = rest;
+        Some(word).filter(|word| !word.is_empty())
     }
 
     /// The next word, which must be there.
     pub fn next(&mut self, what: &str) -> Result<&'a str, String> {
-        self.rest.next().ok_or_else(|| format!("\"{}\": {what} is missing", self.line.trim()))
+        self.optional().ok_or_else(|| format!("\"{}\": {what} is missing", self.line.trim()))
     }
 
     /// Whether all words are read.
     pub fn is_empty(&self) -> bool {
-        self.rest.clone().next().is_none()
+        self.rest.trim_ascii().is_empty()
     }
 
     /// The whole line.
@@ -123,7 +126,7 @@ impl<'a> Words<'a> {
 
     /// Nothing may be left.
     pub fn end(&mut self) -> Result<(), String> {
-        match self.rest.next() {
+        match self.optional() {
             None => Ok(()),
             Some(word) => Err(format!("\"{}\": nothing is expected from \"{word}\" on", self.line.trim())),
         }
@@ -146,11 +149,19 @@ impl<'a> Words<'a> {
         list.ok_or_else(|| format!("{what}: \"{text}\" is not an access list from 0 to 9"))
     }
 
-    /// All remaining words: the name of a file, which may contain single spaces.
+    /// Passes over the rest of `(unknown address family 0`, which is what pen 0.34.1 writes for an empty slot.
+    pub fn unknown_family(&mut self) {
+        for word in ["address", "family", "0"] {
+            self.rest = self.rest.trim_ascii_start().strip_prefix(word).unwrap_or(self.rest);
+        }
+    }
+
+    /// All that remains: the name of a file, which may contain spaces.
     pub fn path(&mut self, what: &str) -> Result<PathBuf, String> {
-        let first = self.next(what)?;
-        let path = self.rest.by_ref().fold(first.to_string(), |path, word| path + " " + word);
-        Ok(PathBuf::from(path))
+        match std::mem::take(&mut self.rest).trim_ascii() {
+            "" => Err(format!("\"{}\": {what} is missing", self.line.trim())),
+            path => Ok(PathBuf::from(path)),
+        }
     }
 
     /// `host[:port]` or `/path`.

@@ -1,0 +1,120 @@
+//! What pen tells about what it does.
+
+use crate::harness::{Backend, Client, Pen, visit, wait_until};
+
+/// Everything on stderr after the time of each line, which every line has.
+#[track_caller]
+fn told(pen: &Pen) -> Vec<String> {
+    let text = pen.stderr();
+    text.lines()
+        .map(|line| {
+            let (time, rest) = line.split_at_checked(21).unwrap_or_else(|| panic!("no time: {line}"));
+            let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+            assert_eq!(shape, "0000-00-00 00:00:00: ", "{line}");
+            rest.to_string()
+        })
+        .collect()
+}
+
+#[test]
+fn without_debugging_a_good_pen_says_nothing() {
+    let a = Backend::named("a");
+    let mut pen = Pen::start(&[], &[&a]);
+    assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
+    pen.terminate();
+    assert_eq!(pen.stderr(), "");
+}
+
+#[test]
+fn one_d_tells_which_server_each_client_got_and_why() {
+    let a = Backend::named("a");
+    let b = Backend::down("b");
+    let mut pen = Pen::start(&["-d"], &[&a, &b]);
+    for client in ["127.0.0.2", "127.0.0.2", "127.0.0.3"] {
+        assert_eq!(visit(&pen, client).as_deref(), Some("a"));
+    }
+    pen.terminate();
+    let told = told(&pen);
+    for expected in [
+        format!("listens on 127.0.0.1:{}", pen.port()),
+        format!(": 127.0.0.2 -> server 0 ({a}): round robin"),
+        format!(": 127.0.0.2 -> server 0 ({a}): used it last time"),
+        format!(": 127.0.0.3 -> server 1 ({b}): round robin"),
+        format!(": {b}: Connection refused"),
+        format!("server 1 ({b}): up -> blacklisted 30 s: Connection refused"),
+        format!(": failed over -> server 0 ({a}): failover"),
+    ] {
+        assert!(told.iter().any(|line| line.ends_with(&expected)), "{expected}");
+    }
+    assert!(!told.iter().any(|line| line.contains("closed after")), "that is for -dd");
+}
+
+#[test]
+fn one_d_tells_who_was_refused_and_why() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&["-d", "-O", "acl 1 deny 127.0.0.2", "-O", "client_acl 1"], &[&format!("{a}:1")]);
+    assert_eq!(visit(&pen, "127.0.0.2"), None);
+    pen.wait_for_line("client 127.0.0.2: refused: denied by client_acl");
+    let held = Client::from("127.0.0.3", &pen);
+    assert_eq!(held.line().as_deref(), Some("a"));
+    assert_eq!(visit(&pen, "127.0.0.4"), None);
+    pen.wait_for_line("client 127.0.0.4: refused: no server is available");
+}
+
+#[test]
+fn two_d_tell_the_life_of_each_session() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&["-dd"], &[&a]);
+    assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
+    pen.wait_for_line(&format!("connection 0: connected to {a}"));
+    let line = pen.wait_for_line("connection 0: closed after ");
+    assert!(line.ends_with(" s: both sides were done"), "{line}");
+    assert!(!pen.stderr().contains("61 0a"), "traffic is for -ddd");
+}
+
+#[test]
+fn three_d_show_the_traffic_in_hexadecimal() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&["-ddd"], &[&a]);
+    let client = Client::connect(&pen);
+    assert_eq!(client.line().as_deref(), Some("a"));
+    client.assert_echo("Hello\r\nWorld");
+    pen.wait_for_line("connection 0: server -> client 2: 61 0a");
+    pen.wait_for_line("connection 0: client -> server 12: 48 65 6c 6c 6f 0d 0a 57 6f 72 6c 64");
+    pen.wait_for_line("connection 0: server -> client 12: 48 65 6c 6c 6f 0d 0a 57 6f 72 6c 64");
+}
+
+#[test]
+fn with_a_the_traffic_is_shown_in_ascii_and_cannot_command_a_terminal() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&["-ddda"], &[&a]);
+    let client = Client::connect(&pen);
+    assert_eq!(client.line().as_deref(), Some("a"));
+    client.assert_echo("Hello\r\nWorld");
+    pen.wait_for_line("connection 0: client -> server 12: Hello..World");
+    client.send(b"\x1b[2J\x9b1m\x07\xff");
+    pen.wait_for_line("connection 0: client -> server 9: .[2J.1m..");
+    assert!(pen.stderr().chars().all(|c| c == '\n' || (' '..='~').contains(&c)), "{:?}", pen.stderr());
+}
+
+#[test]
+fn a_change_of_state_is_told_once_and_without_debugging() {
+    let a = Backend::down("a");
+    let b = Backend::named("b");
+    let pen = Pen::start(&["-r", "-b1"], &[&a, &b]);
+    for _ in 0..6 {
+        assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("b"));
+    }
+    a.start();
+    wait_until("a to be used again", || visit(&pen, "127.0.0.2").as_deref() == Some("a"));
+    pen.wait_for_line("-> up");
+    for _ in 0..6 {
+        assert!(visit(&pen, "127.0.0.2").is_some());
+    }
+    let told = told(&pen);
+    let expected = [
+        format!("server 0 ({a}): up -> blacklisted 1 s: Connection refused"),
+        format!("server 0 ({a}): blacklisted -> up"),
+    ];
+    assert_eq!(told, expected);
+}

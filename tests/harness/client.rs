@@ -1,0 +1,165 @@
+//! Clients of pen, from whatever address they like.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
+
+use socket2::{SockAddr, Socket, Type};
+
+use super::pen::Pen;
+use super::wait::DEADLINE;
+
+/// A connected client. Everything it waits for has a deadline.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: Socket,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The other side has nothing more to say.
+    Closed,
+    /// The other side broke it off.
+    Reset,
+}
+
+/// Connects from that address, and tells which server answered: the first line it said. `None`: refused.
+#[track_caller]
+pub(crate) fn visit(pen: &Pen, ip: &str) -> Option<String> {
+    Client::from(ip, pen).line()
+}
+
+impl Client {
+    /// Connects to pen from wherever the kernel chooses.
+    #[track_caller]
+    pub(crate) fn connect(pen: &Pen) -> Self {
+        Self::connect_to(&pen.address(), None)
+    }
+
+    /// Connects to pen from that address.
+    #[track_caller]
+    pub(crate) fn from(ip: &str, pen: &Pen) -> Self {
+        Self::connect_to(&pen.address(), Some(ip.parse().unwrap()))
+    }
+
+    /// Connects to any address.
+    #[track_caller]
+    pub(crate) fn connect_to(address: &SockAddr, source: Option<IpAddr>) -> Self {
+        Self::try_connect(address, source).unwrap_or_else(|error| panic!("cannot connect to {address:?}: {error}"))
+    }
+
+    /// Connects to any address, if it can.
+    pub(crate) fn try_connect(address: &SockAddr, source: Option<IpAddr>) -> io::Result<Self> {
+        let socket = Socket::new(address.domain(), Type::STREAM, None)?;
+        if let Some(ip) = source {
+            socket.bind(&SocketAddr::new(ip, 0).into())?;
+        }
+        socket.set_write_timeout(Some(DEADLINE))?;
+        socket.connect(address)?;
+        Ok(Self { socket })
+    }
+
+    /// Where it comes from.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap().as_socket().unwrap()
+    }
+
+    /// Says something.
+    #[track_caller]
+    pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) {
+        (&self.socket).write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Says something, if there still is somebody to hear it.
+    pub(crate) fn try_send(&self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        (&self.socket).write_all(bytes.as_ref())
+    }
+
+    /// Has nothing more to say.
+    pub(crate) fn finish(&self) {
+        self.socket.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Breaks off.
+    pub(crate) fn reset(self) {
+        self.socket.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// The next line without its end; `None` if the connection ends first.
+    #[track_caller]
+    pub(crate) fn line(&self) -> Option<String> {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while self.read(&mut byte).is_ok_and(|count| count > 0) {
+            if byte == *b"\n" {
+                return Some(String::from_utf8_lossy(&line).into_owned());
+            }
+            line.extend(byte);
+        }
+        None
+    }
+
+    /// So many bytes.
+    #[track_caller]
+    pub(crate) fn bytes(&self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        let mut filled = 0;
+        while filled < count {
+            match self.read(&mut bytes[filled..]) {
+                Ok(more @ 1..) => filled += more,
+                end => panic!("{filled} of {count} bytes, then {end:?}"),
+            }
+        }
+        bytes
+    }
+
+    /// Everything until the connection ends, and how it does.
+    #[track_caller]
+    pub(crate) fn rest(&self) -> (Vec<u8>, End) {
+        let mut bytes = Vec::new();
+        let mut part = vec![0; 64 * 1024];
+        loop {
+            match self.read(&mut part) {
+                Ok(0) => return (bytes, End::Closed),
+                Ok(count) => bytes.extend_from_slice(&part[..count]),
+                Err(_) => return (bytes, End::Reset),
+            }
+        }
+    }
+
+    /// Everything until the other side has nothing more to say, as text.
+    #[track_caller]
+    pub(crate) fn text(&self) -> String {
+        let (bytes, end) = self.rest();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert_eq!(end, End::Closed, "after {text:?}");
+        text
+    }
+
+    /// Says something and hears it again: the connection and its server are alive.
+    #[track_caller]
+    pub(crate) fn assert_echo(&self, words: &str) {
+        self.send(words);
+        assert_eq!(String::from_utf8_lossy(&self.bytes(words.len())), words);
+    }
+
+    /// Whether nothing comes for so long, not even an end.
+    pub(crate) fn hears_nothing_for(&self, time: Duration) -> bool {
+        self.socket.set_read_timeout(Some(time)).unwrap();
+        matches!((&self.socket).read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Reads what there is; an error is the end of the connection, and too long a silence the end of the test.
+    #[track_caller]
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let start = Instant::now();
+        self.socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        let result = (&self.socket).read(buffer);
+        if let Err(error) = &result {
+            let waited = start.elapsed();
+            assert!(error.kind() != ErrorKind::WouldBlock, "heard nothing for {waited:?}");
+        }
+        result
+    }
+}

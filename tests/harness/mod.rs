@@ -1,0 +1,38 @@
+//! What the tests are made of: a [`Pen`], the [`Backend`]s behind it, the [`Client`]s in front of it.
+//!
+//! When a test fails, everything that is dropped on the way out tells its side of the story: the command line and the output
+//! of each process, what each backend saw.
+
+mod backend;
+mod client;
+mod pen;
+mod ports;
+mod process;
+mod wait;
+
+pub(crate) use backend::{Backend, Blackhole, Visit, answer_at_the_end, echo, greet, hold, reset, say_goodbye};
+pub(crate) use client::{Client, visit};
+pub(crate) use pen::{Launch, Pen, Program, run};
+pub(crate) use ports::{Scratch, free_port, is_free};
+pub(crate) use process::Process;
+pub(crate) use wait::{wait_for, wait_until};
+
+use std::path::Path;
+
+/// Tells why a test, or a part of it, did not run. It shows with `--nocapture`.
+pub(crate) fn skip(why: &str) {
+    println!("SKIPPED: {why}");
+}
+
+/// Finds a program in the usual places, for tests that need one which may not be installed.
+pub(crate) fn program(name: &str) -> Option<String> {
+    ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/local/sbin"]
+        .iter()
+        .map(|folder| format!("{folder}/{name}"))
+        .find(|path| Path::new(path).exists())
+}
+
+/// Whether the tests run as root, as some need to.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}

@@ -1,0 +1,335 @@
+//! pen itself: ours, and the one it follows.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use rustix::process::Signal;
+use socket2::SockAddr;
+
+use super::ports::free_port;
+use super::process::Process;
+use super::wait::{DEADLINE, wait_for};
+
+/// Which pen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// The one that was just built.
+    Ours,
+    /// pen 0.34.1, as Debian packages it.
+    Theirs,
+}
+
+impl Program {
+    /// Where it is.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Ours => env!("CARGO_BIN_EXE_pen"),
+            Self::Theirs => "/usr/bin/pen",
+        }
+    }
+
+    /// Whether it is there. Ours may be installed where Debian's belongs.
+    pub(crate) fn is_installed(self) -> bool {
+        match self {
+            Self::Ours => true,
+            Self::Theirs => fs::read(self.path()).is_ok_and(|binary| {
+                let mark = b"Caught USR1, will save stats";
+                binary.windows(mark.len()).any(|part| part == mark)
+            }),
+        }
+    }
+}
+
+/// A pen that is about to be started.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    program: Program,
+    wrapper: Vec<String>,
+    options: Vec<String>,
+    listener: Option<String>,
+    servers: Vec<String>,
+    deaf: bool,
+}
+
+/// A running pen that listens. It is killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Pen {
+    process: Process,
+    address: Address,
+}
+
+#[derive(Debug)]
+enum Address {
+    Ip(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// Runs our pen with these arguments until it ends by itself.
+#[track_caller]
+pub(crate) fn run<S: AsRef<str>>(arguments: &[S]) -> (ExitStatus, Process) {
+    run_program(Program::Ours, arguments)
+}
+
+#[track_caller]
+fn run_program<S: AsRef<str>>(program: Program, arguments: &[S]) -> (ExitStatus, Process) {
+    let mut command = Command::new(program.path());
+    command.args(arguments.iter().map(AsRef::as_ref));
+    let mut process = Process::start(command);
+    (process.wait_exit(), process)
+}
+
+impl Program {
+    /// Runs it with these arguments until it ends by itself.
+    #[track_caller]
+    pub(crate) fn run<S: AsRef<str>>(self, arguments: &[S]) -> (ExitStatus, Process) {
+        run_program(self, arguments)
+    }
+}
+
+impl Launch {
+    /// Our pen, in the foreground, on a free port of 127.0.0.1.
+    pub(crate) fn ours() -> Self {
+        Self::of(Program::Ours)
+    }
+
+    /// Either pen, likewise.
+    pub(crate) fn of(program: Program) -> Self {
+        Self { program, wrapper: Vec::new(), options: Vec::new(), listener: None, servers: Vec::new(), deaf: false }
+    }
+
+    /// Adds options.
+    pub(crate) fn options(mut self, options: &[&str]) -> Self {
+        self.options.extend(options.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Adds servers.
+    pub(crate) fn servers(mut self, servers: &[&dyn Display]) -> Self {
+        self.servers.extend(servers.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Where to listen, instead of a free port of 127.0.0.1.
+    pub(crate) fn listener(mut self, listener: impl Display) -> Self {
+        self.listener = Some(listener.to_string());
+        self
+    }
+
+    /// A command that executes pen (the rest of its command line) in its own place, in other circumstances.
+    pub(crate) fn wrapper(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Nobody reads what it says.
+    pub(crate) fn unheard(mut self) -> Self {
+        self.deaf = true;
+        self
+    }
+
+    /// Starts it and waits until it listens and heeds signals.
+    #[track_caller]
+    pub(crate) fn start(self) -> Pen {
+        // The port may be taken between its choice and its use, by a test run beside this one.
+        for _ in 0..5 {
+            if let Some(pen) = self.try_start() {
+                return pen;
+            }
+        }
+        panic!("no port to listen on could be had");
+    }
+
+    #[track_caller]
+    fn try_start(&self) -> Option<Pen> {
+        let listener = self.listener.clone().unwrap_or_else(|| format!("127.0.0.1:{}", free_port()));
+        let mut words = self.wrapper.clone();
+        words.extend([self.program.path().to_string(), String::from("-f")]);
+        words.extend(self.options.iter().cloned());
+        words.push(listener.clone());
+        words.extend(self.servers.iter().cloned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        let mut process = if self.deaf {
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            // Kept open for as long as the tests run, so that writing to it blocks and does not fail.
+            std::mem::forget(ours);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
+            Process::start_with_its_own_output(command)
+        } else {
+            Process::start(command)
+        };
+        let address = wait_for(&format!("{} to listen", process.command()), || {
+            if let Some(status) = process.ended() {
+                return Some(Err(status));
+            }
+            heeds_signals(process.pid()).then(|| listening(process.pid(), &listener)).flatten().map(Ok)
+        });
+        match address {
+            Ok(address) => Some(Pen { process, address }),
+            Err(_) if self.listener.is_none() && process.stderr().contains("can't bind") => None,
+            Err(status) => panic!("pen ended instead of listening: {status}"),
+        }
+    }
+}
+
+impl Pen {
+    /// Starts our pen with these options and servers.
+    #[track_caller]
+    pub(crate) fn start(options: &[&str], servers: &[&dyn Display]) -> Self {
+        Launch::ours().options(options).servers(servers).start()
+    }
+
+    /// Where clients find it.
+    pub(crate) fn address(&self) -> SockAddr {
+        match &self.address {
+            Address::Ip(address) => SockAddr::from(*address),
+            Address::Unix(path) => SockAddr::unix(path).unwrap(),
+        }
+    }
+
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        match &self.address {
+            Address::Ip(address) => address.port(),
+            Address::Unix(path) => panic!("{path:?} has no port"),
+        }
+    }
+
+    /// Makes it print its statistics, and returns them.
+    #[track_caller]
+    pub(crate) fn statistics(&self) -> String {
+        let before = self.stderr().len();
+        self.signal(Signal::USR1);
+        wait_for("the statistics", || {
+            let text = self.stderr().split_off(before);
+            let start = text.find("Time ")?;
+            // An empty line ends the report.
+            let end = start + text[start..].find("Active connections:\n")?;
+            let end = end + text[end..].find("\n\n")? + 1;
+            Some(text[start..end].lines().map(|line| format!("{}\n", without_time(line))).collect())
+        })
+    }
+
+    /// How many connections it counts on that server.
+    #[track_caller]
+    pub(crate) fn connections(&self, server: usize) -> u32 {
+        let text = self.statistics();
+        let mut lines = text.lines().skip_while(|line| !line.contains(&format!("Server {server} status:")));
+        let line = lines.find(|line| line.contains(" connections (")).unwrap_or_else(|| panic!("no server {server}"));
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Waits until it counts so many connections on that server.
+    #[track_caller]
+    pub(crate) fn wait_for_connections(&self, server: usize, count: u32) {
+        super::wait_until(&format!("{count} connections on server {server}"), || self.connections(server) == count);
+    }
+
+    /// Its resident memory in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// Ends it with TERM, as an administrator would, and checks that it goes in peace.
+    #[track_caller]
+    pub(crate) fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+        let status = self.wait_exit();
+        assert!(status.success(), "TERM ended pen with {status}");
+    }
+}
+
+/// What follows the time in a line of the log.
+fn without_time(line: &str) -> &str {
+    let is_time =
+        line.get(19..21) == Some(": ") && line[..19].bytes().all(|b| b.is_ascii_digit() || b" -:".contains(&b));
+    if is_time { &line[21..] } else { line }
+}
+
+impl Deref for Pen {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Pen {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// Whether the process has said what to do at TERM.
+fn heeds_signals(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default();
+    u64::from_str_radix(caught.trim(), 16).is_ok_and(|mask| mask & 1 << (15 - 1) != 0)
+}
+
+/// Where the process listens, once it does. Asking the kernel rather than connecting leaves no trace in pen's tables.
+fn listening(pid: u32, operand: &str) -> Option<Address> {
+    let sockets = sockets(pid);
+    if operand.starts_with('/') {
+        return unix_listener(&sockets, Path::new(operand));
+    }
+    [("tcp", false), ("tcp6", true)].iter().find_map(|(table, v6)| {
+        let table = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
+        table.lines().skip(1).find_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let (ip, port) = fields.get(1)?.split_once(':')?;
+            let listens = fields.get(3) == Some(&"0A") && sockets.contains(*fields.get(9)?);
+            let port = u16::from_str_radix(port, 16).ok().filter(|_| listens)?;
+            Some(Address::Ip(SocketAddr::new(reachable(ip, *v6), port)))
+        })
+    })
+}
+
+/// The numbers of the sockets that a process has open.
+fn sockets(pid: u32) -> HashSet<String> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return HashSet::new() };
+    let links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    links.filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_string())).collect()
+}
+
+/// An address as /proc/net/tcp writes it; where that is any address, the loopback one.
+fn reachable(hex: &str, v6: bool) -> IpAddr {
+    let words: Vec<u32> =
+        (0..hex.len() / 8).map(|i| u32::from_str_radix(&hex[8 * i..8 * i + 8], 16).unwrap()).collect();
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let any = bytes.iter().all(|byte| *byte == 0);
+    let loopback: IpAddr = if v6 { "::1".parse().unwrap() } else { "127.0.0.1".parse().unwrap() };
+    match (any, v6) {
+        (true, _) => loopback,
+        (false, true) => IpAddr::from(<[u8; 16]>::try_from(bytes).unwrap()),
+        (false, false) => IpAddr::from(<[u8; 4]>::try_from(bytes).unwrap()),
+    }
+}
+
+fn unix_listener(sockets: &HashSet<String>, path: &Path) -> Option<Address> {
+    const ACCEPTS: u32 = 1 << 16;
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let found = table.lines().skip(1).any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let flags = fields.get(3).and_then(|flags| u32::from_str_radix(flags, 16).ok()).unwrap_or(0);
+        flags & ACCEPTS != 0
+            && fields.get(6).is_some_and(|inode| sockets.contains(*inode))
+            && fields.get(7).is_some_and(|name| Path::new(name) == path)
+    });
+    found.then(|| Address::Unix(path.to_path_buf()))
+}
+
+/// The deadline is long enough for any of pen's own times that the tests use.
+const _: () = assert!(DEADLINE.as_secs() >= 10);

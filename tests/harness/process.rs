@@ -1,0 +1,141 @@
+//! A program under test: started, listened to, and ended by its handle.
+
+use std::io::Read;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::wait::{wait_for, wait_until};
+
+/// A running program. It is killed when it is dropped; if the test has failed by then, its command line and all that it said
+/// are printed.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    command: String,
+    stdout: Tape,
+    stderr: Tape,
+}
+
+/// What a program has written so far.
+#[derive(Debug)]
+struct Tape {
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts it, listening to what it says.
+    pub(crate) fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::start_with_its_own_output(command)
+    }
+
+    /// Starts it with the standard streams that the command has already. Those which are piped are listened to.
+    pub(crate) fn start_with_its_own_output(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let stdout = Tape::record(child.stdout.take());
+        let stderr = Tape::record(child.stderr.take());
+        Self { child, command: format!("{command:?}"), stdout, stderr }
+    }
+
+    /// The command line, for messages.
+    pub(crate) fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it has written to stdout.
+    pub(crate) fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// Everything it has written to stderr.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Waits until it ends, and until everything it said was heard.
+    #[track_caller]
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
+        let status = wait_for(&format!("the end of {}", self.command), || self.child.try_wait().unwrap());
+        self.stdout.finish();
+        self.stderr.finish();
+        status
+    }
+
+    /// Waits until a line with these words was written to stderr, and returns it.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&self, words: &str) -> String {
+        wait_for(&format!("\"{words}\" on the stderr of {}", self.command), || self.line(words))
+    }
+
+    /// The first complete line on stderr with these words.
+    pub(crate) fn line(&self, words: &str) -> Option<String> {
+        let text = self.stderr();
+        let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        complete.lines().find(|line| line.contains(words)).map(String::from)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let status = self.child.wait();
+        if thread::panicking() {
+            self.stdout.finish();
+            self.stderr.finish();
+            eprintln!("---- {} ({status:?})", self.command);
+            for (name, tape) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+                eprintln!("---- its {name}:\n{}", tape.text());
+            }
+        }
+    }
+}
+
+impl Tape {
+    fn record(source: Option<impl Read + Send + 'static>) -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&text);
+        let reader = source.map(|mut source| {
+            thread::spawn(move || {
+                let mut part = [0; 4096];
+                while let Ok(count @ 1..) = source.read(&mut part) {
+                    heard.lock().unwrap().extend_from_slice(&part[..count]);
+                }
+            })
+        });
+        Self { text, reader }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
+    }
+
+    fn finish(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            if thread::panicking() {
+                // Somebody may have inherited the other end; the story is told without their part.
+                return;
+            }
+            wait_until("the end of a program's output", || reader.is_finished());
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Limits: connections, descriptors, and an administrator who does not read.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+use crate::harness::{Backend, Client, Launch, Pen, is_root, program, skip, visit, wait_until};
+
+#[test]
+fn clients_above_the_limit_wait_and_are_served_when_a_place_is_free() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&["-x2"], &[&a]);
+    let first = Client::connect(&pen);
+    let second = Client::connect(&pen);
+    assert_eq!(first.line().as_deref(), Some("a"));
+    assert_eq!(second.line().as_deref(), Some("a"));
+    let waiting: Vec<_> = (0..20).map(|_| Client::connect(&pen)).collect();
+    assert!(waiting[0].hears_nothing_for(Duration::from_millis(200)), "there is no third place");
+    assert_eq!((a.visits(), pen.connections(0)), (2, 2));
+    drop(first);
+    for client in waiting {
+        assert_eq!(client.line().as_deref(), Some("a"));
+    }
+    second.assert_echo("was here all the time");
+}
+
+#[test]
+fn there_are_never_more_connections_than_the_limit() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&["-x3"], &[&a]);
+    let clients: Vec<_> = (0..12).map(|_| Client::connect(&pen)).collect();
+    for client in clients {
+        assert_eq!(client.line().as_deref(), Some("a"));
+        assert!(pen.connections(0) <= 3);
+    }
+}
+
+/// Sets how many descriptors a running pen may have.
+fn limit_descriptors(pen: &Pen, count: usize) {
+    let pid = Pid::from_raw(i32::try_from(pen.pid()).unwrap());
+    let limit = Rlimit { current: Some(count as u64), ..current(pen) };
+    prlimit(pid, Resource::Nofile, limit).unwrap();
+}
+
+/// The limits it has.
+fn current(pen: &Pen) -> Rlimit {
+    let limits = fs::read_to_string(format!("/proc/{}/limits", pen.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let mut numbers = line.split_whitespace().skip(3).map(|word| word.parse().ok());
+    Rlimit { current: numbers.next().flatten(), maximum: numbers.next().flatten() }
+}
+
+#[test]
+fn out_of_descriptors_it_serves_on_and_takes_more_clients_when_one_is_free() {
+    let a = Backend::named("a");
+    let mut pen = Pen::start(&[], &[&a]);
+    let held = [Client::connect(&pen), Client::connect(&pen)];
+    for client in &held {
+        assert_eq!(client.line().as_deref(), Some("a"));
+    }
+    let start = Instant::now();
+    // Room for one more session, and half of another.
+    limit_descriptors(&pen, pen.descriptors() + 3);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..10).map(|_| scope.spawn(|| Client::connect(&pen).line())).collect();
+        pen.wait_for_line("cannot accept clients on 127.0.0.1:");
+        for client in held {
+            client.assert_echo("who is there is served");
+        }
+        for client in clients {
+            assert_eq!(client.join().unwrap().as_deref(), Some("a"), "a client was dropped for want of descriptors");
+        }
+    });
+    let complaints = pen.stderr().matches("cannot accept clients").count() as u64;
+    assert!(complaints <= start.elapsed().as_secs() + 1, "{complaints} complaints");
+    assert!(!pen.stderr().contains("blacklisted"), "{}", pen.stderr());
+    pen.terminate();
+}
+
+#[test]
+fn with_few_descriptors_there_are_few_connections_at_once_and_everybody_is_served() {
+    let a = Backend::named("a");
+    let wrapper = with_descriptors("40");
+    let Some(wrapper) = wrapper else { return };
+    let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+    let pen = Launch::ours().wrapper(&wrapper).servers(&[&a]).start();
+    let clients: Vec<_> = (0..30).map(|_| Client::connect(&pen)).collect();
+    for client in clients {
+        assert_eq!(client.line().as_deref(), Some("a"));
+        assert!(pen.connections(0) <= 4);
+    }
+    assert!(!pen.stderr().contains("cannot"), "{}", pen.stderr());
+}
+
+/// The command that executes another with so many descriptors and no right to more.
+fn with_descriptors(count: &str) -> Option<Vec<String>> {
+    let mut command = Vec::new();
+    if is_root() {
+        // Root may raise every limit, unless that right is taken away.
+        let Some(setpriv) = program("setpriv") else {
+            skip("setpriv is not installed");
+            return None;
+        };
+        command.extend([setpriv, String::from("--bounding-set=-sys_resource")]);
+    }
+    command.extend(["sh", "-c", &format!("ulimit -n {count}; exec \"$@\""), "sh"].map(String::from));
+    Some(command)
+}
+
+#[test]
+fn the_limit_on_descriptors_is_raised_to_what_the_connections_need() {
+    let a = Backend::named("a");
+    let wrapper = ["sh", "-c", "ulimit -Sn 64; exec \"$@\"", "sh"];
+    let pen = Launch::ours().wrapper(&wrapper).options(&["-x", "400"]).servers(&[&a]).start();
+    assert!(current(&pen).current.is_none_or(|count| count >= 2 * 400 + 10), "{:?}", current(&pen));
+    assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
+    assert_eq!(pen.stderr(), "");
+}
+
+#[test]
+fn a_limit_that_cannot_be_raised_is_warned_of_and_kept() {
+    let a = Backend::named("a");
+    let Some(wrapper) = with_descriptors("64") else { return };
+    let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+    let pen = Launch::ours().wrapper(&wrapper).options(&["-x", "400"]).servers(&[&a]).start();
+    let line = pen.wait_for_line("limit on open files");
+    assert!(line.contains("16 connections, not 400"), "{line}");
+    let clients: Vec<_> = (0..40).map(|_| Client::connect(&pen)).collect();
+    for client in clients {
+        assert_eq!(client.line().as_deref(), Some("a"));
+    }
+    assert!(!pen.stderr().contains("cannot"), "{}", pen.stderr());
+}
+
+#[test]
+fn more_clients_than_the_queue_holds_are_served_in_the_end() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&["-x", "400", "-c", "1000"], &[&a]);
+    let clients: Vec<_> = (0..300).map(|_| Client::connect(&pen)).collect();
+    for client in &clients {
+        assert_eq!(client.line().as_deref(), Some("a"));
+    }
+    for client in &clients {
+        client.assert_echo("all at once");
+    }
+    assert_eq!(pen.connections(0), 300);
+    drop(clients);
+    pen.wait_for_connections(0, 0);
+}
+
+#[test]
+fn descriptors_are_given_back() {
+    let a = Backend::named("a");
+    let down = Backend::down("down");
+    let pen = Pen::start(&["-r", "-b0"], &[&a, &down]);
+    assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
+    pen.wait_for_connections(0, 0);
+    let before = pen.descriptors();
+    for _ in 0..30 {
+        assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
+        Client::connect(&pen).reset();
+    }
+    wait_until("the descriptors to be closed", || pen.descriptors() <= before);
+    wait_until("the connections to be over", || pen.connections(0) == 0);
+}
+
+#[test]
+fn an_administrator_who_does_not_read_holds_nobody_up() {
+    let a = Backend::named("a");
+    let mut pen = Launch::ours().unheard().options(&["-ddd"]).servers(&[&a]).start();
+    let client = Client::connect(&pen);
+    assert_eq!(client.line().as_deref(), Some("a"));
+    // Each of these makes two lines of 6000 characters, of which a full socket and a full queue take some megabytes.
+    let words = "x".repeat(2000);
+    for _ in 0..3000 {
+        client.assert_echo(&words);
+    }
+    assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
+    pen.terminate();
+}

@@ -1,0 +1,160 @@
+//! Signals: statistics, the end, and the one that is no end.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::harness::{Backend, Client, Pen, visit, wait_for};
+
+/// Far more than it takes, and far less than anything that pen may be waiting for.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+#[test]
+fn term_and_int_end_an_idle_pen_at_once() {
+    let a = Backend::named("a");
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut pen = Pen::start(&[], &[&a]);
+        let start = Instant::now();
+        pen.signal(signal);
+        let status = pen.wait_exit();
+        assert_eq!(status.code(), Some(0), "{signal:?}");
+        assert!(start.elapsed() < AT_ONCE, "{signal:?} took {:?}", start.elapsed());
+        assert_eq!(pen.stderr(), "", "{signal:?}");
+    }
+}
+
+#[test]
+fn term_and_int_end_a_busy_pen_at_once_and_close_every_connection() {
+    let a = Backend::named("a");
+    for (round, signal) in [Signal::TERM, Signal::INT].into_iter().enumerate() {
+        let mut pen = Pen::start(&[], &[&a]);
+        let clients: Vec<_> = (0..10).map(|_| Client::connect(&pen)).collect();
+        for client in &clients {
+            assert_eq!(client.line().as_deref(), Some("a"));
+        }
+        let start = Instant::now();
+        pen.signal(signal);
+        assert_eq!(pen.wait_exit().code(), Some(0), "{signal:?}");
+        assert!(start.elapsed() < AT_ONCE, "{signal:?} took {:?}", start.elapsed());
+        for client in &clients {
+            assert_eq!(client.rest().0, b"");
+        }
+        for number in 0..10 {
+            a.visit(round * 10 + number).wait_end();
+        }
+    }
+}
+
+#[test]
+fn term_ends_a_pen_whose_places_are_all_taken() {
+    let a = Backend::named("a");
+    let mut pen = Pen::start(&["-x1"], &[&a]);
+    let held = Client::connect(&pen);
+    assert_eq!(held.line().as_deref(), Some("a"));
+    let waiting = Client::connect(&pen);
+    pen.terminate();
+    assert_eq!(waiting.rest().0, b"");
+}
+
+#[test]
+fn hup_is_no_end() {
+    let a = Backend::named("a");
+    let mut pen = Pen::start(&["-d"], &[&a]);
+    let client = Client::connect(&pen);
+    assert_eq!(client.line().as_deref(), Some("a"));
+    pen.signal(Signal::HUP);
+    pen.wait_for_line("HUP");
+    client.assert_echo("still here");
+    assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
+    pen.terminate();
+}
+
+#[test]
+fn usr1_prints_the_statistics() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&[], &[&format!("{a}:5:6")]);
+    let client = Client::from("127.0.0.2", &pen);
+    client.send("abc");
+    assert_eq!(client.line().as_deref(), Some("a"));
+    assert_eq!(client.bytes(3), b"abc");
+    // What was heard may not be counted yet.
+    let statistics = wait_for("the bytes to be counted", || {
+        Some(pen.statistics()).filter(|text| text.contains("3 sent, 5 received"))
+    });
+    let mut lines = statistics.lines();
+    let time = lines.next().unwrap().strip_prefix("Time ").unwrap();
+    assert!(is_time(&time[..19]), "{time}");
+    assert_eq!(&time[19..], ", 1 servers, 0 current");
+    let rest: Vec<_> = lines.collect();
+    let port = format!("port {}", a.port());
+    assert_eq!(
+        rest[..11],
+        [
+            "Server 0 status:",
+            "address 127.0.0.1",
+            "0",
+            &port,
+            "1 connections (5 soft, 6 hard)",
+            "3 sent, 5 received",
+            "Max number of clients: 2048",
+            "Active clients:",
+            "Client 0 status:",
+            "address 127.0.0.2",
+            "1 connects, 5 sent, 3 received",
+        ]
+    );
+    assert!(rest[11].starts_with("last used ") && rest[11].ends_with(" seconds ago"), "{}", rest[11]);
+    assert_eq!(
+        rest[12..16],
+        ["last server 0", "Max number of connections: 500", "Active connections:", "Connection 0 status:"]
+    );
+    assert!(rest[16].starts_with("downfd = ") && rest[16].contains(", upfd = "), "{}", rest[16]);
+    assert_eq!(rest[17..], ["pending data 0 down, 0 up", "client 0, server 0"]);
+}
+
+#[test]
+fn the_statistics_show_how_long_a_server_is_still_blacklisted() {
+    let down = Backend::down("down");
+    let b = Backend::named("b");
+    let pen = Pen::start(&["-b", "100"], &[&down, &b]);
+    assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("b"));
+    let statistics = pen.statistics();
+    let lines: Vec<_> = statistics.lines().collect();
+    let left: u32 = lines[3].parse().unwrap();
+    assert!((80..=100).contains(&left), "{left}");
+    assert!(lines[0].ends_with(", 2 servers, 1 current"), "{}", lines[0]);
+}
+
+#[test]
+fn the_statistics_count_what_has_gone_through_and_who_came() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&[], &[&a]);
+    for words in ["one", "three", "seventeen"] {
+        let client = Client::from("127.0.0.9", &pen);
+        assert_eq!(client.line().as_deref(), Some("a"));
+        client.assert_echo(words);
+    }
+    pen.wait_for_connections(0, 0);
+    let statistics = pen.statistics();
+    assert!(statistics.contains("17 sent, 23 received\n"), "{statistics}");
+    assert!(statistics.contains("3 connects, 23 sent, 17 received\n"), "{statistics}");
+    assert!(statistics.ends_with("Active connections:\n"), "{statistics}");
+}
+
+#[test]
+fn every_entry_of_the_statistics_has_its_time() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&[], &[&a]);
+    pen.statistics();
+    for entry in ["Time ", "Server 0 status:", "Max number of clients: ", "Active connections:"] {
+        let line = pen.wait_for_line(entry);
+        assert!(is_time(&line[..19]), "{line}");
+        assert!(line[19..].starts_with(&format!(": {entry}")), "{line}");
+    }
+}
+
+/// Whether that is `YYYY-MM-DD HH:MM:SS`.
+fn is_time(text: &str) -> bool {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    shape == "0000-00-00 00:00:00"
+}
