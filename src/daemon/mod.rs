@@ -1,6 +1,7 @@
 //! Floor 3: the threads, what they wait for and what they tell each other.
 
 pub mod acceptor;
+mod administration;
 pub mod clerk;
 pub mod control;
 pub mod event;

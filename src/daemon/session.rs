@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -63,12 +64,20 @@ pub struct Link {
     server: OnceLock<OwnedFd>,
     up: Meter,
     down: Meter,
+    /// Somebody wants it to end.
+    closing: AtomicBool,
 }
 
 impl Link {
     /// A session with a client and no server yet.
     pub fn new(client: OwnedFd) -> Self {
-        Self { client, server: OnceLock::new(), up: Meter::default(), down: Meter::default() }
+        Self {
+            client,
+            server: OnceLock::new(),
+            up: Meter::default(),
+            down: Meter::default(),
+            closing: AtomicBool::new(false),
+        }
     }
 
     /// Takes the bytes that were not accounted yet: to the server, and from it.
@@ -76,8 +85,9 @@ impl Link {
         (self.up.take(), self.down.take())
     }
 
-    /// Ends the session: its relay finds both sockets closed.
+    /// Ends the session: its relay finds both sockets closed, and a connect that is under way comes to nothing.
     pub fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
         for socket in [Some(&self.client), self.server.get()].into_iter().flatten() {
             // It fails when the other side has ended the connection already: then there is nothing to end.
             let _ = shutdown(socket, Shutdown::Both);
@@ -171,6 +181,9 @@ impl Desk {
         }
         let Some(server) = self.connect(session, target, proof) else { return };
         let server = link.server.get_or_init(|| server);
+        if link.closing.load(Ordering::SeqCst) {
+            return;
+        }
         let end = Relay {
             client: &link.client,
             server,

@@ -6,13 +6,12 @@ use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::acceptor;
 use super::clerk::Task as Clerical;
-use super::event::{Arrival, Closed, Commands, Event, Order, Proof, Signal};
+use super::event::{Arrival, Closed, Event, Order, Proof, Signal};
 use super::idlers::Wanted;
 use super::permits::Permits;
 use super::pool::{Pool, WorkerId};
@@ -21,12 +20,9 @@ use crate::endpoint::ClientAddr;
 use crate::error::{Error, reason};
 use crate::id::ConnId;
 use crate::net::clock::Clock;
-use crate::net::limits::raise_open_files;
 use crate::net::log::Log;
 use crate::net::socket::{Fault, Listener};
 use crate::policy::balancer::{Assignment, Balancer, Choice, Turn};
-use crate::policy::command::Command;
-use crate::policy::configure::{Effect, Moment, Outcome};
 use crate::policy::report::Wire;
 
 /// How often the pool is looked through for workers that are idle for long.
@@ -76,6 +72,13 @@ pub struct Supervisor<F> {
 pub struct Session {
     link: Weak<Link>,
     worker: Option<WorkerId>,
+}
+
+impl Session {
+    /// What reports show of it.
+    pub(super) fn wire(&self) -> Wire {
+        self.link.upgrade().map_or(Wire::default(), |link| link.wire())
+    }
 }
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
@@ -222,99 +225,6 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         }
     }
 
-    /// Carries out commands, one after the other. Tells whether pen is to end.
-    fn obey(&mut self, Commands { commands, listener, reply }: Commands, now: Instant) -> bool {
-        self.account();
-        if let Some(listener) = listener {
-            self.listen(listener);
-        }
-        let mut outcome = Outcome::default();
-        let mut exit = false;
-        for command in commands {
-            let Outcome { reply, effects } = self.apply(command, now);
-            outcome.reply.push_str(&reply);
-            for effect in effects {
-                match effect {
-                    Effect::DebugLevel(level) => self.log.set_debug(level),
-                    Effect::ConnMax(max) => {
-                        self.sessions_max = raise_open_files(max);
-                        self.permits.limit(self.sessions_max);
-                    }
-                    Effect::Close(conn) => {
-                        if let Some(link) = self.link(conn) {
-                            link.close();
-                        }
-                    }
-                    Effect::Idlers(count, targets) => {
-                        // When it lags behind so far it will get the next one.
-                        let _ = self.idlers.try_send((count, targets));
-                    }
-                    Effect::Exit => exit = true,
-                    Effect::WriteFile(..) => outcome.effects.push(effect),
-                }
-            }
-        }
-        // Whoever asked may be gone: then nobody needs to know.
-        let _ = reply.try_send(outcome);
-        exit
-    }
-
-    fn apply(&mut self, command: Command, now: Instant) -> Outcome {
-        let sessions = &self.sessions;
-        let wire = |conn: ConnId| {
-            let link = sessions.get(conn.index()).and_then(|session| session.link.upgrade());
-            link.map_or(Wire::default(), |link| link.wire())
-        };
-        let time = self.clock.format(SystemTime::now());
-        self.balancer.apply(command, &Moment { now, time: &time, wire: &wire, idlers: self.idle })
-    }
-
-    /// Takes another listener; the sessions of the old one go on.
-    fn listen(&mut self, listener: Arc<Listener>) {
-        let started =
-            acceptor::start(Arc::clone(&listener), self.permits.clone(), self.doorway.clone(), self.log.clone());
-        match started {
-            Ok(()) => std::mem::replace(&mut self.listener, listener).retire(),
-            Err(error) => self.log.error(format_args!("cannot start an acceptor: {}", reason(&error))),
-        }
-    }
-
-    fn reload(&self) {
-        match &self.file {
-            // When the clerk is that busy it has reloads to do already.
-            Some(file) => drop(self.clerk.try_send(Clerical::Reload(file.clone()))),
-            None => self.log.debug(1, || String::from("HUP: there is no file to read again")),
-        }
-    }
-
-    fn statistics(&mut self, now: Instant) {
-        self.account();
-        let wire = |conn| self.link(conn).map_or(Wire::default(), |link| link.wire());
-        let time = self.clock.format(SystemTime::now());
-        let moment = Moment { now, time: &time, wire: &wire, idlers: self.idle };
-        match self.balancer.settings().web_stats.clone() {
-            // When the clerk is that busy it has a page to write already.
-            Some(file) => drop(self.clerk.try_send(Clerical::Publish(file, self.balancer.page(&moment)))),
-            None => {
-                if let Some((last, entries)) = self.balancer.statistics(&moment).split_last() {
-                    entries.iter().for_each(|entry| self.log.notice(entry.trim_end()));
-                    // Its own newline and the log's make an empty line, which ends the report.
-                    self.log.notice(last);
-                }
-            }
-        }
-    }
-
-    /// Books what has gone through the running sessions.
-    fn account(&mut self) {
-        for conn in self.balancer.connection_ids() {
-            if let Some(link) = self.link(conn) {
-                let (sent, received) = link.take_counts();
-                self.balancer.account(conn, sent, received);
-            }
-        }
-    }
-
     fn leave(&self, outcome: Result<(), Error>) -> Result<(), Error> {
         self.listener.remove_file();
         if outcome.is_err() && self.balancer.settings().abort_on_error {
@@ -323,7 +233,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         outcome
     }
 
-    fn link(&self, conn: ConnId) -> Option<Arc<Link>> {
+    pub(super) fn link(&self, conn: ConnId) -> Option<Arc<Link>> {
         self.sessions.get(conn.index())?.link.upgrade()
     }
 

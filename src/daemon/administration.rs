@@ -1,0 +1,106 @@
+//! What administrators ask of the supervisor: commands, statistics, reloads.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use crossbeam_channel::Receiver;
+
+use super::acceptor;
+use super::clerk::Task;
+use super::event::{Commands, Order};
+use super::pool::WorkerId;
+use super::supervisor::{Session, Supervisor};
+use crate::error::reason;
+use crate::id::ConnId;
+use crate::net::limits::raise_open_files;
+use crate::net::socket::Listener;
+use crate::policy::command::Command;
+use crate::policy::configure::{Effect, Moment, Outcome};
+use crate::policy::report::Wire;
+
+impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
+    /// Carries out commands, one after the other. Tells whether pen is to end.
+    pub(super) fn obey(&mut self, Commands { commands, listener, reply }: Commands, now: Instant) -> bool {
+        self.account();
+        if let Some(listener) = listener {
+            self.listen(listener);
+        }
+        let mut outcome = Outcome::default();
+        let mut exit = false;
+        for command in commands {
+            let Outcome { reply, effects } = self.apply(command, now);
+            outcome.reply.push_str(&reply);
+            for effect in effects {
+                match effect {
+                    Effect::DebugLevel(level) => self.log.set_debug(level),
+                    Effect::ConnMax(max) => {
+                        self.sessions_max = raise_open_files(max);
+                        self.permits.limit(self.sessions_max);
+                    }
+                    Effect::Close(conn) => {
+                        if let Some(link) = self.link(conn) {
+                            link.close();
+                        }
+                    }
+                    Effect::Idlers(count, targets) => {
+                        // When it lags behind so far it will get the next one.
+                        let _ = self.idlers.try_send((count, targets));
+                    }
+                    Effect::Exit => exit = true,
+                    Effect::WriteFile(..) => outcome.effects.push(effect),
+                }
+            }
+        }
+        // Whoever asked may be gone: then nobody needs to know.
+        let _ = reply.try_send(outcome);
+        exit
+    }
+
+    fn apply(&mut self, command: Command, now: Instant) -> Outcome {
+        let sessions = &self.sessions;
+        let wire = |conn: ConnId| sessions.get(conn.index()).map_or(Wire::default(), Session::wire);
+        let time = self.clock.format(SystemTime::now());
+        self.balancer.apply(command, &Moment { now, time: &time, wire: &wire, idlers: self.idle })
+    }
+
+    /// Takes another listener; the sessions of the old one go on.
+    fn listen(&mut self, listener: Arc<Listener>) {
+        let started =
+            acceptor::start(Arc::clone(&listener), self.permits.clone(), self.doorway.clone(), self.log.clone());
+        match started {
+            Ok(()) => std::mem::replace(&mut self.listener, listener).retire(),
+            Err(error) => self.log.error(format_args!("cannot start an acceptor: {}", reason(&error))),
+        }
+    }
+
+    pub(super) fn reload(&self) {
+        match &self.file {
+            // When the clerk is that busy it has reloads to do already.
+            Some(file) => drop(self.clerk.try_send(Task::Reload(file.clone()))),
+            None => self.log.debug(1, || String::from("HUP: there is no file to read again")),
+        }
+    }
+
+    pub(super) fn statistics(&mut self, now: Instant) {
+        self.account();
+        let wire = |conn: ConnId| self.sessions.get(conn.index()).map_or(Wire::default(), Session::wire);
+        let time = self.clock.format(SystemTime::now());
+        let moment = Moment { now, time: &time, wire: &wire, idlers: self.idle };
+        match self.balancer.settings().web_stats.clone() {
+            // When the clerk is that busy it has a page to write already.
+            Some(file) => drop(self.clerk.try_send(Task::Publish(file, self.balancer.page(&moment)))),
+            // One line of the log, so that none is lost however many there are. An empty line ends the report.
+            None => self.log.notice(self.balancer.statistics(&moment).join(&format!("{time}: "))),
+        }
+    }
+
+    /// Books what has gone through the running sessions.
+    fn account(&mut self) {
+        for conn in self.balancer.connection_ids() {
+            if let Some(link) = self.link(conn) {
+                let (sent, received) = link.take_counts();
+                self.balancer.account(conn, sent, received);
+            }
+        }
+    }
+}
