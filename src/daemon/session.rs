@@ -17,8 +17,9 @@ use super::pool::WorkerId;
 use crate::error::reason;
 use crate::id::ConnId;
 use crate::net::dummy;
+use crate::net::flow::{Meter, Tap, Way};
 use crate::net::log::{Log, dump};
-use crate::net::relay::{End, Meter, Relay, Way, first_bytes};
+use crate::net::relay::{End, Relay, first_bytes};
 use crate::net::scratch::Scratch;
 use crate::net::socket::{Fault, connect_any, is_gone, set_options};
 use crate::policy::report::Wire;
@@ -192,7 +193,10 @@ impl Desk {
             scratch: &self.scratch,
             idle_timeout: settings.idle_timeout,
             fastclose: settings.fastclose,
-            tap: &|way, bytes| self.log.debug(3, || traffic(conn, way, bytes, settings.ascii)),
+            tap: Tap {
+                wanted: &|| self.log.debug_level() >= 3,
+                show: &|way, bytes| self.log.debug(3, || traffic(conn, way, bytes, settings.ascii)),
+            },
         }
         .run();
         self.log.debug(2, || {

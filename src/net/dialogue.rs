@@ -5,7 +5,7 @@
 //! cores a request costs 8 to 10 µs of CPU that way instead of 14. A try that finds nothing costs a system call or two, so
 //! guessing stops where it fails, and goes on when the turns have been seen again.
 
-use super::relay::Way;
+use super::flow::Way;
 
 /// Directions that are worth trying.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

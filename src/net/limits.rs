@@ -2,10 +2,11 @@
 
 use std::io;
 
+use super::scratch::PIPES;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not sessions: standard streams, listeners, logs, signals, and some to spare.
-const OTHERS: u64 = 32;
+/// Descriptors that are not sessions: pipes, standard streams, listeners, logs, signals, and some to spare.
+const OTHERS: u64 = 32 + 2 * PIPES as u64;
 
 /// Descriptors of one session: the client's and the server's.
 const PER_SESSION: u64 = 2;

@@ -5,6 +5,7 @@ pub mod control;
 mod dialogue;
 pub mod dummy;
 pub mod files;
+pub mod flow;
 pub mod limits;
 pub mod log;
 pub mod privileges;

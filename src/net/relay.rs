@@ -10,55 +10,22 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::dialogue::{Dialogue, Hope, Moved, Ready};
-use super::scratch::{SIZE, Scratch};
+use super::flow::{Broken, Flow, Meter, Tap, Way};
+use super::scratch::Scratch;
 use crate::policy::settings::FastClose;
 
 /// How many full buffers one direction may copy before the other is looked at again.
 const STREAK: u32 = 16;
 
-/// A direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// Towards the server.
-    Up,
-    /// Towards the client.
-    Down,
-}
-
-/// Bytes of one direction, readable by others while the relay runs.
-#[derive(Debug, Default)]
-pub struct Meter {
-    /// Delivered since somebody last took the count.
-    delivered: AtomicU64,
-    /// Read and not delivered yet.
-    pending: AtomicU64,
-}
-
-impl Meter {
-    /// The bytes delivered since the last call.
-    pub fn take(&self) -> u64 {
-        self.delivered.swap(0, Ordering::Relaxed)
-    }
-
-    /// The bytes that wait to be delivered.
-    pub fn pending(&self) -> u64 {
-        self.pending.load(Ordering::Relaxed)
-    }
-}
-
 /// What a relay works between, and by which rules.
-#[derive(Clone, Copy)]
-#[expect(missing_debug_implementations, reason = "the tap is a closure")]
+#[derive(Clone, Copy, Debug)]
 pub struct Relay<'a> {
     /// The client's socket.
     pub client: &'a OwnedFd,
@@ -68,14 +35,14 @@ pub struct Relay<'a> {
     pub up: &'a Meter,
     /// Counts what goes to the client.
     pub down: &'a Meter,
-    /// Where the buffers come from.
+    /// Where the buffers and pipes come from.
     pub scratch: &'a Scratch,
     /// How long both may be silent; `None`, for ever.
     pub idle_timeout: Option<Duration>,
     /// Which end closes both.
     pub fastclose: FastClose,
-    /// Sees everything that is read, in the order in which it was read.
-    pub tap: &'a dyn Fn(Way, &[u8]),
+    /// Sees what is read.
+    pub tap: Tap<'a>,
 }
 
 /// How a session ended.
@@ -96,8 +63,8 @@ pub enum End {
 impl Relay<'_> {
     /// Copies until the session has ended.
     pub fn run(self) -> End {
-        let mut up = Flow::new(Way::Up, self.client, self.server, self.up);
-        let mut down = Flow::new(Way::Down, self.server, self.client, self.down);
+        let mut up = Flow::new(Way::Up, [self.client, self.server], self.up, self.tap, self.scratch);
+        let mut down = Flow::new(Way::Down, [self.server, self.client], self.down, self.tap, self.scratch);
         let mut dialogue = Dialogue::new();
         let mut deaf = Deaf::default();
         let mut broken = None;
@@ -108,7 +75,7 @@ impl Relay<'_> {
             let (mut moved_up, mut moved_down) = (Moved::Nothing, Moved::Nothing);
             let mut buffer = self.scratch.borrow();
             if ready.up {
-                match up.pump(&mut buffer, self.tap, down.finished) {
+                match up.pump(&mut buffer, down.finished) {
                     Ok(Moved::Finished) if self.fastclose.down => return End::FastClosed,
                     Ok(moved) => moved_up = moved,
                     Err(Broken::Source(error)) => return End::ClientBroke(error.into()),
@@ -119,7 +86,7 @@ impl Relay<'_> {
                 }
             }
             if ready.down {
-                match down.pump(&mut buffer, self.tap, up.finished) {
+                match down.pump(&mut buffer, up.finished) {
                     Ok(Moved::Finished) if self.fastclose.up => return End::FastClosed,
                     Ok(moved) => moved_down = moved,
                     Err(Broken::Source(error)) => return End::ServerBroke(error.into()),
@@ -211,109 +178,4 @@ fn limit(idle_timeout: Option<Duration>) -> Option<Timespec> {
 struct Deaf {
     client: bool,
     server: bool,
-}
-
-/// One direction.
-struct Flow<'a> {
-    way: Way,
-    from: &'a OwnedFd,
-    to: &'a OwnedFd,
-    meter: &'a Meter,
-    /// What was read and not delivered, from `start` on.
-    pending: Vec<u8>,
-    start: usize,
-    discarding: bool,
-    /// The end was seen and passed on.
-    finished: bool,
-}
-
-/// Which socket of a direction broke.
-enum Broken {
-    Source(Errno),
-    Sink(Errno),
-}
-
-impl<'a> Flow<'a> {
-    fn new(way: Way, from: &'a OwnedFd, to: &'a OwnedFd, meter: &'a Meter) -> Self {
-        Self { way, from, to, meter, pending: Vec::new(), start: 0, discarding: false, finished: false }
-    }
-
-    /// What to wait for at the source.
-    fn reading(&self) -> PollFlags {
-        if self.finished || !self.pending.is_empty() { PollFlags::empty() } else { PollFlags::IN }
-    }
-
-    /// What to wait for at the sink.
-    fn writing(&self) -> PollFlags {
-        if self.pending.is_empty() { PollFlags::empty() } else { PollFlags::OUT }
-    }
-
-    /// The sink is gone: from now on the source is read so that its data do not stand in the way of closing it in peace.
-    fn discard(&mut self) {
-        self.discarding = true;
-        self.settle(Vec::new());
-    }
-
-    /// Moves what can be moved without waiting. `last`: the other direction has finished, so that the end of this one is the
-    /// end of the session and the sockets are about to be closed.
-    fn pump(&mut self, buffer: &mut Vec<u8>, tap: &dyn Fn(Way, &[u8]), last: bool) -> Result<Moved, Broken> {
-        if self.finished {
-            return Ok(Moved::Nothing);
-        }
-        if !self.pending.is_empty() {
-            return self.flush();
-        }
-        buffer.clear();
-        let bytes = match recv(self.from, spare_capacity(buffer), RecvFlags::DONTWAIT) {
-            Ok(_) => &buffer[..],
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(Moved::Nothing),
-            Err(error) => return Err(Broken::Source(error)),
-        };
-        if bytes.is_empty() {
-            self.finished = true;
-            if !self.discarding && !last {
-                // It fails when the other side is gone, which that side's own direction will find.
-                let _ = shutdown(self.to, Shutdown::Write);
-            }
-            return Ok(Moved::Finished);
-        }
-        if self.discarding {
-            return Ok(Moved::Full);
-        }
-        tap(self.way, bytes);
-        let sent = self.deliver(bytes)?;
-        if sent < bytes.len() {
-            self.settle(bytes[sent..].to_vec());
-        }
-        Ok(if bytes.len() == SIZE { Moved::Full } else { Moved::Some })
-    }
-
-    fn flush(&mut self) -> Result<Moved, Broken> {
-        let sent = self.deliver(&self.pending[self.start..])?;
-        self.start += sent;
-        if self.start == self.pending.len() {
-            self.settle(Vec::new());
-            return Ok(Moved::Full);
-        }
-        self.meter.pending.store((self.pending.len() - self.start) as u64, Ordering::Relaxed);
-        Ok(Moved::Nothing)
-    }
-
-    /// How many of the bytes the sink took.
-    fn deliver(&self, bytes: &[u8]) -> Result<usize, Broken> {
-        match send(self.to, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(sent) => {
-                self.meter.delivered.fetch_add(sent as u64, Ordering::Relaxed);
-                Ok(sent)
-            }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-            Err(error) => Err(Broken::Sink(error)),
-        }
-    }
-
-    fn settle(&mut self, pending: Vec<u8>) {
-        self.meter.pending.store(pending.len() as u64, Ordering::Relaxed);
-        self.pending = pending;
-        self.start = 0;
-    }
 }

@@ -1,6 +1,6 @@
 //! The command language: everything that steers pen is one of these, wherever it was said.
 //!
-//! [`commands`](super::commands) reads them, `Display` prints them back in the form in which they are read.
+//! [`commands`] reads them, `Display` prints them back in the form in which they are read.
 
 use std::fmt;
 use std::net::IpAddr;
