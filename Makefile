@@ -34,7 +34,7 @@ PORTC = 8888
 # What the tests run beside our own programs, by the names of Debian's packages.
 TEST_PACKAGES = curl iproute2 mandoc nginx openssl pen procps socat wrk
 
-.PHONY: all demo test test-packages check lint doc install install-strip uninstall clean
+.PHONY: all demo test test-packages check lint doc bench install install-strip uninstall clean
 
 all:
 	$(CARGO) build $(CARGOFLAGS) --release
@@ -112,6 +112,10 @@ doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGOFLAGS) --no-deps
 
 # Installs what `make` has built, so that root needs no cargo.
+# Beside whichever of pen 0.34.1, haproxy and nginx (libnginx-mod-stream) are installed; needs nginx, wrk and curl.
+bench: all
+	tests/bench/compare.sh "$(RELEASE)/pen"
+
 install: $(PROGRAMS:%=$(RELEASE)/%)
 	$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5"
 	$(INSTALL_PROGRAM) -m 755 $(PROGRAMS:%="$(RELEASE)/%") "$(DESTDIR)$(BINDIR)"
