@@ -1,1 +1,155 @@
-//! todo
+//! Properties of the command language: what is printed is read again, and what `write` makes brings back what it was made of.
+
+use std::path::Path;
+use std::time::Instant;
+
+use pen::endpoint::Port;
+use pen::policy::balancer::Balancer;
+use pen::policy::command::Command;
+use pen::policy::configure::Moment;
+use pen::policy::file;
+use pen::policy::identity::Identity;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const LISTENER: &str = "127.0.0.1:8080";
+
+/// Valid commands that change something, as somebody would write them.
+fn command() -> impl Strategy<Value = String> {
+    let switches: &'static [&'static str] = &[
+        "abort_on_error",
+        "ascii",
+        "dummy",
+        "hash",
+        "keepalive",
+        "peek",
+        "prio",
+        "roundrobin",
+        "stubborn",
+        "tcp_nodelay",
+        "transparent",
+        "weight",
+    ];
+    let switch = (prop::sample::select(switches), any::<bool>());
+    let address = prop_oneof![
+        any::<u32>().prop_map(|n| std::net::Ipv4Addr::from(n).to_string()),
+        any::<u128>().prop_map(|n| std::net::Ipv6Addr::from(n).to_string()),
+        "/[a-z<>\"&]{1,12}",
+    ];
+    let upstream = prop_oneof![
+        (any::<u32>(), 1u16..).prop_map(|(n, port)| format!("{}:{port}", std::net::Ipv4Addr::from(n))),
+        (any::<u128>(), 1u16..).prop_map(|(n, port)| format!("[{}]:{port}", std::net::Ipv6Addr::from(n))),
+        any::<u32>().prop_map(|n| std::net::Ipv4Addr::from(n).to_string()),
+        "/[a-z]{1,9}",
+    ];
+    let key = prop_oneof![
+        (0u8..10).prop_map(|n| format!("acl {n}")),
+        address.prop_map(|address| format!("address {address}")),
+        any::<u16>().prop_map(|port| format!("port {port}")),
+        (prop::sample::select(&["max", "hard", "weight", "prio"][..]), any::<u32>())
+            .prop_map(|(k, n)| format!("{k} {n}")),
+        (0u32..100).prop_map(|n| format!("blacklist {n}")),
+    ];
+    let number = (
+        prop::sample::select(&["blacklist", "timeout", "idle_timeout", "tracking", "conn_max", "clients_max"][..]),
+        1u32..3000,
+    );
+    let file = "/[a-zA-Z0-9_./-]{1,9}( [a-z]{1,5}){0,2}";
+    let permit = prop::sample::select(&["permit", "deny"][..]);
+    prop_oneof![
+        3 => switch.prop_map(|(word, on)| format!("{}{word}", if on { "" } else { "no " })),
+        3 => number.prop_map(|(word, n)| format!("{word} {n}")),
+        4 => (0u16..12, vec(key, 1..5)).prop_map(|(n, keys)| format!("server {n} {}", keys.join(" "))),
+        2 => (0u8..10, permit.clone(), any::<u32>(), 0u8..=32)
+            .prop_map(|(list, what, ip, bits)| format!("acl {list} {what} {}/{bits}", std::net::Ipv4Addr::from(ip))),
+        1 => (0u8..10, permit, any::<u128>(), 0u8..=128)
+            .prop_map(|(list, what, ip, bits)| format!("acl {list} {what} {}/{bits}", std::net::Ipv6Addr::from(ip))),
+        1 => (0u8..10).prop_map(|n| format!("no acl {n}")),
+        1 => (prop::sample::select(&["client_acl", "control_acl"][..]), 0u8..10).prop_map(|(w, n)| format!("{w} {n}")),
+        1 => prop::sample::select(&["up", "down", "both", "off"][..]).prop_map(|ends| format!("tcp_fastclose {ends}")),
+        2 => (prop::sample::select(&["emergency", "abuse"][..]), upstream).prop_map(|(word, at)| format!("{word} {at}")),
+        1 => prop::sample::select(&[
+            "no emergency", "no abuse", "no tracking", "tracking 0", "idle_timeout 0", "no source", "source 192.0.2.1",
+            "source ::1", "no web_stats", "idlers 3", "idlers 0", "debug 2", "debug 0", "blacklist 0",
+            "listen 127.0.0.1:81", "listen [::1]:82", "listen /run/listener", "listen 83",
+        ][..]).prop_map(String::from),
+        1 => file.prop_map(|file| format!("web_stats {file}")),
+    ]
+}
+
+/// A balancer as the command line has made it.
+fn fresh() -> Balancer {
+    Balancer::new(Identity::default(), String::from(LISTENER))
+}
+
+fn read(line: &str) -> Command {
+    Command::parse(line, Some(&Port::Number(8080))).unwrap_or_else(|wrong| panic!("{line}: {wrong}"))
+}
+
+fn apply(balancer: &mut Balancer, commands: impl IntoIterator<Item = Command>) {
+    let moment = Moment::start(Instant::now());
+    for command in commands {
+        balancer.apply(command, &moment);
+    }
+}
+
+fn lines(balancer: &Balancer) -> Vec<String> {
+    balancer.to_commands().iter().map(ToString::to_string).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_configuration_comes_back_from_its_commands(said in vec(command(), 0..60), serving: bool) {
+        let mut balancer = fresh();
+        if serving {
+            balancer.begin_serving();
+        }
+        apply(&mut balancer, said.iter().map(|line| read(line)));
+        let mut again = fresh();
+        apply(&mut again, balancer.to_commands());
+        prop_assert_eq!(lines(&again), lines(&balancer));
+        // Where something else was before, too: all that can be set is said.
+        let mut other = fresh();
+        apply(&mut other, said.iter().rev().map(|line| read(line)));
+        if !said.iter().any(|line| line.starts_with("listen") || line.starts_with("server")) {
+            apply(&mut other, balancer.to_commands());
+            prop_assert_eq!(lines(&other), lines(&balancer));
+        }
+    }
+
+    #[test]
+    fn a_printed_command_is_read_as_what_it_was(line in command()) {
+        let command = read(&line);
+        let printed = command.to_string();
+        let again = read(&printed);
+        prop_assert_eq!(&again.to_string(), &printed);
+        prop_assert_eq!(again, command);
+    }
+
+    #[test]
+    fn a_written_file_says_what_the_configuration_is(said in vec(command(), 0..60)) {
+        let mut balancer = fresh();
+        apply(&mut balancer, said.iter().map(|line| read(line)));
+        let text = balancer.written("2026-01-02 03:04:05", Path::new("/etc/pen.conf"));
+        let located = file::parse("pen.conf", &text, None).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let printed: Vec<_> = located.iter().map(|located| located.command.to_string()).collect();
+        prop_assert_eq!(printed, lines(&balancer));
+        let mut again = fresh();
+        let commands = file::rebuild_lists(located).into_iter().map(|located| located.command);
+        apply(&mut again, commands);
+        prop_assert_eq!(again.written("2026-01-02 03:04:05", Path::new("/etc/pen.conf")), text);
+    }
+
+    #[test]
+    fn no_line_makes_the_parser_panic(line in ".{0,80}", word in 0usize..100) {
+        let entry = pen::policy::commands::COMMANDS[word % pen::policy::commands::COMMANDS.len()];
+        for line in [line.clone(), format!("{} {line}", entry.word), format!("no {} {line}", entry.word)] {
+            if let Ok(command) = Command::parse(&line, None) {
+                // What is understood is printed so that it is understood again.
+                prop_assert_eq!(Command::parse(&command.to_string(), None), Ok(command));
+            }
+        }
+    }
+}

@@ -11,6 +11,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use rustix::process::Signal;
 use socket2::SockAddr;
 
+use super::control::Control;
 use super::ports::free_port;
 use super::process::Process;
 use super::wait::{DEADLINE, wait_for};
@@ -54,6 +55,9 @@ pub(crate) struct Launch {
     listener: Option<String>,
     servers: Vec<String>,
     deaf: bool,
+    control: Option<String>,
+    /// The configuration file says where to listen, not the command line.
+    tacit: bool,
 }
 
 /// A running pen that listens. It is killed when it is dropped.
@@ -61,6 +65,7 @@ pub(crate) struct Launch {
 pub(crate) struct Pen {
     process: Process,
     address: Address,
+    control: Option<String>,
 }
 
 #[derive(Debug)]
@@ -99,7 +104,16 @@ impl Launch {
 
     /// Either pen, likewise.
     pub(crate) fn of(program: Program) -> Self {
-        Self { program, wrapper: Vec::new(), options: Vec::new(), listener: None, servers: Vec::new(), deaf: false }
+        Self {
+            program,
+            wrapper: Vec::new(),
+            options: Vec::new(),
+            listener: None,
+            servers: Vec::new(),
+            deaf: false,
+            control: None,
+            tacit: false,
+        }
     }
 
     /// Adds options.
@@ -117,6 +131,31 @@ impl Launch {
     /// Where to listen, instead of a free port of 127.0.0.1.
     pub(crate) fn listener(mut self, listener: impl Display) -> Self {
         self.listener = Some(listener.to_string());
+        self
+    }
+
+    /// With a control port, on a free port of 127.0.0.1.
+    pub(crate) fn control(self) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        self.control_at(address)
+    }
+
+    /// With a control port there. Root must insist on being root, see pen(1).
+    pub(crate) fn control_at(self, address: impl Display) -> Self {
+        let launch = if super::is_root() { self.options(&["-u", "root"]) } else { self };
+        launch.control_for_somebody_else(address)
+    }
+
+    /// With a control port there, and without saying as whom to run.
+    pub(crate) fn control_for_somebody_else(mut self, address: impl Display) -> Self {
+        self.control = Some(address.to_string());
+        self.options(&["-C", &address.to_string()])
+    }
+
+    /// Where the configuration file says that it listens: it is not repeated on the command line.
+    pub(crate) fn listens_tacitly(mut self, listener: impl Display) -> Self {
+        self.listener = Some(listener.to_string());
+        self.tacit = true;
         self
     }
 
@@ -150,7 +189,9 @@ impl Launch {
         let mut words = self.wrapper.clone();
         words.extend([self.program.path().to_string(), String::from("-f")]);
         words.extend(self.options.iter().cloned());
-        words.push(listener.clone());
+        if !self.tacit {
+            words.push(listener.clone());
+        }
         words.extend(self.servers.iter().cloned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
@@ -170,7 +211,7 @@ impl Launch {
             heeds_signals(process.pid()).then(|| listening(process.pid(), &listener)).flatten().map(Ok)
         });
         match address {
-            Ok(address) => Some(Pen { process, address }),
+            Ok(address) => Some(Pen { process, address, control: self.control.clone() }),
             Err(_) if self.listener.is_none() && process.stderr().contains("can't bind") => None,
             Err(status) => panic!("pen ended instead of listening: {status}"),
         }
@@ -198,6 +239,12 @@ impl Pen {
             Address::Ip(address) => address.port(),
             Address::Unix(path) => panic!("{path:?} has no port"),
         }
+    }
+
+    /// Its control port.
+    #[track_caller]
+    pub(crate) fn control(&self) -> Control {
+        Control::at(self.control.as_deref().expect("this pen was started without a control port"))
     }
 
     /// Makes it print its statistics, and returns them.
@@ -282,6 +329,8 @@ fn heeds_signals(pid: u32) -> bool {
 /// Where the process listens, once it does. Asking the kernel rather than connecting leaves no trace in pen's tables.
 fn listening(pid: u32, operand: &str) -> Option<Address> {
     let sockets = sockets(pid);
+    // It may listen elsewhere, too: on its control port.
+    let wanted: Option<u16> = operand.rsplit(':').next().and_then(|port| port.parse().ok());
     if operand.starts_with('/') {
         return unix_listener(&sockets, Path::new(operand));
     }
@@ -292,6 +341,9 @@ fn listening(pid: u32, operand: &str) -> Option<Address> {
             let (ip, port) = fields.get(1)?.split_once(':')?;
             let listens = fields.get(3) == Some(&"0A") && sockets.contains(*fields.get(9)?);
             let port = u16::from_str_radix(port, 16).ok().filter(|_| listens)?;
+            if wanted.is_some_and(|wanted| wanted != port) {
+                return None;
+            }
             Some(Address::Ip(SocketAddr::new(reachable(ip, *v6), port)))
         })
     })
