@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Backend, Client, Pen, visit, wait_for};
+use crate::harness::{Backend, Blackhole, Client, Pen, visit, wait_for, wait_until};
 
 /// Far more than it takes, and far less than anything that pen may be waiting for.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -67,6 +67,46 @@ fn hup_is_no_end() {
     client.assert_echo("still here");
     assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
     pen.terminate();
+}
+
+#[test]
+fn signals_do_not_disturb_a_connect_that_is_under_way() {
+    let silent = Blackhole::new();
+    let a = Backend::named("a");
+    let servers = [format!("{silent}:0:0:0:1"), format!("{a}:0:0:0:2")];
+    let pen = Pen::start(&["-t1", "-O", "prio"], &[&servers[0], &servers[1]]);
+    let client = Client::connect(&pen);
+    wait_until("the client to be served", || {
+        (0..2000).for_each(|_| pen.signal(Signal::HUP));
+        !client.hears_nothing_for(Duration::from_millis(1))
+    });
+    let line = pen.wait_for_line("blacklisted 30 s: ");
+    assert!(line.to_lowercase().contains("timed out"), "{line}");
+}
+
+#[test]
+fn signals_do_not_disturb_a_dummy() {
+    let pen = Pen::start(&["-O", "dummy"], &[]);
+    let client = Client::connect(&pen);
+    client.send("GET / HT");
+    for _ in 0..50 {
+        (0..2000).for_each(|_| pen.signal(Signal::HUP));
+        assert!(client.hears_nothing_for(Duration::from_millis(1)), "it did not wait for the rest");
+    }
+    client.send("TP/1.0\r\n\r\n");
+    assert!(client.text().starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+#[test]
+fn signals_do_not_disturb_a_conversation() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&[], &[&a]);
+    let client = Client::connect(&pen);
+    assert_eq!(client.line().as_deref(), Some("a"));
+    for _ in 0..100 {
+        (0..20).for_each(|_| pen.signal(Signal::HUP));
+        client.assert_echo("still here");
+    }
 }
 
 #[test]

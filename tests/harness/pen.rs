@@ -279,9 +279,19 @@ impl Pen {
 
     /// Its resident memory in bytes.
     pub(crate) fn memory(&self) -> usize {
+        self.status("VmRSS:") * 1024
+    }
+
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        self.status("Threads:")
+    }
+
+    /// A number that the kernel keeps of it; of memory, in KiB.
+    fn status(&self, what: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// How many descriptors it has open.
