@@ -44,7 +44,7 @@ fn keep(inbox: &Receiver<Wanted>, events: &Sender<Event>) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let (count, targets) = &wanted;
-        connections.retain(|(target, socket)| targets.contains(target) && is_alive(socket));
+        connections.retain(|(at, socket)| targets.iter().any(|target| Arc::ptr_eq(at, target)) && is_alive(socket));
         connections.truncate(*count);
         fill(&mut connections, *count, targets);
         if told != connections.len() {
@@ -56,14 +56,15 @@ fn keep(inbox: &Receiver<Wanted>, events: &Sender<Event>) {
     }
 }
 
-/// Connects to the servers in turn until there are so many connections, or every server has refused.
+/// Connects, each time to the server with the fewest, until there are so many connections or every server has refused.
 fn fill(connections: &mut Vec<(Arc<Target>, OwnedFd)>, count: usize, targets: &[Arc<Target>]) {
     let mut willing: Vec<_> = targets.iter().collect();
-    while connections.len() < count && !willing.is_empty() {
-        let turn = connections.len() % willing.len();
-        match connect_any(&willing[turn].addresses, &Settings::default(), None) {
-            Ok(socket) => connections.push((Arc::clone(willing[turn]), socket)),
-            Err(_) => drop(willing.remove(turn)),
+    while connections.len() < count {
+        let held = |target: &Arc<Target>| connections.iter().filter(|(at, _)| Arc::ptr_eq(at, target)).count();
+        let Some(place) = (0..willing.len()).min_by_key(|place| held(willing[*place])) else { return };
+        match connect_any(&willing[place].addresses, &Settings::default(), None) {
+            Ok(socket) => connections.push((Arc::clone(willing[place]), socket)),
+            Err(_) => drop(willing.remove(place)),
         }
     }
 }

@@ -4,20 +4,35 @@ use std::io;
 use std::thread;
 
 use crossbeam_channel::Sender;
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::event::{Event, Signal};
+use super::event::{self, Event};
+
+/// The signals that mean something, for the mask of a thread.
+fn mask() -> SigSet {
+    SigSet::from_iter([Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1])
+}
+
+/// Holds these signals back from the calling thread and from all that it starts. They are delivered to the signal thread, and
+/// until that is there they wait: a connect that a signal interrupts would look like one that failed (signal(7), SO_SNDTIMEO).
+pub fn hold() {
+    // It fails only for an argument that makes no sense.
+    let _ = mask().thread_block();
+}
 
 /// Starts the thread. From now on these signals do not kill pen.
 pub fn start(events: Sender<Event>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
     thread::Builder::new().name(String::from("signals")).stack_size(super::pool::STACK).spawn(move || {
+        // See `hold`.
+        let _ = mask().thread_unblock();
         for signal in signals.forever() {
             let signal = match signal {
-                SIGHUP => Signal::Reload,
-                SIGUSR1 => Signal::Statistics,
-                _ => Signal::Terminate,
+                SIGHUP => event::Signal::Reload,
+                SIGUSR1 => event::Signal::Statistics,
+                _ => event::Signal::Terminate,
             };
             if events.send(Event::Signal(signal)).is_err() {
                 return;

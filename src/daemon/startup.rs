@@ -21,10 +21,10 @@ use super::{acceptor, clerk, control, idlers, signals};
 use crate::endpoint::{Address, Endpoint};
 use crate::error::Error;
 use crate::net::clock::Clock;
-use crate::net::limits;
 use crate::net::privileges::Account;
 use crate::net::scratch::Scratch;
 use crate::net::socket::Listener;
+use crate::net::{limits, resolve};
 use crate::policy::balancer::Balancer;
 use crate::policy::command::Command;
 use crate::policy::configure::{Effect, Moment};
@@ -63,12 +63,14 @@ struct Plan {
 
 /// Reads and resolves everything without starting anything. `warn` is told what is odd but no reason to stop.
 pub fn check(config: Config, warn: &dyn Fn(&str)) -> Result<(), Error> {
-    plan(&config, warn).map(drop)
+    resolve::listener(&plan(&config, warn)?.listener.1).map(drop)
 }
 
 /// Runs pen until a signal ends it.
 pub fn run(config: Config, warn: &dyn Fn(&str)) -> Result<(), Error> {
     let Plan { mut balancer, listener: (text, endpoint), effects } = plan(&config, warn)?;
+    // Not before: until now there was nothing to end in peace, and the resolver may take its time.
+    signals::hold();
     let listener = steering::open(&endpoint, &text, config.backlog)?;
     let gate = config.control.as_ref().map(|(text, endpoint)| open_control(text, endpoint, config.user)).transpose()?;
     let conn_max = balancer.settings().conn_max;

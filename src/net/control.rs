@@ -58,7 +58,7 @@ impl Conversation {
     pub fn line(&mut self) -> Line {
         let deadline = Instant::now() + if self.answered { GRACE } else { PATIENCE };
         loop {
-            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
+            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n').filter(|end| *end <= LONGEST) {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 return Line::Command(printable(&line[..end]));
             }
