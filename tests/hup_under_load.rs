@@ -13,7 +13,7 @@ use crate::harness::{Backend, Client, Launch, Pen, Scratch, echo, visit, wait_un
 const PERIOD: Duration = Duration::from_millis(50);
 
 /// How often it comes in a test: 4 seconds. Longer shows nothing else.
-const TIMES: usize = 80;
+const TIMES: usize = 200;
 
 /// Rewrites the file with `text` and sends HUP, in that rhythm.
 fn reload_often(pen: &Pen, file: &std::path::Path, text: impl Fn(usize) -> String) {

@@ -153,6 +153,11 @@ impl Backend {
         self.inner.visits.lock().unwrap().len()
     }
 
+    /// How many of them are still there.
+    pub(crate) fn present(&self) -> usize {
+        self.inner.visits.lock().unwrap().iter().filter(|record| record.end().is_none()).count()
+    }
+
     /// The connection of that number, counted from 0; waits until it comes.
     #[track_caller]
     pub(crate) fn visit(&self, number: usize) -> Arc<Record> {
