@@ -12,7 +12,7 @@ use crate::harness::{Backend, Client, Launch, Pen, Scratch, echo, visit, wait_un
 /// How often HUP comes.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// How often it comes in a test: 4 seconds. Longer shows nothing else.
+/// How often it comes in a test: for 10 seconds.
 const TIMES: usize = 200;
 
 /// Rewrites the file with `text` and sends HUP, in that rhythm.
