@@ -113,6 +113,9 @@ impl Endpoint {
     /// `[host:]port`, `[v6]:port`, `:::port` or `/path/to/socket`: a place to listen on (pen(1)). Without a host
     /// it is all local IPv4 addresses, as pen's users are used to; `:::port` is all addresses of both families.
     pub fn parse_listener(text: &str) -> Result<Self, String> {
+        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!("{text:?}: blanks and control characters are not possible in an address"));
+        }
         if text.starts_with('/') {
             return Ok(Self::Unix(PathBuf::from(text)));
         }

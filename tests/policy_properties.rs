@@ -129,6 +129,8 @@ struct Connection {
     /// The server it was to go back to.
     last: Option<usize>,
     failed: BTreeSet<usize>,
+    /// The emergency server failed it.
+    emergency_failed: bool,
     target: Arc<Target>,
 }
 
@@ -351,7 +353,14 @@ impl Model {
                 }
                 self.book(
                     conn,
-                    Connection { client: number, upstream: choice.upstream, target: choice.target, last, failed },
+                    Connection {
+                        client: number,
+                        upstream: choice.upstream,
+                        target: choice.target,
+                        last,
+                        failed,
+                        emergency_failed: false,
+                    },
                 );
             }
         }
@@ -365,12 +374,15 @@ impl Model {
         if let Upstream::Regular(server) = before {
             connection.failed.insert(server.index());
         }
+        connection.emergency_failed |= before == Upstream::Emergency;
         let (next, _) = self.balancer.fail_over(conn, blame, self.now);
         match next {
             Some(choice) => {
                 prop_assert!(!self.is(Switch::Stubborn) || before == Upstream::Emergency, "stubborn fails over");
                 prop_assert!(before != Upstream::Abuse, "a denied client was passed on to {}", choice.upstream);
                 prop_assert!(choice.upstream != Upstream::Abuse, "an honest client was sent to the abuse server");
+                let again = choice.upstream == Upstream::Emergency && connection.emergency_failed;
+                prop_assert!(!again, "the emergency server is asked twice");
                 self.check_choice(connection.client, connection.last, choice.upstream, &connection.failed)?;
                 connection.upstream = choice.upstream;
                 connection.target = choice.target;
@@ -382,7 +394,7 @@ impl Model {
                     Upstream::Emergency => !self.anything_fits(connection.client, connection.last, &connection.failed),
                     Upstream::Regular(_) => {
                         let fits = self.anything_fits(connection.client, connection.last, &connection.failed);
-                        self.is(Switch::Stubborn) || (!self.emergency && !fits)
+                        self.is(Switch::Stubborn) || ((!self.emergency || connection.emergency_failed) && !fits)
                     }
                 };
                 prop_assert!(over, "refused after {before} although a server fits");

@@ -397,3 +397,34 @@ fn tcp_nodelay_is_for_both_sockets_and_only_when_asked_for() {
         wait_until("the trace", || calls() == expected);
     }
 }
+
+#[test]
+fn urgent_data_in_the_middle_of_bulk_stops_nothing() {
+    let a = Backend::new("a", answer_at_the_end);
+    let pen = Pen::start(&[], &[&a]);
+    let client = Client::connect(&pen);
+    let part = vec![b'x'; MIB];
+    for _ in 0..4 {
+        client.send(&part);
+    }
+    client.send_urgent(b'!');
+    for _ in 0..4 {
+        client.send(&part);
+    }
+    client.finish();
+    // The urgent byte itself is out of band: whether it counts is for the kernel to say.
+    let heard: usize = client.text().trim_end().trim_end_matches(" bytes").parse().unwrap();
+    assert!((8 * MIB..=8 * MIB + 1).contains(&heard), "{heard}");
+}
+
+#[test]
+fn a_server_learns_that_its_client_broke_off() {
+    let a = Backend::new("a", answer_at_the_end);
+    let pen = Pen::start(&[], &[&a]);
+    let client = Client::connect(&pen);
+    client.send("the beginning of something");
+    let visit = a.visit(0);
+    visit.wait_received("the beginning of something");
+    client.reset();
+    assert!(visit.wait_end().contains("reset"), "{}", visit.wait_end());
+}

@@ -1,5 +1,6 @@
 //! What administrators ask of the supervisor: commands, statistics, reloads.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -22,8 +23,12 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Carries out commands, one after the other. Tells whether pen is to end.
     pub(super) fn obey(&mut self, Commands { commands, listener, reply }: Commands, now: Instant) -> bool {
         self.account();
-        if let Some(listener) = listener {
-            self.listen(listener);
+        if let Some(Err(error)) = listener.map(|listener| self.listen(listener)) {
+            let outcome =
+                Outcome { reply: format!("cannot start an acceptor: {}\n", reason(&error)), ..Outcome::default() };
+            // Whoever asked may be gone: then nobody needs to know.
+            let _ = reply.try_send(outcome);
+            return false;
         }
         let mut outcome = Outcome::default();
         let mut exit = false;
@@ -42,10 +47,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                             link.close();
                         }
                     }
-                    Effect::Idlers(count, targets) => {
-                        // When it lags behind so far it will get the next one.
-                        let _ = self.idlers.try_send((count, targets));
-                    }
+                    Effect::Idlers(count, targets) => self.wanted = Some((count, targets)),
                     Effect::Exit => exit = true,
                     Effect::WriteFile(..) => outcome.effects.push(effect),
                 }
@@ -64,13 +66,14 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// Takes another listener; the sessions of the old one go on.
-    fn listen(&mut self, listener: Arc<Listener>) {
-        let started =
-            acceptor::start(Arc::clone(&listener), self.permits.clone(), self.doorway.clone(), self.log.clone());
-        match started {
-            Ok(()) => std::mem::replace(&mut self.listener, listener).retire(),
-            Err(error) => self.log.error(format_args!("cannot start an acceptor: {}", reason(&error))),
+    fn listen(&mut self, listener: Arc<Listener>) -> io::Result<()> {
+        let (permits, doorway, log) = (self.permits.clone(), self.doorway.clone(), self.log.clone());
+        if let Err(error) = acceptor::start(Arc::clone(&listener), permits, doorway, log) {
+            listener.retire();
+            return Err(error);
         }
+        std::mem::replace(&mut self.listener, listener).retire();
+        Ok(())
     }
 
     pub(super) fn reload(&self) {

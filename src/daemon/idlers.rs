@@ -39,7 +39,7 @@ fn keep(inbox: &Receiver<Wanted>, events: &Sender<Event>) {
             _ => inbox.recv_timeout(ROUND),
         };
         match next {
-            Ok(next) => wanted = next,
+            Ok(next) => wanted = inbox.try_iter().last().unwrap_or(next),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -71,12 +71,14 @@ fn fill(connections: &mut Vec<(Arc<Target>, OwnedFd)>, count: usize, targets: &[
 
 /// Whether the server has neither closed nor broken the connection. What it says is of no interest.
 fn is_alive(socket: &OwnedFd) -> bool {
-    let mut scrap = [0; 512];
-    loop {
+    let mut scrap = [0; 4096];
+    // Not for ever: a server may say more than can be read.
+    for _ in 0..16 {
         match recv(socket, &mut scrap, RecvFlags::DONTWAIT) {
             Ok((_, 0)) => return false,
             Ok(_) => {}
             Err(error) => return error == Errno::AGAIN,
         }
     }
+    true
 }

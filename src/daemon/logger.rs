@@ -10,7 +10,7 @@ use crate::net::clock::Clock;
 use crate::net::log::{Entry, Log};
 
 /// Lines that may wait to be written; more are counted as lost.
-const CAPACITY: usize = 4096;
+const CAPACITY: usize = 1024;
 
 /// How long the end of pen waits for the last lines.
 const FLUSH_TIME: Duration = Duration::from_secs(1);

@@ -22,8 +22,8 @@ struct Count {
     max: usize,
     /// Sessions that lack what a new client would take.
     starving: usize,
-    /// The acceptor waits; otherwise nobody needs to be woken.
-    awaited: bool,
+    /// How many acceptors wait; with none nobody needs to be woken. There are two while one replaces the other.
+    waiting: usize,
 }
 
 /// The right to one session; given back when it is dropped.
@@ -35,24 +35,24 @@ pub struct Permit {
 impl Permits {
     /// So many at once.
     pub fn new(max: usize) -> Self {
-        let count = Mutex::new(Count { used: 0, max, starving: 0, awaited: false });
+        let count = Mutex::new(Count { used: 0, max, starving: 0, waiting: 0 });
         Self { shared: Arc::new(Shared { count, released: Condvar::new() }) }
     }
 
     /// Changes the limit. Sessions above a lower one go on; it holds for those to come.
     pub fn limit(&self, max: usize) {
         self.shared.lock().max = max;
-        self.shared.released.notify_one();
+        self.shared.released.notify_all();
     }
 
     /// Waits for a permit.
     pub fn acquire(&self) -> Permit {
         let mut count = self.shared.lock();
         while count.used >= count.max || count.starving > 0 {
-            count.awaited = true;
+            count.waiting += 1;
             count = self.shared.released.wait(count).unwrap_or_else(PoisonError::into_inner);
+            count.waiting -= 1;
         }
-        count.awaited = false;
         count.used += 1;
         Permit { shared: Arc::clone(&self.shared) }
     }
@@ -60,9 +60,11 @@ impl Permits {
     /// Waits until a session ends, for so long at most.
     pub fn wait_for_release(&self, time: Duration) {
         let mut count = self.shared.lock();
-        count.awaited = true;
+        count.waiting += 1;
         // Whether it was a release or the time does not matter: the caller tries again.
-        let _ = self.shared.released.wait_timeout(count, time);
+        let waited = self.shared.released.wait_timeout(count, time);
+        let (mut count, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        count.waiting -= 1;
     }
 }
 
@@ -102,7 +104,7 @@ impl Shared {
     fn give_back(&self, what: impl FnOnce(&mut Count)) {
         let mut count = self.lock();
         what(&mut count);
-        if count.awaited {
+        if count.waiting > 0 {
             self.released.notify_one();
         }
     }

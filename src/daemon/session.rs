@@ -21,13 +21,16 @@ use crate::net::flow::{Meter, Tap, Way};
 use crate::net::log::{Log, dump};
 use crate::net::relay::{End, Relay, first_bytes};
 use crate::net::scratch::Scratch;
-use crate::net::socket::{Fault, connect_any, is_gone, set_options};
+use crate::net::socket::{Fault, break_off, connect_any, is_gone, set_options};
 use crate::policy::report::Wire;
 use crate::policy::servers::Target;
 use crate::policy::settings::Settings;
 
 /// How long to wait before connecting again when this host is short of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How much longer than a connect may take a session waits for what this host is short of.
+const HUNGER: Duration = Duration::from_secs(30);
 
 /// A client and what to do with it.
 #[derive(Debug)]
@@ -199,6 +202,9 @@ impl Desk {
             },
         }
         .run();
+        if let End::ClientBroke(_) = end {
+            break_off(server);
+        }
         self.log.debug(2, || {
             format!("connection {conn}: closed after {:.3} s: {}", start.elapsed().as_secs_f64(), ending(&end))
         });
@@ -239,7 +245,8 @@ fn connect_patiently(session: &Session<'_>, target: &Target) -> io::Result<Owned
         match connect_any(&target.addresses, settings, peer) {
             Err(error) if Fault::of(&error) == Fault::Shortage => {
                 starving.get_or_insert_with(|| permit.starve());
-                if is_gone(&link.client, PAUSE) || (permit.all_starve() && Instant::now() > deadline) {
+                let late = Instant::now().saturating_duration_since(deadline);
+                if is_gone(&link.client, PAUSE) || late > HUNGER || (permit.all_starve() && !late.is_zero()) {
                     return Err(error);
                 }
             }

@@ -99,14 +99,15 @@ pub fn run(config: Config, warn: &dyn Fn(&str)) -> Result<(), Error> {
     // Without a bound of its own: see `Closed`.
     let (closed, ended) = unbounded();
     let permits = Permits::new(sessions);
-    let steering = Steering { events: events.clone(), port: endpoint.port().cloned(), backlog: config.backlog };
-    let wanted = idlers::start(events.clone()).map_err(system("idlers"))?;
-    for effect in effects {
-        if let Effect::Idlers(count, targets) = effect {
-            // The thread has just started: there is room.
-            let _ = wanted.try_send((count, targets));
-        }
-    }
+    // The same as in `plan`, so that a file means the same at the start and later.
+    let port = config.listener.as_ref().and_then(|(_, endpoint)| endpoint.port().cloned());
+    let steering = Steering { events: events.clone(), port, backlog: config.backlog };
+    let idlers = idlers::start(events.clone()).map_err(system("idlers"))?;
+    // Of several the last one counts.
+    let wanted = effects.into_iter().rev().find_map(|effect| match effect {
+        Effect::Idlers(count, targets) => Some((count, targets)),
+        _ => None,
+    });
     let file = config.identity.file.clone();
     let clerk = clerk::start(steering.clone(), log.clone()).map_err(system("clerk"))?;
     signals::start(events.clone()).map_err(system("signal thread"))?;
@@ -132,7 +133,8 @@ pub fn run(config: Config, warn: &dyn Fn(&str)) -> Result<(), Error> {
         waiting: VecDeque::new(),
         reminded: None,
         clerk,
-        idlers: wanted,
+        idlers,
+        wanted,
         idle: 0,
         doorway: events,
         listener,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
 use super::clerk::Task as Clerical;
 use super::event::{Arrival, Closed, Event, Order, Proof, Signal};
@@ -28,7 +28,7 @@ use crate::policy::report::Wire;
 /// How often the pool is looked through for workers that are idle for long.
 const ROUND: Duration = Duration::from_secs(5);
 
-/// How soon a client that found no worker is looked at again.
+/// How soon what could not be done at once is tried again.
 const SOON: Duration = Duration::from_millis(20);
 
 /// How often a trouble that every client meets is worth a line.
@@ -58,6 +58,8 @@ pub struct Supervisor<F> {
     pub clerk: Sender<Clerical>,
     /// Keeps the idlers.
     pub idlers: Sender<Wanted>,
+    /// Which idlers are wanted, if their thread does not know yet.
+    pub wanted: Option<Wanted>,
     /// How many idlers are connected.
     pub idle: usize,
     /// For acceptors that a `listen` starts.
@@ -87,13 +89,15 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let mut looked = Instant::now();
         let mut crew = false;
         loop {
-            let event = match (self.waiting.is_empty(), crew) {
-                (false, _) => self.events.recv_timeout(SOON),
-                (true, true) => self.events.recv_timeout(ROUND),
-                (true, false) => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let behind = !self.waiting.is_empty() || self.wanted.is_some();
+            let event = match (behind, crew) {
+                (true, _) => self.events.recv_timeout(SOON),
+                (false, true) => self.events.recv_timeout(ROUND),
+                (false, false) => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             let now = Instant::now();
             self.collect(now);
+            self.catch_up();
             if now.duration_since(looked) >= ROUND {
                 looked = now;
                 self.permits.limit(self.sessions_max);
@@ -145,6 +149,24 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             match self.waiting.pop_front() {
                 Some(job) => self.start(worker, job),
                 None => self.pool.release(worker, now),
+            }
+        }
+    }
+
+    /// Does what could not be done at once: finds workers for clients that wait for one, and tells the idlers' thread.
+    fn catch_up(&mut self) {
+        while let Some(job) = self.waiting.pop_front() {
+            match self.pool.hire() {
+                Ok(worker) => self.start(worker, job),
+                Err(_) => {
+                    self.waiting.push_front(job);
+                    break;
+                }
+            }
+        }
+        if let Some(wanted) = self.wanted.take() {
+            if let Err(TrySendError::Full(wanted)) = self.idlers.try_send(wanted) {
+                self.wanted = Some(wanted);
             }
         }
     }

@@ -10,14 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The largest configuration file that is read, in bytes: a slip that names a log or a device must not fill the memory.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
+/// What is said of a device, a pipe, a directory.
+const NOT_A_FILE: &str = "not a regular file";
+
 /// How many files were written: no two are written under the same temporary name.
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// Reads a configuration file. Bytes that are not UTF-8 become `�`, and the line that has them will be refused.
 pub fn read(path: &Path) -> io::Result<String> {
     let found = fs::metadata(path)?;
-    if found.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    if !found.is_file() {
+        return Err(io::Error::other(NOT_A_FILE));
     }
     if found.len() > LARGEST {
         return Err(io::Error::from(io::ErrorKind::FileTooLarge));
@@ -28,6 +31,12 @@ pub fn read(path: &Path) -> io::Result<String> {
 /// Replaces a file: whoever reads it finds the old text or the new one, and never a part. The text is written beside it and
 /// then renamed, so the directory must be writable. Only the owner may write it, everybody may read it.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // A link is followed to its target; a device, a pipe or a directory is not a thing to be replaced.
+    let path = match fs::metadata(path) {
+        Ok(found) if !found.is_file() => return Err(io::Error::other(NOT_A_FILE)),
+        Ok(_) => fs::canonicalize(path)?,
+        Err(_) => path.to_path_buf(),
+    };
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut temporary = OsString::from(".");
     temporary.push(name);
@@ -36,10 +45,35 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     // A new file and nothing else: in a directory that others can write to, a link could lie in wait.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
     let written =
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, &path));
     if written.is_err() {
         // What could not be completed must not stay.
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::env;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_files_are_read_and_replaced_and_links_are_followed() {
+        let directory = env::temp_dir().join(format!("pen-files-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let (file, link) = (directory.join("file"), directory.join("link"));
+        symlink(&file, &link).unwrap();
+        replace(&file, "one").unwrap();
+        replace(&link, "two").unwrap();
+        assert_eq!(read(&file).unwrap(), "two");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 2, "nothing temporary is left");
+        for other in [&directory, Path::new("/dev/null")] {
+            assert_eq!(replace(other, "three").unwrap_err().to_string(), NOT_A_FILE);
+            assert_eq!(read(other).unwrap_err().to_string(), NOT_A_FILE);
+        }
+        fs::remove_dir_all(&directory).unwrap();
+    }
 }

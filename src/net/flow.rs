@@ -236,9 +236,11 @@ impl<'a> Flow<'a> {
                     return Ok(self.finish(last));
                 }
                 Ok(count) => count,
-                // A pipe that waits with its session for more is a pipe that another could use.
+                // A pipe that waits with its session for more is a pipe that another could use. And what splice(2) leaves
+                // lying although poll(2) reports it, such as bytes behind urgent data, recv(2) will take.
                 Err(Errno::AGAIN | Errno::INTR) => {
                     self.give_back();
+                    self.bulk = 0;
                     return Ok(Moved::Nothing);
                 }
                 Err(error) => return Err(Broken::Source(error)),

@@ -8,6 +8,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Descriptors that are not sessions: pipes, standard streams, listeners, logs, signals, and some to spare.
 const OTHERS: u64 = 32 + 2 * PIPES as u64;
 
+/// Descriptors that are good to have: clients of the control port, some idlers.
+const SPARE: u64 = 128;
+
 /// Descriptors of one session: the client's and the server's.
 const PER_SESSION: u64 = 2;
 
@@ -17,11 +20,12 @@ pub fn raise_open_files(sessions: usize) -> usize {
     let needed = sessions as u64 * PER_SESSION + OTHERS;
     let limit = getrlimit(Resource::Nofile);
     let current = limit.current.unwrap_or(u64::MAX);
-    if current >= needed {
+    let wished = needed + SPARE;
+    if current >= wished {
         return sessions;
     }
-    let raised = set(needed, limit.maximum.map_or(Some(needed), |max| Some(max.max(needed))))
-        .or_else(|_| set(limit.maximum.unwrap_or(needed).min(needed), limit.maximum))
+    let raised = set(wished, limit.maximum.map(|max| max.max(wished)))
+        .or_else(|_| set(limit.maximum.unwrap_or(wished).min(wished).max(current), limit.maximum))
         .unwrap_or(current);
     let possible = raised.saturating_sub(OTHERS) / PER_SESSION;
     sessions.min(possible.max(1) as usize)

@@ -1,8 +1,9 @@
 //! Becoming another user, for good.
 
+use std::ffi::CString;
 use std::io;
 
-use nix::unistd::{Gid, Uid, User, geteuid, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
 
 use crate::error::Error;
 
@@ -36,7 +37,12 @@ impl Account {
     pub fn assume(self) -> Result<(), Error> {
         let step = |what: &'static str| move |error: nix::Error| Error::System(what.to_string(), error.into());
         if is_root() {
-            setgroups(&[Gid::from_raw(self.gid)]).map_err(step("Can't setgroups"))?;
+            // A user that has a name has the groups it is a member of; a bare number has its main group only.
+            let user = User::from_uid(Uid::from_raw(self.uid)).ok().flatten();
+            match user.and_then(|user| CString::new(user.name).ok()) {
+                Some(name) => initgroups(&name, Gid::from_raw(self.gid)).map_err(step("Can't initgroups"))?,
+                None => setgroups(&[Gid::from_raw(self.gid)]).map_err(step("Can't setgroups"))?,
+            }
         }
         setgid(Gid::from_raw(self.gid)).map_err(step("Can't setgid"))?;
         setuid(Uid::from_raw(self.uid)).map_err(step("Can't setuid"))?;

@@ -13,7 +13,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{
-    Timeout, set_ipv6_v6only, set_socket_keepalive, set_socket_reuseaddr, set_socket_timeout, set_tcp_nodelay,
+    Timeout, set_ipv6_v6only, set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_socket_timeout,
+    set_tcp_nodelay,
 };
 use rustix::net::{
     AddressFamily, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect,
@@ -158,6 +159,12 @@ pub fn set_options(socket: &OwnedFd, settings: &Settings) -> io::Result<()> {
         set_socket_keepalive(socket, true)?;
     }
     Ok(())
+}
+
+/// Makes the end of this socket a reset (SO_LINGER 0, socket(7)), so that the other end does not take what it got for all.
+pub fn break_off(socket: &OwnedFd) {
+    // It fails when the connection has ended already.
+    let _ = set_socket_linger(socket, Some(Duration::ZERO));
 }
 
 /// Whether the other end closes or breaks the connection within that time.

@@ -137,6 +137,7 @@ impl Balancer {
             hash: hash(address, port.filter(|_| settings.roundrobin)),
             last,
             tried: Vec::new(),
+            emergency_failed: false,
             trial: false,
             since: now,
             sent: 0,
@@ -175,9 +176,11 @@ impl Balancer {
         let next = match failed {
             Some(Upstream::Regular(server)) if !self.settings.stubborn => {
                 connection.tried.push(server);
-                self.choose_other(&self.view_of(&connection, now), Some(server))
+                let emergency = !connection.emergency_failed;
+                self.choose_other(&self.view_of(&connection, now), Some(server), emergency)
             }
             Some(Upstream::Emergency) => {
+                connection.emergency_failed = true;
                 let last = self.view_of(&connection, now).last_resort();
                 last.map(|id| self.regular(id, Why::LastResort))
             }
@@ -264,15 +267,15 @@ impl Balancer {
             _ => {}
         }
         let after = initial.map_or(self.current, |(id, _)| Some(id));
-        self.choose_other(view, after).ok_or("no server is available")
+        self.choose_other(view, after, true).ok_or("no server is available")
     }
 
-    /// What is left when the initial choice is out.
-    fn choose_other(&self, view: &View<'_>, after: Option<ServerId>) -> Option<Choice> {
+    /// What is left when the initial choice is out; `emergency`: the emergency server has not failed yet.
+    fn choose_other(&self, view: &View<'_>, after: Option<ServerId>, emergency: bool) -> Option<Choice> {
         if let Some(id) = view.fail_over(after) {
             return Some(self.regular(id, Why::FailedOver));
         }
-        if let Some(target) = &self.emergency {
+        if let Some(target) = self.emergency.as_ref().filter(|_| emergency) {
             return Some(choice(Upstream::Emergency, target, Why::Emergency));
         }
         view.last_resort().map(|id| self.regular(id, Why::LastResort))

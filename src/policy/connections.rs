@@ -25,6 +25,8 @@ pub struct Connection {
     pub last: Option<ServerId>,
     /// Servers that failed it.
     pub tried: Vec<ServerId>,
+    /// The emergency server failed it.
+    pub emergency_failed: bool,
     /// It is the one connection that tries a server whose blacklist time is over.
     pub trial: bool,
     /// When it was assigned.

@@ -34,6 +34,9 @@ pub fn place(text: &str, fields: &[&str], default: Option<&Port>) -> Result<(Pla
     if host.is_empty() {
         return Err(format!("\"{text}\" names no host"));
     }
+    if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(format!("{text:?}: blanks and control characters are not possible in an address"));
+    }
     let port = match fields.get(1) {
         Some(port) if !port.is_empty() => Some(Port::parse(port).map_err(|e| format!("\"{text}\": {e}"))?),
         _ => default.cloned(),

@@ -65,6 +65,11 @@ impl Client {
         self.socket.local_addr().unwrap().as_socket().unwrap()
     }
 
+    /// Says one byte as urgent data (tcp(7)).
+    pub(crate) fn send_urgent(&self, byte: u8) {
+        assert_eq!(self.socket.send_out_of_band(&[byte]).unwrap(), 1);
+    }
+
     /// Says something.
     #[track_caller]
     pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) {
