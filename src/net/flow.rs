@@ -141,7 +141,7 @@ impl<'a> Flow<'a> {
             return self.flush();
         }
         if self.is_spliced() {
-            return self.pump_pipe(last);
+            return self.pump_pipe();
         }
         buffer.clear();
         let bytes = match recv(self.from, spare_capacity(buffer), RecvFlags::DONTWAIT) {
@@ -226,14 +226,16 @@ impl<'a> Flow<'a> {
         self.pipe.is_some()
     }
 
-    fn pump_pipe(&mut self, last: bool) -> Result<Moved, Broken> {
+    fn pump_pipe(&mut self) -> Result<Moved, Broken> {
         let Some(pipe) = &mut self.pipe else { return Ok(Moved::Nothing) };
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         if pipe.held == 0 {
             pipe.held = match splice(self.from, None, &pipe.writer, None, PIPE, flags) {
+                // The end, or urgent data with the end somewhere behind it: recv(2) can tell them apart.
                 Ok(0) => {
                     self.give_back();
-                    return Ok(self.finish(last));
+                    self.bulk = 0;
+                    return Ok(Moved::Full);
                 }
                 Ok(count) => count,
                 // A pipe that waits with its session for more is a pipe that another could use. And what splice(2) leaves
