@@ -82,9 +82,6 @@ pub fn main() -> ExitCode {
         });
     outcome.unwrap_or_else(|error| {
         error.to_string().lines().for_each(complain);
-        if let Error::Usage(_) = error {
-            complain("try pen --help");
-        }
         ExitCode::FAILURE
     })
 }

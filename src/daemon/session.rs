@@ -146,10 +146,11 @@ impl Desk {
                 self.log.error(format_args!("connection {conn}: ended by a fault in pen; please report it"));
             }
             let (sent, received) = link.take_counts();
+            // First, so that whoever sees the connection end and comes again finds the place free. The supervisor is gone only
+            // when the process is about to be.
+            let _ = self.closed.send(Closed { conn, worker, sent, received });
             // The sockets close here, unless the supervisor is looking at them just now.
             drop(link);
-            // The supervisor is gone only when the process is about to be.
-            let _ = self.closed.send(Closed { conn, worker, sent, received });
             drop(permit);
         }
     }
