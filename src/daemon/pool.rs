@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::event::Order;
 
-/// Stack of every thread, in bytes. The relay's buffer lies on it; what is not touched costs nothing.
+/// Stack of every thread, in bytes. No buffer lies on it, and what is not touched costs nothing: a session touches three pages.
 pub const STACK: usize = 128 * 1024;
 
 /// How long a worker may be idle.
