@@ -17,6 +17,8 @@ pub enum Error {
     Address(String, String),
     /// A configuration file with bad lines; each is named in a line of its own.
     Config(String),
+    /// What the daemon that was started says about its end.
+    Daemon(String),
     /// Something the system refused: what was tried, and the cause.
     System(String, io::Error),
 }
@@ -24,7 +26,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) | Self::Config(what) => f.write_str(what),
+            Self::Usage(what) | Self::Config(what) | Self::Daemon(what) => f.write_str(what),
             Self::Bind(address, cause) => write!(f, "can't bind local address {address}: {}", reason(cause)),
             Self::Address(host, cause) => write!(f, "unknown or invalid address [{host}]: {cause}"),
             Self::System(what, cause) => write!(f, "{what}: {}", reason(cause)),

@@ -42,7 +42,8 @@
 //! 5. Back-pressure is not accepting. Nothing queues without a bound, and a slow peer costs its own session only.
 //! 6. A panic in a session ends that session; the end of the supervisor, the acceptor, the signal thread or the control
 //!    thread ends the process with a non-zero status.
-//! 7. What can fail at start fails before any thread runs, on stderr, with a non-zero exit status.
+//! 7. What can fail at start fails before any client is accepted, on stderr, with a non-zero exit status; in the background,
+//!    too.
 //! 8. No input from the network can panic, allocate without a bound, or stall another client.
 
 pub mod cli;

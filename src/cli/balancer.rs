@@ -6,7 +6,8 @@ use std::process::{self, ExitCode};
 
 use super::getopt::{self, CommandLine};
 use super::print;
-use crate::daemon::startup::{self, Config};
+use crate::daemon::plan::{self, Config};
+use crate::daemon::startup;
 use crate::endpoint::{Endpoint, Port};
 use crate::error::Error;
 use crate::id::ServerId;
@@ -19,7 +20,7 @@ use crate::policy::settings::Tracking;
 use crate::policy::words::{number, seconds};
 
 /// The options as getopt(3) takes them.
-const OPTIONS: &str = "b:c:e:B:fhNq:rst:T:x:Wdam:O:o:C:F:Xu:w:DnPQS:";
+const OPTIONS: &str = "b:c:e:B:fhj:Np:q:rst:T:x:Wdam:O:o:C:F:Xu:w:DnPQS:";
 
 /// Options that are others by another name.
 const SAME: &[(char, char)] = &[('o', 'O')];
@@ -39,11 +40,13 @@ connections (0 = no limit).
   -d            tell what happens: -d decisions, -dd sessions, -ddd traffic
   -e host:port  emergency server, for when no other is left
   -F file       read commands from this file, after the options and at HUP
-  -f            stay in the foreground
+  -f            stay in the foreground, and say there what is to be said
   -h            choose the first server by a hash of the client's address (-hr: and port)
+  -j dir        take this directory for the whole file system (chroot)
   -m N          accepted for compatibility
   -N            choose by hash and do not remember clients
   -O command    carry out a penctl command, e.g. -O 'idle_timeout 60' (-o is the same)
+  -p file       write the process id into this file
   -q N          how many clients the kernel may queue [500]
   -r            round robin, without remembering clients
   -s            stubborn: no failover
@@ -75,10 +78,9 @@ pub fn main() -> ExitCode {
                 return Ok(print(concat!("pen ", env!("CARGO_PKG_VERSION"), "\n")));
             }
             if line.options.contains("--check") {
-                return startup::check(configure(line, true)?, &complain)
-                    .map(|()| print("the configuration makes sense\n"));
+                return plan::check(configure(line)?, &complain).map(|()| print("the configuration makes sense\n"));
             }
-            startup::run(configure(line, false)?, &complain).map(|()| ExitCode::SUCCESS)
+            startup::run(configure(line)?, &complain).map(|()| ExitCode::SUCCESS)
         });
     outcome.unwrap_or_else(|error| {
         error.to_string().lines().for_each(complain);
@@ -87,11 +89,8 @@ pub fn main() -> ExitCode {
 }
 
 /// Makes a configuration of the command line.
-fn configure(mut line: CommandLine, checking: bool) -> Result<Config, Error> {
+fn configure(mut line: CommandLine) -> Result<Config, Error> {
     let usage = Error::Usage;
-    if line.count("-f") == 0 && !checking {
-        return Err(usage(String::from("running in the background is not possible yet: give -f")));
-    }
     for (option, flag) in [("-D", "D"), ("-n", "n"), ("-P", "P"), ("-Q", "Q")] {
         if line.count(option) > 0 {
             complain(&format!("option -{flag} is obsolete and does nothing"));
@@ -119,7 +118,9 @@ fn configure(mut line: CommandLine, checking: bool) -> Result<Config, Error> {
     let control = control.map(endpoint).transpose().map_err(|e| usage(format!("-C {e}")))?;
     let identity = Identity {
         pid: process::id(),
-        foreground: true,
+        foreground: line.count("-f") > 0,
+        jail: line.value("-j", path).map_err(usage)?,
+        pidfile: line.value("-p", path).map_err(usage)?,
         user: user.clone().unwrap_or_default(),
         control: control.as_ref().map_or_else(String::new, |(text, _)| text.clone()),
         file: line.value("-F", path).map_err(usage)?,

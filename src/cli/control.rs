@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use super::{complain, getopt, print};
 use crate::endpoint::{Address, Endpoint};
 use crate::error::reason;
-use crate::net::{control, resolve};
+use crate::net::control;
+use crate::net::resolve::Names;
 
 const NAME: &str = "penctl";
 
@@ -65,7 +66,7 @@ fn addresses(text: &str) -> Result<Vec<Address>, String> {
         return Err(format!("no port given: \"{text}\" is not host:port or /path/to/socket"));
     }
     let endpoint = Endpoint::parse_listener(text)?;
-    resolve::listener(&endpoint).map_err(|error| error.to_string())
+    Names::default().listener(&endpoint).map_err(|error| error.to_string())
 }
 
 fn say(addresses: &[Address], command: &str) -> Result<(), String> {

@@ -35,7 +35,7 @@ pub fn start(steering: Steering, log: Log) -> io::Result<Sender<Task>> {
                     Err(error) => log.error(format_args!("the old configuration stays: {error}")),
                 },
                 Task::Publish(path, page) => {
-                    if let Err(error) = files::replace(&path, &page) {
+                    if let Err(error) = files::replace(&steering.reading.root.name(&path), &page) {
                         log.error(format_args!("Unable to create webstats: {}: {}", path.display(), reason(&error)));
                     }
                 }

@@ -2,13 +2,17 @@
 
 pub mod acceptor;
 mod administration;
+pub mod claims;
 pub mod clerk;
 pub mod control;
+pub mod detach;
 pub mod event;
 pub mod idlers;
 pub mod logger;
 pub mod permits;
+pub mod plan;
 pub mod pool;
+pub mod reading;
 pub mod session;
 pub mod signals;
 pub mod startup;

@@ -5,14 +5,14 @@ use std::thread;
 
 use crossbeam_channel::Sender;
 use nix::sys::signal::{SigSet, Signal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::event::{self, Event};
 
 /// The signals that mean something, for the mask of a thread.
 fn mask() -> SigSet {
-    SigSet::from_iter([Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1])
+    SigSet::from_iter([Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2])
 }
 
 /// Holds these signals back from the calling thread and from all that it starts. They are delivered to the signal thread, and
@@ -24,7 +24,7 @@ pub fn hold() {
 
 /// Starts the thread. From now on these signals do not kill pen.
 pub fn start(events: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2])?;
     thread::Builder::new().name(String::from("signals")).stack_size(super::pool::STACK).spawn(move || {
         // See `hold`.
         let _ = mask().thread_unblock();
@@ -32,6 +32,8 @@ pub fn start(events: Sender<Event>) -> io::Result<()> {
             let signal = match signal {
                 SIGHUP => event::Signal::Reload,
                 SIGUSR1 => event::Signal::Statistics,
+                // Reserved: it must do no harm, as its default would.
+                SIGUSR2 => continue,
                 _ => event::Signal::Terminate,
             };
             if events.send(Event::Signal(signal)).is_err() {

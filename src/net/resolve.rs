@@ -1,6 +1,8 @@
 //! Names to addresses: the only place that asks DNS, `/etc/hosts` and `/etc/services`.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 
 use dns_lookup::{AddrInfoHints, SockType, getaddrinfo};
 
@@ -8,53 +10,95 @@ use crate::endpoint::{Address, Endpoint, Host, Port};
 use crate::error::Error;
 use crate::policy::command::Command;
 
-/// Resolves every name in a command, so that it can be applied. Blocks for as long as the resolver takes.
-pub fn command(command: &mut Command) -> Result<(), Error> {
-    command.hosts().into_iter().try_for_each(host)?;
-    command.ports().into_iter().try_for_each(port)
+/// How many names are remembered; a configuration has far fewer.
+const MOST: usize = 10_000;
+
+/// What names mean. In a jail, which often has neither resolver nor `/etc/services`, a name that cannot be looked up means what it
+/// meant when pen was started, so that a file with names can be read again there.
+#[derive(Debug, Default)]
+pub struct Names {
+    known: Mutex<HashMap<Asked, Vec<SocketAddr>>>,
+    jailed: bool,
 }
 
-/// The addresses to listen on, in the resolver's order.
-pub fn listener(endpoint: &Endpoint) -> Result<Vec<Address>, Error> {
-    match endpoint.clone() {
-        Endpoint::Unix(path) => Ok(vec![Address::Unix(path)]),
-        Endpoint::Tcp(mut name, mut service) => {
-            host(&mut name)?;
-            port(&mut service)?;
-            let number = service.number().unwrap_or(0);
-            Ok(name.addresses().iter().map(|ip| Address::Ip(SocketAddr::new(*ip, number))).collect())
-        }
+/// A host, or a service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Asked {
+    Host(String),
+    Service(String),
+}
+
+impl Names {
+    /// For a pen that is going to be in a jail, or is not.
+    pub fn new(jailed: bool) -> Self {
+        Self { known: Mutex::default(), jailed }
     }
-}
 
-/// Fills in the addresses of a name; a literal address has its own already.
-fn host(host: &mut Host) -> Result<(), Error> {
-    if host.addresses().is_empty() {
-        let found = lookup(Some(host.name()), None)?;
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        for ip in found.into_iter().map(|address| address.ip()) {
-            if !addresses.contains(&ip) {
-                addresses.push(ip);
+    /// Resolves every name in a command, so that it can be applied. Blocks for as long as the resolver takes.
+    pub fn resolve(&self, command: &mut Command) -> Result<(), Error> {
+        command.hosts().into_iter().try_for_each(|host| self.host(host))?;
+        command.ports().into_iter().try_for_each(|port| self.port(port))
+    }
+
+    /// The addresses to listen on, in the resolver's order.
+    pub fn listener(&self, endpoint: &Endpoint) -> Result<Vec<Address>, Error> {
+        match endpoint.clone() {
+            Endpoint::Unix(path) => Ok(vec![Address::Unix(path)]),
+            Endpoint::Tcp(mut name, mut service) => {
+                self.host(&mut name)?;
+                self.port(&mut service)?;
+                let number = service.number().unwrap_or(0);
+                Ok(name.addresses().iter().map(|ip| Address::Ip(SocketAddr::new(*ip, number))).collect())
             }
         }
-        host.resolved(addresses);
     }
-    Ok(())
+
+    /// Fills in the addresses of a name; a literal address has its own already.
+    fn host(&self, host: &mut Host) -> Result<(), Error> {
+        if host.addresses().is_empty() {
+            let found = self.look_up(Asked::Host(host.name().to_string()))?;
+            let mut addresses: Vec<IpAddr> = Vec::new();
+            for ip in found.into_iter().map(|address| address.ip()) {
+                if !addresses.contains(&ip) {
+                    addresses.push(ip);
+                }
+            }
+            host.resolved(addresses);
+        }
+        Ok(())
+    }
+
+    /// Replaces a service name by its number.
+    fn port(&self, port: &mut Port) -> Result<(), Error> {
+        if let Port::Service(name) = port {
+            let found = self.look_up(Asked::Service(name.clone()))?;
+            let number = found.first().map_or(0, SocketAddr::port);
+            *port = Port::Number(number);
+        }
+        Ok(())
+    }
+
+    fn look_up(&self, asked: Asked) -> Result<Vec<SocketAddr>, Error> {
+        let found = ask(&asked);
+        if self.jailed {
+            // What is in it is whole, whoever may have panicked.
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            match &found {
+                Ok(found) if known.len() < MOST => drop(known.insert(asked, found.clone())),
+                Ok(_) => {}
+                Err(_) => return known.get(&asked).cloned().ok_or(()).or(found),
+            }
+        }
+        found
+    }
 }
 
-/// Replaces a service name by its number.
-pub fn port(port: &mut Port) -> Result<(), Error> {
-    if let Port::Service(name) = port {
-        let found = lookup(None, Some(name))?;
-        let number = found.first().map_or(0, SocketAddr::port);
-        *port = Port::Number(number);
-    }
-    Ok(())
-}
-
-fn lookup(host: Option<&str>, service: Option<&str>) -> Result<Vec<SocketAddr>, Error> {
-    let asked = || host.or(service).unwrap_or_default().to_string();
-    let unknown = |cause: String| Error::Address(asked(), cause);
+fn ask(asked: &Asked) -> Result<Vec<SocketAddr>, Error> {
+    let (host, service) = match asked {
+        Asked::Host(name) => (Some(name.as_str()), None),
+        Asked::Service(name) => (None, Some(name.as_str())),
+    };
+    let unknown = |cause: String| Error::Address(host.or(service).unwrap_or_default().to_string(), cause);
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
     let found = getaddrinfo(host, service, Some(hints)).map_err(|e| {
         let text = std::io::Error::from(e).to_string();
@@ -71,7 +115,7 @@ mod tests {
 
     fn resolved(line: &str) -> Result<Command, Error> {
         let mut parsed = Command::parse(line, None).unwrap();
-        command(&mut parsed).map(|()| parsed)
+        Names::default().resolve(&mut parsed).map(|()| parsed)
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,17 @@ impl Listener {
         Ok(Self { socket, address: address.clone(), file: file_identity(address), retired: AtomicBool::new(false) })
     }
 
+    /// The same listener, whose file is called like this from now on; without a name it cannot be removed any more.
+    pub fn renamed(mut self, name: impl FnOnce(&Path) -> Option<PathBuf>) -> Self {
+        if let Address::Unix(path) = &mut self.address {
+            match name(path) {
+                Some(name) => *path = name,
+                None => self.file = None,
+            }
+        }
+        self
+    }
+
     /// Where it listens.
     pub fn address(&self) -> &Address {
         &self.address
@@ -86,7 +97,7 @@ impl Listener {
     /// Removes the file of a Unix socket, unless somebody else has put another in its place.
     pub fn remove_file(&self) {
         if let Address::Unix(path) = &self.address {
-            if self.file == file_identity(&self.address) {
+            if self.file.is_some() && self.file == file_identity(&self.address) {
                 // Failing means that it is gone already or the directory is not ours to change: nothing more to do.
                 let _ = fs::remove_file(path);
             }

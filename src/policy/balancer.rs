@@ -95,8 +95,9 @@ impl Balancer {
         }
     }
 
-    /// The configuration is complete: from now on the tables only grow.
-    pub fn begin_serving(&mut self) {
+    /// The configuration is complete, and this process works with it: from now on the tables only grow.
+    pub fn begin_serving(&mut self, pid: u32) {
+        self.identity.pid = pid;
         self.serving = true;
     }
 

@@ -247,7 +247,8 @@ impl Balancer {
 
     /// The configuration file that `write` makes of itself. Its heading tells how to start pen with it.
     pub fn written(&self, time: &str, file: &Path) -> String {
-        let Identity { foreground, user, control, may_exit, .. } = &self.identity;
+        let Identity { foreground, user, jail, pidfile, control, may_exit, .. } = &self.identity;
+        let named = |option: &str, file: &Option<PathBuf>| file.as_ref().map(|f| format!("{option} '{}'", f.display()));
         let s = &self.settings;
         let defaults = Settings::default();
         let at = |place: &Option<(Place, Port)>| place.as_ref().map(|(place, port)| At(place, port).to_string());
@@ -257,6 +258,8 @@ impl Balancer {
             (s.clients_max != defaults.clients_max).then(|| format!("-c {}", s.clients_max)),
             at(&self.emergency_at).map(|at| format!("-e {at}")),
             at(&self.abuse_at).map(|at| format!("-B {at}")),
+            named("-j", jail),
+            named("-p", pidfile),
             (!user.is_empty()).then(|| format!("-u '{user}'")),
             (s.conn_max != defaults.conn_max).then(|| format!("-x {}", s.conn_max)),
             Some(format!("-F '{}'", file.display())),

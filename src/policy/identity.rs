@@ -11,6 +11,10 @@ pub struct Identity {
     pub foreground: bool,
     /// Whom it runs as, as it was written, `-u`; empty if that was not asked for.
     pub user: String,
+    /// The directory that is the whole file system for it, `-j`.
+    pub jail: Option<PathBuf>,
+    /// Where its process id is written, `-p`.
+    pub pidfile: Option<PathBuf>,
     /// The control port as it was given; empty without one.
     pub control: String,
     /// The configuration file that `write` writes to when it is not told another, `-F`.

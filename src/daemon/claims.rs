@@ -1,0 +1,74 @@
+//! What pen takes from its host under a name, and gives back at its end: the listener, the control port, the pid file.
+
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::process;
+use std::sync::Arc;
+
+use rustix::fs::Mode;
+use rustix::process::umask;
+
+use super::plan::{Config, Plan};
+use super::reading::Reading;
+use crate::endpoint::{Address, Endpoint};
+use crate::error::Error;
+use crate::net::pidfile::PidFile;
+use crate::net::privileges::Account;
+use crate::net::root::Root;
+use crate::net::socket::Listener;
+
+/// How many clients of the control port the kernel may queue.
+const CONTROL_BACKLOG: i32 = 64;
+
+/// See the module's documentation. Files are removed when it is dropped.
+#[derive(Debug)]
+pub struct Claims {
+    /// Where clients come in.
+    pub listener: Arc<Listener>,
+    /// Where commands come in.
+    pub control: Option<Arc<Listener>>,
+    pidfile: Option<PidFile>,
+}
+
+impl Claims {
+    /// Listens. What belongs into a jail is not touched yet; `root` is what the names of files will mean then.
+    pub fn stake(config: &Config, plan: &Plan, root: &Root) -> Result<Self, Error> {
+        let (text, endpoint) = &plan.listener;
+        let alias = |name: &Path| root.alias(name);
+        let listener = plan.reading.open(endpoint, text, config.backlog)?.renamed(alias);
+        let mut claims = Self { listener: Arc::new(listener), control: None, pidfile: None };
+        if let Some((text, endpoint)) = &config.control {
+            let control = open_control(&plan.reading, text, endpoint, config.user.as_ref())?;
+            claims.control = Some(Arc::new(control.renamed(alias)));
+        }
+        Ok(claims)
+    }
+
+    /// Claims the pid file, in the jail if there is one, while the directory that it lies in can still be written to.
+    pub fn number(&mut self, path: &Path, account: Option<&Account>) -> Result<(), Error> {
+        self.pidfile = Some(PidFile::claim(path, process::id(), account)?);
+        Ok(())
+    }
+}
+
+impl Drop for Claims {
+    fn drop(&mut self) {
+        self.listener.remove_file();
+        if let Some(control) = &self.control {
+            control.remove_file();
+        }
+    }
+}
+
+/// Opens the control port. A Unix socket is for the user that pen will run as and nobody else.
+fn open_control(reading: &Reading, text: &str, endpoint: &Endpoint, user: Option<&Account>) -> Result<Listener, Error> {
+    // There are no other threads yet whose files this could concern.
+    let mask = umask(Mode::from_bits_retain(0o177));
+    let opened = reading.open(endpoint, text, CONTROL_BACKLOG);
+    umask(mask);
+    let control = opened?;
+    if let (Address::Unix(path), Some(Account { uid, gid, .. })) = (control.address(), user) {
+        chown(path, Some(*uid), Some(*gid)).map_err(|error| Error::System(format!("Can't chown {text}"), error))?;
+    }
+    Ok(control)
+}

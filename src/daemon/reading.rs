@@ -1,0 +1,97 @@
+//! Commands made ready: files read and included, names resolved, listeners opened. All that may wait for a disk or for DNS.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::endpoint::{Address, Endpoint, Port};
+use crate::error::Error;
+use crate::net::files;
+use crate::net::resolve::Names;
+use crate::net::root::Root;
+use crate::net::socket::Listener;
+use crate::policy::command::Command;
+use crate::policy::file::{self, Located};
+
+/// How deep files may include files.
+const DEEPEST: usize = 8;
+
+/// What it takes to make commands ready.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The port of servers that name none.
+    pub port: Option<Port>,
+    /// Where the names of files begin.
+    pub root: Root,
+    /// What names of hosts and services mean.
+    pub names: Arc<Names>,
+}
+
+impl Reading {
+    /// Reads a configuration file and what it includes.
+    pub fn read(&self, path: &Path) -> Result<Vec<Located>, Error> {
+        self.read_at(path, 0)
+    }
+
+    fn read_at(&self, path: &Path, depth: usize) -> Result<Vec<Located>, Error> {
+        let name = path.display().to_string();
+        let text = files::read(&self.root.name(path))
+            .map_err(|error| Error::System(format!("Can't read config file '{name}'"), error))?;
+        let commands = file::parse(&name, &text, self.port.as_ref()).map_err(Error::Config)?;
+        self.expand(commands, depth)
+    }
+
+    /// Puts the commands of included files in the place of the command that includes them.
+    fn expand(&self, commands: Vec<Located>, depth: usize) -> Result<Vec<Located>, Error> {
+        let mut expanded = Vec::with_capacity(commands.len());
+        for located in commands {
+            match &located.command {
+                Command::Include(path) if depth >= DEEPEST => {
+                    let path = path.display();
+                    return Err(placed(
+                        &located.place,
+                        &format!("include {path}: files include files more than {DEEPEST} deep"),
+                    ));
+                }
+                Command::Include(path) => {
+                    let included = self.read_at(path, depth + 1);
+                    expanded.extend(included.map_err(|error| match error {
+                        Error::Config(lines) => Error::Config(lines),
+                        other => placed(&located.place, &other.to_string()),
+                    })?);
+                }
+                _ => expanded.push(located),
+            }
+        }
+        Ok(expanded)
+    }
+
+    /// Includes files and resolves names, so that the commands can be applied. Blocks for as long as that takes.
+    pub fn prepare(&self, commands: Vec<Located>) -> Result<Vec<Command>, Error> {
+        let mut prepared = Vec::with_capacity(commands.len());
+        for Located { place, mut command } in self.expand(commands, 0)? {
+            self.names.resolve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;
+            prepared.push(command);
+        }
+        Ok(prepared)
+    }
+
+    /// Opens the first of a listener's addresses that can be had.
+    pub fn open(&self, endpoint: &Endpoint, text: &str, backlog: i32) -> Result<Listener, Error> {
+        let mut result = Err(Error::Address(text.to_string(), String::from("no address found")));
+        for address in self.names.listener(endpoint)? {
+            let address = match address {
+                Address::Unix(path) => Address::Unix(self.root.name(&path)),
+                ip => ip,
+            };
+            result = Listener::open(&address, backlog).map_err(|error| Error::Bind(text.to_string(), error));
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+}
+
+fn placed(place: &str, text: &str) -> Error {
+    Error::Config(if place.is_empty() { text.to_string() } else { format!("{place}: {text}") })
+}

@@ -1,0 +1,134 @@
+//! The pid file: tells scripts which process to signal, and keeps a second pen from taking the first one's place.
+//!
+//! Who holds its lock (flock(2)) owns it. The lock ends with the process, so a file that was left behind stops nobody, and
+//! whoever finds the file locked knows that the number in it is a running pen's.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use super::privileges::Account;
+use crate::error::Error;
+
+/// How often it is tried to lock the file while others remove it and put new ones in its place.
+const TRIES: usize = 10;
+
+/// The longest pid file there is, in bytes.
+const LONGEST: u64 = 32;
+
+/// A pid file that is this process's, with its number in it. It is removed when this is dropped.
+#[derive(Debug)]
+pub struct PidFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl PidFile {
+    /// Makes the file this process's, or finds that it is another's, and writes the number and a newline into it. At no time does
+    /// it hold another number than the owner's: at most it is empty for a moment. `account` is to own the file.
+    pub fn claim(path: &Path, pid: u32, account: Option<&Account>) -> Result<Self, Error> {
+        let refused = |error| Error::System(format!("Can't create pidfile {}", path.display()), error);
+        let file = lock(path).map_err(refused)?;
+        let claimed = Self { file, path: path.to_path_buf() };
+        if let Some(account) = account {
+            fchown(&claimed.file, Some(account.uid), Some(account.gid)).map_err(refused)?;
+        }
+        claimed.file.set_len(0).map_err(refused)?;
+        claimed.file.write_all_at(format!("{pid}\n").as_bytes(), 0).map_err(refused)?;
+        Ok(claimed)
+    }
+}
+
+/// Removes the file if it is still this one. Where the directory does not let us, it stays behind empty: then it names nobody who
+/// could be signalled by mistake.
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let ours = |found: fs::Metadata| self.file.metadata().is_ok_and(|own| is_same(&own, &found));
+        if fs::symlink_metadata(&self.path).is_ok_and(ours) && fs::remove_file(&self.path).is_err() {
+            // It cannot fail for a file that is open for writing.
+            let _ = self.file.set_len(0);
+        }
+    }
+}
+
+/// Opens the file, and locks it while it is the one that the name stands for.
+fn lock(path: &Path) -> io::Result<File> {
+    for _ in 0..TRIES {
+        // A link that somebody else has put there is not followed, and a pipe not waited for.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(flags);
+        let file = options.open(path)?;
+        let own = file.metadata()?;
+        let content = content(&own, &file);
+        let Some(number) = content else {
+            return Err(io::Error::other("the file exists and is not a pid file"));
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(io::Error::other(format!("pen runs already, as process {number}")));
+        }
+        if fs::symlink_metadata(path).is_ok_and(|found| is_same(&own, &found)) {
+            return Ok(file);
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
+}
+
+/// What a pid file says. `None` for any other file, which must not be overwritten because of a slip.
+fn content(found: &fs::Metadata, mut file: &File) -> Option<String> {
+    if !found.is_file() || found.len() > LONGEST {
+        return None;
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    let number = text.trim();
+    number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.to_string())
+}
+
+fn is_same(a: &fs::Metadata, b: &fs::Metadata) -> bool {
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::env;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn one_process_has_the_file_and_nothing_but_a_pid_file_is_overwritten() {
+        let directory = env::temp_dir().join(format!("pen-pidfile-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join("pid");
+        fs::write(&path, "4711111\n").unwrap();
+        let claimed = PidFile::claim(&path, 12, None).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "12\n");
+        let error = PidFile::claim(&path, 13, None).unwrap_err().to_string();
+        assert_eq!(error, format!("Can't create pidfile {}: pen runs already, as process 12", path.display()));
+        drop(claimed);
+        assert!(!path.exists());
+
+        let precious = directory.join("precious");
+        fs::write(&precious, "not a number\n").unwrap();
+        symlink(&precious, &path).unwrap();
+        for wrong in [&precious, &path, &directory] {
+            assert!(PidFile::claim(wrong, 14, None).is_err(), "{}", wrong.display());
+        }
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "not a number\n");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_has_put_there_stays() {
+        let path = env::temp_dir().join(format!("pen-pidfile-other-{}", std::process::id()));
+        let claimed = PidFile::claim(&path, 12, None).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "13\n").unwrap();
+        drop(claimed);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "13\n");
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,77 @@
+//! What the names of files mean: relative ones begin in the directory that pen was started in, and in a jail everything
+//! begins at the jail.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use crate::error::Error;
+
+/// Where names begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// Where relative names begin, as it is called once pen is in its jail.
+    folder: PathBuf,
+    jail: Option<PathBuf>,
+}
+
+impl Root {
+    /// To be called while the working directory is still the one that pen was started in. Where that lies outside the jail,
+    /// relative names begin at the jail's own root.
+    pub fn new(jail: Option<&Path>) -> Result<Self, Error> {
+        // A working directory that has been removed has no name; then relative names fail when they are used.
+        let start = env::current_dir().unwrap_or_default();
+        let Some(jail) = jail else { return Ok(Self { folder: start, jail: None }) };
+        let refused = |error| Error::System(format!("Can't chroot({})", jail.display()), error);
+        let jail = fs::canonicalize(jail).map_err(refused)?;
+        if !jail.is_dir() {
+            return Err(refused(io::ErrorKind::NotADirectory.into()));
+        }
+        let folder = within(&jail, &start).unwrap_or_else(|| PathBuf::from("/"));
+        Ok(Self { folder, jail: Some(jail) })
+    }
+
+    /// The directory to be confined to.
+    pub fn jail(&self) -> Option<&Path> {
+        self.jail.as_deref()
+    }
+
+    /// The full name of a file.
+    pub fn name(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// How a file is called in the jail that is called like this outside of it; `None` if it does not lie in the jail.
+    pub fn alias(&self, outside: &Path) -> Option<PathBuf> {
+        match &self.jail {
+            Some(jail) => within(jail, outside),
+            None => Some(outside.to_path_buf()),
+        }
+    }
+}
+
+fn within(jail: &Path, path: &Path) -> Option<PathBuf> {
+    path.strip_prefix(jail).ok().map(|rest| Path::new("/").join(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_jail() {
+        let start = env::current_dir().unwrap();
+        let free = Root::new(None).unwrap();
+        assert_eq!(free.name(Path::new("a/b")), start.join("a/b"));
+        assert_eq!(free.alias(Path::new("/a")), Some(PathBuf::from("/a")));
+
+        let around = Root::new(start.parent()).unwrap();
+        assert_eq!(around.name(Path::new("a")), Path::new("/").join(start.file_name().unwrap()).join("a"));
+        assert_eq!(around.name(Path::new("/a")), Path::new("/a"));
+
+        let elsewhere = Root::new(Some(Path::new("/dev"))).unwrap();
+        assert_eq!(elsewhere.name(Path::new("a")), Path::new("/a"));
+        assert_eq!(elsewhere.alias(Path::new("/dev/log")), Some(PathBuf::from("/log")));
+        assert_eq!(elsewhere.alias(Path::new("/device")), None);
+        assert!(Root::new(Some(Path::new("/dev/null"))).is_err());
+    }
+}
