@@ -87,3 +87,17 @@ pub fn close_inherited() {
         let _ = close(descriptor);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_nobody_waits_for_does_not_stay() {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        drop(reader);
+        let mut report = Report(Some(writer.into()));
+        assert!(report.ready().unwrap_err().to_string().starts_with("whoever started pen has given up: "));
+        assert!(Report::nobody().ready().is_ok());
+    }
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::endpoint::{Address, Endpoint, Port};
+use crate::endpoint::{Endpoint, Port};
 use crate::error::Error;
 use crate::net::files;
 use crate::net::resolve::Names;
@@ -79,10 +79,6 @@ impl Reading {
     pub fn open(&self, endpoint: &Endpoint, text: &str, backlog: i32) -> Result<Listener, Error> {
         let mut result = Err(Error::Address(text.to_string(), String::from("no address found")));
         for address in self.names.listener(endpoint)? {
-            let address = match address {
-                Address::Unix(path) => Address::Unix(self.root.name(&path)),
-                ip => ip,
-            };
             result = Listener::open(&address, backlog).map_err(|error| Error::Bind(text.to_string(), error));
             if result.is_ok() {
                 break;

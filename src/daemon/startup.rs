@@ -21,7 +21,7 @@ use super::{acceptor, clerk, control, idlers, signals};
 use crate::error::Error;
 use crate::net::clock::Clock;
 use crate::net::limits;
-use crate::net::privileges::{Station, is_root};
+use crate::net::privileges::{Station, is_root, may_be_transparent};
 use crate::net::root::Root;
 use crate::net::scratch::Scratch;
 use crate::policy::configure::Effect;
@@ -84,6 +84,9 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
             "the limit on open files is enough for {sessions} connections, not {conn_max}: see ulimit -n"
         ));
     }
+    if transparent && !may_be_transparent() {
+        log.warning("transparent is on, but only root may use clients' addresses: connections to servers will fail");
+    }
     if balancer.lacks_weights() {
         log.warning("selection is by weight, but every server has weight 0: new clients will be refused");
     }
@@ -108,7 +111,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     if let Some(gate) = &claims.control {
         control::start(Arc::clone(gate), steering, log.clone()).map_err(system("control thread"))?;
     }
-    balancer.begin_serving(process::id());
+    balancer.begin_serving(process::id(), may_be_transparent());
     let listener = Arc::clone(&claims.listener);
     acceptor::start(Arc::clone(&listener), permits.clone(), events.clone(), log.clone()).map_err(system("acceptor"))?;
     log.debug(1, || format!("pen {} listens on {}", env!("CARGO_PKG_VERSION"), listener.address()));

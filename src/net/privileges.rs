@@ -112,6 +112,12 @@ pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
+/// Whether this process may use the addresses of others as its own (ip(7), IP_TRANSPARENT).
+pub fn may_be_transparent() -> bool {
+    let enough = CapabilitySet::NET_RAW | CapabilitySet::NET_ADMIN;
+    capabilities(None).is_ok_and(|sets| sets.effective.intersects(enough))
+}
+
 fn refused<E: Into<io::Error>>(what: impl fmt::Display) -> impl FnOnce(E) -> Error {
     let what = what.to_string();
     move |error| Error::System(what, error.into())

@@ -1,0 +1,221 @@
+//! pen as root starts it for good: in a jail, as somebody else.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use rustix::process::Signal;
+
+use crate::harness::{
+    Backend, Client, Control, Daemon, Launch, Scratch, attempt, free_port, is_root, skip, wait_until,
+};
+
+/// The user `nobody` and its group, as Debian numbers them.
+const NOBODY: (u32, u32) = (65534, 65534);
+
+/// A jail with a folder that `nobody` may write to.
+struct Jail {
+    scratch: Scratch,
+}
+
+impl Jail {
+    fn new() -> Option<Self> {
+        if !is_root() {
+            skip("only root can make a jail");
+            return None;
+        }
+        let scratch = Scratch::new();
+        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for folder in ["run", "var", "etc"] {
+            fs::create_dir(scratch.join(folder)).unwrap();
+        }
+        chown(scratch.join("var"), Some(NOBODY.0), Some(NOBODY.1)).unwrap();
+        Some(Self { scratch })
+    }
+
+    fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    fn text(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+}
+
+fn server(port: u16) -> Option<String> {
+    Client::connect_to(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(), None).line()
+}
+
+#[test]
+fn it_is_confined_and_has_no_rights_and_everything_works_under_load() {
+    let Some(jail) = Jail::new() else { return };
+    let (a, b, port) = (Backend::named("a"), Backend::named("b"), free_port());
+    let socket = jail.join("var/ctl.sock").display().to_string();
+    let file = jail.join("etc/pen.conf");
+    let configure = |server: &Backend| {
+        fs::write(&file, format!("roundrobin\nserver 0 address localhost port {}\n", server.port())).unwrap();
+    };
+    configure(&a);
+    let listener = format!("127.0.0.1:{port}");
+    let paths = ["-j", &jail.text(), "-p", "/var/pen.pid", "-C", &socket, "-w", "/var/page.html", "-F", "pen.conf"];
+    let arguments: Vec<_> = ["-u", "nobody"].into_iter().chain(paths).chain([listener.as_str()]).collect();
+    // The relative name means the same file outside, at start, and in the jail.
+    let daemon = Daemon::start(&jail.join("etc"), &jail.join("var/pen.pid"), &arguments);
+
+    for heading in ["Uid", "Gid"] {
+        assert_eq!(daemon.status(heading), "65534 65534 65534 65534");
+    }
+    assert_eq!(daemon.status("Groups"), "65534");
+    for heading in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(daemon.status(heading), "0000000000000000");
+    }
+    assert_eq!(daemon.status("NoNewPrivs"), "1");
+    assert_eq!(fs::read_link(daemon.proc("root")).unwrap(), jail.path());
+    for thread in fs::read_dir(daemon.proc("task")).unwrap() {
+        let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        assert!(status.contains("Uid:\t65534\t65534\t65534\t65534\n"), "{status}");
+        assert!(status.contains("CapEff:\t0000000000000000\n"), "{status}");
+    }
+    assert_eq!(fs::metadata(&socket).unwrap().uid(), NOBODY.0);
+
+    let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    assert!(server(port).is_some(), "a client was turned away");
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let busy = || {
+            let before = served.load(Ordering::Relaxed);
+            wait_until("the load to go on", || served.load(Ordering::Relaxed) > before + 50);
+        };
+        busy();
+        // The jail has neither a resolver nor /etc/hosts.
+        configure(&b);
+        daemon.signal(Signal::HUP);
+        wait_until("the other server", || server(port).as_deref() == Some("b"));
+        busy();
+        let control = Control::at(&socket);
+        assert_eq!(control.say("pid"), format!("{}\n", daemon.pid()));
+        assert_eq!(control.say("write /var/written.conf"), "");
+        let written = fs::read_to_string(jail.join("var/written.conf")).unwrap();
+        assert!(written.contains(&format!(" -j '{}' -p '/var/pen.pid' -u 'nobody' ", jail.text())), "{written}");
+        assert_eq!(fs::metadata(jail.join("var/written.conf")).unwrap().uid(), NOBODY.0);
+        assert!(control.say("write /etc/written.conf").contains("Permission denied"));
+        assert!(control.say("include /etc/passwd").contains("No such file"), "it sees the outside");
+        let refused = control.say("transparent");
+        assert!(refused.starts_with("transparent: pen has no right"), "{refused}");
+        daemon.signal(Signal::USR1);
+        wait_until("the page", || jail.join("var/page.html").exists());
+        daemon.signal(Signal::USR2);
+        daemon.signal(Signal::PIPE);
+        busy();
+        stop.store(true, Ordering::Relaxed);
+    });
+    daemon.signal(Signal::TERM);
+    daemon.wait_end();
+    assert!(!jail.join("var/pen.pid").exists());
+    assert!(!Path::new(&socket).exists());
+}
+
+#[test]
+fn the_pid_file_may_lie_where_only_root_can_write() {
+    let Some(jail) = Jail::new() else { return };
+    let (a, port) = (Backend::named("a"), free_port());
+    let listener = format!("127.0.0.1:{port}");
+    let arguments = ["-j", &jail.text(), "-u", "nobody", "-p", "/run/pen.pid", &listener, &a.to_string()];
+    let pidfile = jail.join("run/pen.pid");
+    let daemon = Daemon::start(Path::new("/"), &pidfile, &arguments);
+    assert_eq!(server(port).as_deref(), Some("a"));
+    let second = attempt(Path::new("/"), &["-j", &jail.text(), "-p", "/run/pen.pid", "127.0.0.1:1", "127.0.0.1:1"]);
+    assert!(!second.status.success());
+    daemon.signal(Signal::TERM);
+    daemon.wait_end();
+    // It cannot be removed from there, but names nobody.
+    assert_eq!(fs::read_to_string(&pidfile).unwrap(), "");
+    let daemon = Daemon::start(Path::new("/"), &pidfile, &arguments);
+    assert_eq!(server(port).as_deref(), Some("a"));
+    drop(daemon);
+}
+
+#[test]
+fn relative_names_begin_where_it_was_started_if_that_lies_in_the_jail() {
+    let Some(jail) = Jail::new() else { return };
+    let a = Backend::named("a");
+    for (start, pidfile) in [(jail.join("var"), "var/pen.pid"), (PathBuf::from("/"), "pen.pid")] {
+        let listener = format!("127.0.0.1:{}", free_port());
+        let arguments = ["-j", &jail.text(), "-p", "pen.pid", &listener, &a.to_string()];
+        let daemon = Daemon::start(&start, &jail.join(pidfile), &arguments);
+        daemon.signal(Signal::TERM);
+        daemon.wait_end();
+        assert!(!jail.join(pidfile).exists());
+    }
+}
+
+#[test]
+fn a_user_is_taken_on_with_its_groups_or_as_numbers() {
+    let Some(jail) = Jail::new() else { return };
+    let a = Backend::named("a");
+    for (user, uid, gid) in
+        [("nobody", "65534", "65534"), ("65534", "65534", "65534"), ("12345:23456", "12345", "23456")]
+    {
+        let pen = Launch::ours().options(&["-j", &jail.text(), "-u", user]).servers(&[&a]).start();
+        let status = fs::read_to_string(format!("/proc/{}/status", pen.pid())).unwrap();
+        assert!(status.contains(&format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n")), "{status}");
+        assert!(status.contains(&format!("Gid:\t{gid}\t{gid}\t{gid}\t{gid}\n")), "{status}");
+        assert!(status.contains(&format!("Groups:\t{gid} \n")), "{status}");
+        assert!(!pen.whole_stderr().contains("root"), "{}", pen.whole_stderr());
+    }
+}
+
+#[test]
+fn signals_do_the_same_in_the_foreground_and_in_a_jail() {
+    let Some(jail) = Jail::new() else { return };
+    let (a, b) = (Backend::named("a"), Backend::named("b"));
+    let file = jail.join("pen.conf");
+    for jailed in [false, true] {
+        fs::write(&file, format!("roundrobin\nserver 0 address 127.0.0.1 port {}\n", a.port())).unwrap();
+        let (name, page) = if jailed { ("pen.conf", "/var/page") } else { (file.to_str().unwrap(), "page") };
+        let page = if jailed { String::from(page) } else { jail.join(page).display().to_string() };
+        let mut launch = Launch::ours().options(&["-w", &page, "-F", name]);
+        if jailed {
+            let here = jail.text();
+            launch = launch.options(&["-j", &here, "-u", "nobody"]).wrapper(&["env", "-C", &here]);
+        }
+        let mut pen = launch.start();
+        let port = pen.port();
+        assert_eq!(server(port).as_deref(), Some("a"));
+        fs::write(&file, format!("roundrobin\nserver 0 address 127.0.0.1 port {}\n", b.port())).unwrap();
+        pen.signal(Signal::HUP);
+        wait_until("the other server", || server(port).as_deref() == Some("b"));
+        pen.signal(Signal::USR2);
+        pen.signal(Signal::PIPE);
+        pen.signal(Signal::USR1);
+        wait_until("the page", || jail.join(if jailed { "var/page" } else { "page" }).exists());
+        pen.terminate();
+    }
+}
+
+#[test]
+fn transparent_keeps_the_one_capability_that_it_needs() {
+    let Some(_) = Jail::new() else { return };
+    let a = Backend::named("a");
+    let pen = Launch::ours().options(&["-u", "nobody", "-O", "transparent"]).servers(&[&a]).start();
+    let client = Client::from("127.0.0.7", &pen);
+    assert_eq!(client.line().as_deref(), Some("a"));
+    let source = a.visit(0).peer.map(|peer| peer.ip().to_string());
+    assert_eq!(source.as_deref(), Some("127.0.0.7"));
+    for heading in ["CapPrm", "CapEff"] {
+        let status = fs::read_to_string(format!("/proc/{}/status", pen.pid())).unwrap();
+        assert!(status.contains(&format!("{heading}:\t0000000000002000\n")), "{status}");
+    }
+}
