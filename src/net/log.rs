@@ -18,6 +18,8 @@ pub enum Level {
     Warning,
     /// Something failed that should not.
     Error,
+    /// Somebody should act: no server is left.
+    Alert,
 }
 
 /// What the logger thread receives.
@@ -80,6 +82,11 @@ impl Log {
     /// Something failed that should not.
     pub fn error(&self, text: impl Display) {
         self.send(Level::Error, text.to_string());
+    }
+
+    /// Somebody should act.
+    pub fn alert(&self, text: impl Display) {
+        self.send(Level::Alert, text.to_string());
     }
 
     /// How many lines were lost since the last time somebody asked.
