@@ -32,7 +32,7 @@ PORT2 = 8082
 PORTC = 8888
 
 # What the tests run beside our own programs, by the names of Debian's packages.
-TEST_PACKAGES = chromium curl iproute2 mandoc netbase nginx openssl pen procps socat strace wrk
+TEST_PACKAGES = chromium curl iproute2 mandoc netbase nginx openssl pen procps rsyslog socat strace wrk
 
 .PHONY: all demo test test-packages check lint doc bench install install-strip uninstall clean
 

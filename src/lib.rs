@@ -14,7 +14,7 @@
 //!  control socket ─ control ─Event::Commands┘ │ │ │ └──Retry/Refuse── order ────────┤
 //!  HUP USR1 TERM ── signals ──Event::Signal───┘ │ └─────Event::Failed / Closed──────┘
 //!  files ────────── clerk ────Event::Commands───┘
-//!                                           └── lines ──> logger (stderr)   [everybody sends here]
+//!                                           └── lines ──> logger (stderr, syslog)   [everybody sends here]
 //! ```
 //!
 //! # Floors
@@ -25,7 +25,7 @@
 //! |---|---|---|
 //! | 4 | [`cli`] | one file a program: arguments, usage, terminal output, exit codes |
 //! | 3 | [`daemon`] | everything that spawns, waits, selects, joins |
-//! | 2 | [`net`] | blocking I/O: sockets, the relay, the control port's bytes, names, files, privileges, the wall clock |
+//! | 2 | [`net`] | blocking I/O: sockets, the relay, the control port's bytes, names, files, privileges, the wall clock, syslog |
 //! | 1 | [`policy`] | pure decisions: which server, who is remembered, the command language, answers, reports |
 //! | 0 | [`endpoint`], [`id`], [`error`] | the words that every floor uses |
 //!

@@ -275,6 +275,7 @@ const ODD: &[&str] = &[
     "prio",
     "roundrobin",
     "stubborn",
+    "syslog_facility local3",
     "tcp_fastclose both",
     "tcp_nodelay",
     "timeout 9",

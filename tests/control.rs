@@ -265,6 +265,7 @@ fn every_value_that_makes_no_sense_is_named_and_changes_nothing() {
         ("idlers -1", "\"-1\""),
         ("tracking soon", "\"soon\""),
         ("debug 256", "\"256\""),
+        ("syslog_facility kern", "authpriv"),
         ("tcp_fastclose sideways", "\"sideways\""),
         ("tcp_fastclose", "tcp_fastclose"),
         ("source nonsense", "\"nonsense\""),

@@ -118,3 +118,37 @@ fn a_change_of_state_is_told_once_and_without_debugging() {
     ];
     assert_eq!(told, expected);
 }
+
+#[test]
+fn it_is_told_when_no_server_is_left() {
+    let (a, b, spare) = (Backend::named("a"), Backend::named("b"), Backend::named("spare"));
+    for (options, hint) in [
+        (vec![], String::new()),
+        (vec![String::from("-e"), spare.to_string()], format!(": using the emergency server ({spare})")),
+        (vec![String::from("-s"), String::from("-e"), spare.to_string()], String::new()),
+    ] {
+        a.start();
+        b.start();
+        let mut options: Vec<_> = options.iter().map(String::as_str).collect();
+        options.extend(["-r", "-b1"]);
+        let pen = Pen::start(&options, &[&a, &b]);
+        a.stop();
+        wait_until("a to be found out", || {
+            visit(&pen, "127.0.0.2");
+            pen.line(&format!("({a}): up -> blacklisted")).is_some()
+        });
+        assert!(pen.line("no server is left").is_none(), "b is left");
+        b.stop();
+        wait_until("b to be found out", || {
+            visit(&pen, "127.0.0.2");
+            pen.line(&format!("({b}): up -> blacklisted")).is_some()
+        });
+        pen.wait_for_line("no server is left");
+        for _ in 0..5 {
+            visit(&pen, "127.0.0.2");
+        }
+        let told = told(&pen);
+        let alerts: Vec<_> = told.iter().filter(|line| line.contains("left")).collect();
+        assert_eq!(alerts, [&format!("no server is left{hint}")]);
+    }
+}

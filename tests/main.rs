@@ -31,5 +31,6 @@ mod signals;
 mod source;
 mod status_page;
 mod steering;
+mod syslog;
 mod transcript;
 mod written;

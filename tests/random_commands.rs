@@ -95,6 +95,8 @@ const SOUND: &[&str] = &[
     "ssl_ciphers ALL",
     "stubborn",
     "no stubborn",
+    "syslog_facility",
+    "syslog_facility news",
     "tarpit_acl 1",
     "tcp_fastclose off",
     "tcp_fastclose",

@@ -38,6 +38,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             for effect in effects {
                 match effect {
                     Effect::DebugLevel(level) => self.log.set_debug(level),
+                    Effect::SyslogFacility(facility) => self.log.set_facility(facility),
                     Effect::ConnMax(max) => {
                         self.sessions_max = raise_open_files(max);
                         self.permits.limit(self.sessions_max);
@@ -92,8 +93,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         match self.balancer.settings().web_stats.clone() {
             // When the clerk is that busy it has a page to write already.
             Some(file) => drop(self.clerk.try_send(Task::Publish(file, self.balancer.page(&moment)))),
-            // One line of the log, so that none is lost however many there are. An empty line ends the report.
-            None => self.log.notice(self.balancer.statistics(&moment).join(&format!("{time}: "))),
+            None => self.log.report(self.balancer.statistics(&moment)),
         }
     }
 

@@ -1,19 +1,30 @@
-//! The logger thread: writes what everybody has to say, so that nobody else waits for a terminal or a pipe.
+//! The logger thread: writes what everybody has to say, so that nobody else waits for a terminal, a pipe or syslog.
 
 use std::io::{self, Write};
+use std::slice;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use crate::net::clock::Clock;
-use crate::net::log::{Entry, Log};
+use crate::net::log::{Entry, Level, Log};
+use crate::net::syslog::{self, Syslog};
 
 /// Lines that may wait to be written; more are counted as lost.
 const CAPACITY: usize = 1024;
 
 /// How long the end of pen waits for the last lines.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// Where everything is written to.
+#[expect(missing_debug_implementations, reason = "what syslog is made of has none")]
+pub enum Sink {
+    /// In the foreground: stderr, every entry with its time.
+    Stderr,
+    /// In the background: syslog, a message for each line.
+    Syslog(Syslog),
+}
 
 /// The logger as its owner sees it: the handle to copy, and a way to have everything written.
 #[derive(Clone, Debug)]
@@ -25,14 +36,14 @@ pub struct Logger {
 
 impl Logger {
     /// Starts the thread.
-    pub fn start(clock: Clock) -> io::Result<Self> {
+    pub fn start(sink: Sink, clock: Clock) -> io::Result<Self> {
         let (entries, queue) = bounded(CAPACITY);
         let log = Log::new(entries.clone());
-        let counter = log.clone();
+        let writer = Writer { sink, clock, log: log.clone(), lost: 0 };
         thread::Builder::new()
             .name(String::from("logger"))
             .stack_size(super::pool::STACK)
-            .spawn(move || write_entries(&queue, &counter, &clock))?;
+            .spawn(move || writer.run(&queue))?;
         Ok(Self { log, flush: entries })
     }
 
@@ -46,31 +57,76 @@ impl Logger {
     }
 }
 
-fn write_entries(queue: &Receiver<Entry>, log: &Log, clock: &Clock) {
-    for entry in queue {
-        match entry {
-            Entry::Line(_, time, text) => write_line(clock, time, &text),
-            Entry::Flush(done) => {
-                // Nobody waits any more: fine.
-                let _ = done.send(());
+/// What the thread works with.
+struct Writer {
+    sink: Sink,
+    clock: Clock,
+    log: Log,
+    /// Lines that were lost, as far as nobody was told yet.
+    lost: u64,
+}
+
+impl Writer {
+    fn run(mut self, queue: &Receiver<Entry>) {
+        loop {
+            let entry = if self.lost == 0 {
+                queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                // As soon as syslog is back it shall hear what it has missed.
+                queue.recv_timeout(syslog::RETRY)
+            };
+            match entry {
+                Ok(Entry::Line(level, time, text)) => self.lost += self.write(level, time, slice::from_ref(&text)),
+                Ok(Entry::Report(time, paragraphs)) => self.lost += self.write(Level::Notice, time, &paragraphs),
+                Ok(Entry::Flush(done)) => {
+                    self.tell_lost();
+                    // Nobody waits any more: fine.
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-        }
-        if queue.is_empty() {
-            match log.take_lost() {
-                0 => {}
-                lost => write_line(
-                    clock,
-                    SystemTime::now(),
-                    &format!("{lost} lines lost: they came faster than they could be written"),
-                ),
+            if queue.is_empty() {
+                self.tell_lost();
             }
         }
     }
-}
 
-/// One line, in one write, so that lines of several processes on one terminal do not mix.
-fn write_line(clock: &Clock, time: SystemTime, text: &str) {
-    let line = format!("{}: {text}\n", clock.format(time));
-    // There is nobody to tell that stderr is closed.
-    let _ = io::stderr().write_all(line.as_bytes());
+    /// Tells how many lines were lost, if any were. What cannot be told now is told later.
+    fn tell_lost(&mut self) {
+        self.lost += self.log.take_lost();
+        if self.lost == 0 {
+            return;
+        }
+        let cause = match self.sink {
+            Sink::Stderr => "they came faster than they could be written",
+            Sink::Syslog(_) => "syslog was away, or slower than they came",
+        };
+        let text = format!("{} lines lost: {cause}", self.lost);
+        if self.write(Level::Warning, SystemTime::now(), &[text]) == 0 {
+            self.lost = 0;
+        }
+    }
+
+    /// Writes an entry: one line, or a report of several paragraphs, after which stderr gets an empty line. Counts the lines
+    /// that are lost.
+    fn write(&mut self, level: Level, time: SystemTime, paragraphs: &[String]) -> u64 {
+        match &mut self.sink {
+            Sink::Stderr => {
+                let stamp = self.clock.format(time);
+                let mut text: String = paragraphs.iter().map(|paragraph| format!("{stamp}: {paragraph}")).collect();
+                text.push('\n');
+                // In one write, so that lines of several processes on one terminal do not mix. There is nobody to tell that
+                // stderr is closed.
+                let _ = io::stderr().write_all(text.as_bytes());
+                0
+            }
+            Sink::Syslog(syslog) => {
+                let stamp = self.clock.format_for_syslog(time);
+                let facility = self.log.facility();
+                let lines = paragraphs.iter().flat_map(|paragraph| paragraph.lines()).filter(|line| !line.is_empty());
+                lines.filter(|line| !syslog.send(facility, level, &stamp, line)).count() as u64
+            }
+        }
+    }
 }

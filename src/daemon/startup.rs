@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, bounded, unbounded};
 use super::claims::Claims;
 use super::detach::{self, Report, Side};
 use super::event::Order;
-use super::logger::Logger;
+use super::logger::{Logger, Sink};
 use super::permits::Permits;
 use super::plan::{Config, Plan};
 use super::pool::{Pool, WorkerId};
@@ -24,6 +24,7 @@ use crate::net::limits;
 use crate::net::privileges::{Station, is_root, may_be_transparent};
 use crate::net::root::Root;
 use crate::net::scratch::Scratch;
+use crate::net::syslog::Syslog;
 use crate::policy::configure::Effect;
 
 /// Events that may wait for the supervisor. Who sends more waits, which slows down accepting and nothing else.
@@ -61,6 +62,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     let conn_max = balancer.settings().conn_max;
     let sessions = limits::raise_open_files(conn_max);
     let clock = Clock::local();
+    let sink = if config.identity.foreground { Sink::Stderr } else { Sink::Syslog(Syslog::open()) };
     let transparent = balancer.settings().transparent;
     let station = Station { jail: root.jail(), account: config.user.as_ref(), transparent };
     station.enter_jail()?;
@@ -73,9 +75,10 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
         let what = format!("cannot start the {what}");
         move |error| Error::System(what, error)
     };
-    let logger = Logger::start(clock.clone()).map_err(system("logger"))?;
+    let logger = Logger::start(sink, clock.clone()).map_err(system("logger"))?;
     let log = logger.log.clone();
     log.set_debug(balancer.settings().debug);
+    log.set_facility(balancer.settings().syslog_facility);
     if is_root() {
         log.warning("runs as root; -u makes it run as another user");
     }

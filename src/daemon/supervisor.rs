@@ -266,11 +266,16 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     fn tell(&self, turn: &Turn, cause: &str) {
         match turn {
-            Turn::Blacklisted(upstream, target, time) => self.log.warning(format_args!(
-                "{upstream} ({}): up -> blacklisted {} s: {cause}",
-                target.name,
-                time.as_secs()
-            )),
+            Turn::Blacklisted(upstream, target, time) => {
+                let (name, time) = (&target.name, time.as_secs());
+                self.log.warning(format_args!("{upstream} ({name}): up -> blacklisted {time} s: {cause}"));
+                if !self.balancer.has_server_up() {
+                    self.log.alert(match self.balancer.stand_in() {
+                        None => String::from("no server is left"),
+                        Some(target) => format!("no server is left: using the emergency server ({})", target.name),
+                    });
+                }
+            }
             Turn::Up(upstream, target) => {
                 self.log.notice(format_args!("{upstream} ({}): blacklisted -> up", target.name))
             }

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 
 use crossbeam_channel::{Sender, TrySendError};
 
+use crate::policy::settings::Facility;
+
 /// How urgent a line is, as syslog grades it (RFC 5424 section 6.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -18,6 +20,8 @@ pub enum Level {
     Warning,
     /// Something failed that should not.
     Error,
+    /// Somebody should act: no server is left.
+    Alert,
 }
 
 /// What the logger thread receives.
@@ -25,6 +29,8 @@ pub enum Level {
 pub enum Entry {
     /// Something to tell.
     Line(Level, SystemTime, String),
+    /// Something that was asked for, in paragraphs of one or more whole lines. They stay together: all are told or none.
+    Report(SystemTime, Vec<String>),
     /// Everything before this is to be written out, then this answered.
     Flush(Sender<()>),
 }
@@ -40,6 +46,8 @@ pub struct Log {
 struct Inner {
     /// What `-d` says: 0 nothing, 1 decisions, 2 the life of sessions, 3 traffic.
     debug: AtomicU8,
+    /// A number, as [`Facility`] has it.
+    facility: AtomicU8,
     lost: AtomicU64,
     entries: Sender<Entry>,
 }
@@ -47,7 +55,8 @@ struct Inner {
 impl Log {
     /// A handle that speaks into this channel.
     pub fn new(entries: Sender<Entry>) -> Self {
-        Self { inner: Arc::new(Inner { debug: AtomicU8::new(0), lost: AtomicU64::new(0), entries }) }
+        let facility = AtomicU8::new(Facility::USER.number());
+        Self { inner: Arc::new(Inner { debug: AtomicU8::new(0), facility, lost: AtomicU64::new(0), entries }) }
     }
 
     /// Changes how much is told, at once and for everybody.
@@ -58,6 +67,16 @@ impl Log {
     /// How much is told.
     pub fn debug_level(&self) -> u8 {
         self.inner.debug.load(Ordering::Relaxed)
+    }
+
+    /// Changes the facility of what is told to syslog, at once and for everybody.
+    pub fn set_facility(&self, facility: Facility) {
+        self.inner.facility.store(facility.number(), Ordering::Relaxed);
+    }
+
+    /// The number of the facility.
+    pub fn facility(&self) -> u8 {
+        self.inner.facility.load(Ordering::Relaxed)
     }
 
     /// Tells something that is told only at this debug level or above.
@@ -82,13 +101,26 @@ impl Log {
         self.send(Level::Error, text.to_string());
     }
 
+    /// Somebody should act.
+    pub fn alert(&self, text: impl Display) {
+        self.send(Level::Alert, text.to_string());
+    }
+
+    /// Something that was asked for, in paragraphs of whole lines.
+    pub fn report(&self, paragraphs: Vec<String>) {
+        self.enqueue(Entry::Report(SystemTime::now(), paragraphs));
+    }
+
     /// How many lines were lost since the last time somebody asked.
     pub fn take_lost(&self) -> u64 {
         self.inner.lost.swap(0, Ordering::Relaxed)
     }
 
     fn send(&self, level: Level, text: String) {
-        let entry = Entry::Line(level, SystemTime::now(), text);
+        self.enqueue(Entry::Line(level, SystemTime::now(), text));
+    }
+
+    fn enqueue(&self, entry: Entry) {
         if let Err(TrySendError::Full(_)) = self.inner.entries.try_send(entry) {
             self.inner.lost.fetch_add(1, Ordering::Relaxed);
         }

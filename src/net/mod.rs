@@ -15,3 +15,4 @@ pub mod resolve;
 pub mod root;
 pub mod scratch;
 pub mod socket;
+pub mod syslog;

@@ -52,6 +52,7 @@ impl Balancer {
                 format!("Socket {number} belongs to connection {owner}\n")
             }
             Query::Status => self.page(moment),
+            Query::SyslogFacility => format!("{}\n", s.syslog_facility.word()),
             Query::Timeout => format!("{}\n", s.timeout.as_secs()),
             Query::Tracking => match s.tracking {
                 Tracking::For(time) => format!("{}\n", time.as_secs()),

@@ -117,6 +117,16 @@ impl Balancer {
         self.settings.dummy || self.emergency.is_some() || self.servers.iter().any(|s| !s.is_empty())
     }
 
+    /// Whether nothing is known against at least one regular server, whoever it may take.
+    pub fn has_server_up(&self) -> bool {
+        self.servers.iter().any(|server| !server.is_empty() && server.health == Health::Up)
+    }
+
+    /// Who stands in for the regular servers when none of them is left.
+    pub fn stand_in(&self) -> Option<&Target> {
+        self.emergency.as_deref().filter(|_| !self.settings.stubborn)
+    }
+
     /// Whether selection is by weight although no server has one, so that new clients are turned away.
     pub fn lacks_weights(&self) -> bool {
         self.settings.weight && !self.settings.prio && self.servers.iter().all(|s| s.weight == 0)

@@ -11,7 +11,7 @@ use super::acl::Net;
 use super::commands;
 use super::query::Query;
 use super::servers::Place;
-use super::settings::{FastClose, Tracking};
+use super::settings::{Facility, FastClose, Tracking};
 use super::words::{Words, Wrong, number, place};
 use crate::endpoint::{Endpoint, Host, Port, split_fields};
 use crate::id::{AclId, ServerId};
@@ -84,6 +84,8 @@ pub enum Command {
     Source(Option<IpAddr>),
     /// `[no] stubborn`, `-s`.
     Stubborn(bool),
+    /// `syslog_facility NAME`.
+    SyslogFacility(Facility),
     /// `tcp_fastclose up|down|both|off`.
     TcpFastclose(FastClose),
     /// `[no] tcp_nodelay`.
@@ -232,6 +234,7 @@ impl fmt::Display for Command {
             }
             Self::Source(None) => f.write_str("no source"),
             Self::Source(Some(ip)) => write!(f, "source {ip}"),
+            Self::SyslogFacility(facility) => write!(f, "syslog_facility {}", facility.word()),
             Self::TcpFastclose(ends) => write!(f, "tcp_fastclose {}", ends.word()),
             Self::Timeout(time) => write!(f, "timeout {}", time.as_secs()),
             Self::Tracking(Tracking::Off) => f.write_str("no tracking"),
@@ -304,6 +307,7 @@ mod tests {
             "server 1 address /run/s",
             "source ::1",
             "no source",
+            "syslog_facility local3",
             "tcp_fastclose both",
             "tcp_nodelay",
             "timeout 3",

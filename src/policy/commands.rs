@@ -9,7 +9,7 @@ use super::clients::Clients;
 use super::command::{Command, ServerChange};
 use super::query::{Format, Query};
 use super::servers::Place;
-use super::settings::{FastClose, Tracking};
+use super::settings::{Facility, FastClose, Tracking};
 use super::words::{Words, Wrong, number, seconds};
 use crate::endpoint::{Endpoint, Host, Port};
 use crate::id::ServerId;
@@ -221,6 +221,9 @@ pub const COMMANDS: &[Entry] = &[
         Ok(show(Query::Status))
     }),
     switch!("stubborn", Stubborn, "no failover"),
+    entry("syslog_facility", "syslog_facility [NAME]", "the facility of messages to syslog", |w| {
+        read_or(w, Query::SyslogFacility, read_facility)
+    }),
     later!("tarpit_acl"),
     entry("tcp_fastclose", "tcp_fastclose up|down|both|off", "which closing end closes both", |w| {
         let Some(text) = w.optional() else {
@@ -307,6 +310,17 @@ fn read_format(words: &mut Words<'_>) -> Result<Format, String> {
         None => Ok(Format::Text),
         Some("json") => Ok(Format::Json),
         Some(other) => Err(format!("\"{other}\" is not json")),
+    }
+}
+
+fn read_facility(words: &mut Words<'_>) -> Result<Command, String> {
+    let text = words.next("a facility")?;
+    match Facility::WORDS.iter().find(|(word, _)| *word == text) {
+        Some((_, facility)) => Ok(Command::SyslogFacility(*facility)),
+        None => {
+            let valid = Facility::WORDS.map(|(word, _)| word).join(", ");
+            Err(format!("syslog_facility: \"{text}\" is not a facility; there are: {valid}"))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::identity::Identity;
 use super::query::Query;
 use super::report::Wire;
 use super::servers::{Health, Place, Server, Target};
-use super::settings::Settings;
+use super::settings::{Facility, Settings};
 use crate::endpoint::{Endpoint, Port};
 use crate::id::{AclId, ConnId, ServerId};
 
@@ -56,6 +56,8 @@ impl Outcome {
 pub enum Effect {
     /// Tell this much about what happens, 0 to 3.
     DebugLevel(u8),
+    /// Speak to syslog as this facility.
+    SyslogFacility(Facility),
     /// Serve this many connections at once.
     ConnMax(usize),
     /// End a session.
@@ -152,6 +154,11 @@ impl Balancer {
             Command::Roundrobin(on) => settings.roundrobin = on,
             Command::Source(ip) => settings.source = ip,
             Command::Stubborn(on) => settings.stubborn = on,
+            Command::SyslogFacility(facility) => {
+                settings.syslog_facility = facility;
+                effects.push(Effect::SyslogFacility(facility));
+                query = Some(Query::SyslogFacility);
+            }
             Command::TcpFastclose(ends) => settings.fastclose = ends,
             Command::TcpNodelay(on) => settings.nodelay = on,
             Command::Timeout(time) => (settings.timeout, query) = (time, Some(Query::Timeout)),
@@ -335,6 +342,7 @@ impl Balancer {
             Command::Keepalive(s.keepalive),
             Command::Peek(s.peek),
             Command::Source(s.source),
+            Command::SyslogFacility(s.syslog_facility),
             Command::Transparent(s.transparent),
         ]);
         if self.listen_commanded {

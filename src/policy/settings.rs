@@ -46,6 +46,48 @@ impl FastClose {
     }
 }
 
+/// Whose messages they are, for syslog: `syslog_facility`. Not `kern`, which is for the kernel alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facility(u8);
+
+impl Facility {
+    /// `user`, the default, as pen's manual says.
+    pub const USER: Self = Self(1);
+
+    /// The words of the command.
+    pub const WORDS: [(&'static str, Self); 19] = [
+        ("auth", Self(4)),
+        ("authpriv", Self(10)),
+        ("cron", Self(9)),
+        ("daemon", Self(3)),
+        ("ftp", Self(11)),
+        ("local0", Self(16)),
+        ("local1", Self(17)),
+        ("local2", Self(18)),
+        ("local3", Self(19)),
+        ("local4", Self(20)),
+        ("local5", Self(21)),
+        ("local6", Self(22)),
+        ("local7", Self(23)),
+        ("lpr", Self(6)),
+        ("mail", Self(2)),
+        ("news", Self(7)),
+        ("syslog", Self(5)),
+        ("user", Self::USER),
+        ("uucp", Self(8)),
+    ];
+
+    /// The word that stands for it in the command.
+    pub fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, facility)| *facility == self).map_or("user", |(word, _)| word)
+    }
+
+    /// Its number (RFC 5424 section 6.2.1).
+    pub fn number(self) -> u8 {
+        self.0
+    }
+}
+
 /// Every switch and number, with pen 0.34.1's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -89,6 +131,8 @@ pub struct Settings {
     pub source: Option<IpAddr>,
     /// No failover: `stubborn`, `-s`.
     pub stubborn: bool,
+    /// The facility of messages to syslog: `syslog_facility`.
+    pub syslog_facility: Facility,
     /// How long a connect may take: `timeout`, `-t`.
     pub timeout: Duration,
     /// How long clients are remembered: `tracking`, `-T`, `-N`.
@@ -124,6 +168,7 @@ impl Default for Settings {
             roundrobin: false,
             source: None,
             stubborn: false,
+            syslog_facility: Facility::USER,
             timeout: Duration::from_secs(3),
             tracking: Tracking::Forever,
             transparent: false,
