@@ -3,10 +3,15 @@
 #   make && sudo make install          into /usr/local
 #   make install DESTDIR=x PREFIX=/usr for packages
 
-PREFIX  = /usr/local
-DESTDIR =
-BINDIR  = $(PREFIX)/bin
-MANDIR  = $(PREFIX)/share/man
+PREFIX     = /usr/local
+DESTDIR    =
+BINDIR     = $(PREFIX)/bin
+LIBEXECDIR = $(PREFIX)/libexec
+MANDIR     = $(PREFIX)/share/man
+DOCDIR     = $(PREFIX)/share/doc/pen
+UNITDIR    = $(PREFIX)/lib/systemd/system
+# Where init looks, except for those who install somewhere of their own.
+SYSCONFDIR = $(if $(filter /usr /usr/local,$(PREFIX)),/etc,$(PREFIX)/etc)
 
 CARGO = cargo
 # More for cargo build, check, clippy, doc and test, such as --locked.
@@ -25,6 +30,13 @@ MAN1 = man/pen.1 man/penctl.1
 MAN5 = man/pen.conf.5
 MANPAGES = $(MAN1) $(MAN5)
 
+# $(call put,FILE,MODE,PLACE) installs one of src/service/ with the paths of this installation in it.
+FILLED = sed $(foreach path,BINDIR LIBEXECDIR SYSCONFDIR,-e 's|@$(path)@|$($(path))|g')
+put = $(FILLED) src/service/$(1) | $(INSTALL) -D -m $(2) /dev/stdin "$(DESTDIR)$(3)"
+# These two are the administrator's to change: what is there already stays, and only what is unchanged goes.
+keep = [ -e "$(DESTDIR)$(3)" ] || $(put)
+unless_changed = ! $(FILLED) src/service/$(1) | cmp -s - "$(DESTDIR)$(2)" || rm -f "$(DESTDIR)$(2)"
+
 # The ports of `make demo`: the balancer, the two servers behind it, and the balancer's control port.
 PORT  = 8080
 PORT1 = 8081
@@ -32,7 +44,7 @@ PORT2 = 8082
 PORTC = 8888
 
 # What the tests run beside our own programs, by the names of Debian's packages.
-TEST_PACKAGES = chromium curl iproute2 mandoc netbase nginx openssl pen procps rsyslog socat strace wrk
+TEST_PACKAGES = busybox chromium curl init-system-helpers iproute2 logrotate mandoc netbase nginx openssl pen procps rsyslog socat strace wrk
 
 .PHONY: all demo test test-packages check lint doc bench install install-strip uninstall clean
 
@@ -111,16 +123,23 @@ lint:
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGOFLAGS) --no-deps
 
-# Installs what `make` has built, so that root needs no cargo.
 # Beside whichever of pen 0.34.1, haproxy and nginx (libnginx-mod-stream) are installed; needs nginx, wrk and curl.
 bench: all
 	tests/bench/compare.sh "$(RELEASE)/pen"
 
+# Installs what `make` has built, so that root needs no cargo.
 install: $(PROGRAMS:%=$(RELEASE)/%)
-	$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5"
+	$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(SYSCONFDIR)/pen"
 	$(INSTALL_PROGRAM) -m 755 $(PROGRAMS:%="$(RELEASE)/%") "$(DESTDIR)$(BINDIR)"
 	$(INSTALL) -m 644 $(MAN1) "$(DESTDIR)$(MANDIR)/man1"
 	$(INSTALL) -m 644 $(MAN5) "$(DESTDIR)$(MANDIR)/man5"
+	$(call put,pen-instance,755,$(LIBEXECDIR)/pen-instance)
+	$(call put,init,755,$(SYSCONFDIR)/init.d/pen)
+	$(call put,pen@.service,644,$(UNITDIR)/pen@.service)
+	$(call put,example.conf,644,$(DOCDIR)/examples/example.conf)
+	$(call put,rsyslog.conf,644,$(DOCDIR)/examples/rsyslog.conf)
+	$(call keep,default,644,$(SYSCONFDIR)/default/pen)
+	$(call keep,logrotate,644,$(SYSCONFDIR)/logrotate.d/pen)
 
 install-strip:
 	$(MAKE) install INSTALL_PROGRAM='$(INSTALL_PROGRAM) -s'
@@ -131,6 +150,10 @@ $(PROGRAMS:%=$(RELEASE)/%):
 uninstall:
 	rm -f $(PROGRAMS:%="$(DESTDIR)$(BINDIR)/%")
 	rm -f $(MAN1:man/%="$(DESTDIR)$(MANDIR)/man1/%") $(MAN5:man/%="$(DESTDIR)$(MANDIR)/man5/%")
+	rm -f "$(DESTDIR)$(LIBEXECDIR)/pen-instance" "$(DESTDIR)$(SYSCONFDIR)/init.d/pen" "$(DESTDIR)$(UNITDIR)/pen@.service"
+	rm -f "$(DESTDIR)$(DOCDIR)/examples/example.conf" "$(DESTDIR)$(DOCDIR)/examples/rsyslog.conf"
+	$(call unless_changed,default,$(SYSCONFDIR)/default/pen)
+	$(call unless_changed,logrotate,$(SYSCONFDIR)/logrotate.d/pen)
 
 clean:
 	$(CARGO) clean
