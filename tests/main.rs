@@ -27,6 +27,7 @@ mod policy_properties;
 mod random_commands;
 mod relay;
 mod selection;
+mod service;
 mod signals;
 mod source;
 mod status_page;
