@@ -26,6 +26,7 @@ mod penctl;
 mod policy_properties;
 mod random_commands;
 mod relay;
+mod requests;
 mod selection;
 mod signals;
 mod source;
