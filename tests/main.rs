@@ -26,6 +26,8 @@ mod penctl;
 mod policy_properties;
 mod random_commands;
 mod relay;
+mod request_log;
+mod request_log_files;
 mod requests;
 mod selection;
 mod signals;

@@ -9,6 +9,7 @@ pub mod flow;
 mod framing;
 pub mod limits;
 pub mod log;
+pub mod logfile;
 pub mod pidfile;
 pub mod privileges;
 pub mod relay;
