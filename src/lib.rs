@@ -15,6 +15,7 @@
 //!  HUP USR1 TERM ── signals ──Event::Signal───┘ │ └─────Event::Failed / Closed──────┘
 //!  files ────────── clerk ────Event::Commands───┘
 //!                                           └── lines ──> logger (stderr, syslog)   [everybody sends here]
+//!                                             requests ──> recorder (request log)   [workers send here]
 //! ```
 //!
 //! # Floors

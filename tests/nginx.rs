@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 
 use crate::harness::{Client, Pen, Process, Scratch, free_port, program, skip, wait_until};
+use crate::request_log::lines;
 
 /// An nginx of our own.
 #[derive(Debug)]
@@ -87,6 +88,21 @@ fn clients_of_an_nginx_that_dies_are_served_by_the_other_until_it_is_back() {
     pen.wait_for_line("blacklisted -> up");
     let next: Vec<_> = newcomers.take(4).filter_map(|ip| get(&pen, &ip, "/")).collect();
     assert_eq!(next, ["two", "one", "two", "one"]);
+}
+
+#[test]
+fn each_request_of_a_keep_alive_connection_to_an_nginx_is_logged() {
+    let Some(one) = Nginx::start("one") else { return };
+    let file = one.scratch.join("log");
+    let pen = Pen::start(&["-l", &file.display().to_string()], &[&one.operand()]);
+    let client = Client::from("127.0.0.2", &pen);
+    for name in ["a", "b", "c"] {
+        client.send(format!("GET /?{name} HTTP/1.1\r\nHost: pen.test\r\n\r\n"));
+        while client.line().unwrap() != "\r" {}
+        assert_eq!(client.bytes(3), b"one");
+    }
+    let expected = ["a", "b", "c"].map(|name| format!("127.0.0.2 127.0.0.1 GET /?{name} HTTP/1.1"));
+    wait_until("the lines", || lines(&file) == expected);
 }
 
 #[test]

@@ -183,7 +183,8 @@ fn is_out_of_bounds(line: &[u8]) -> bool {
     };
     let kept_small = ["clients_max", "conn_max", "idlers", "debug"];
     let resolves = ["abuse", "emergency", "server"];
-    ["exit", "listen", "write", "include", "close", "web_stats", "status", "dummy", "peek", "source"].contains(&word)
+    ["exit", "listen", "write", "include", "close", "log", "web_stats", "status", "dummy", "peek", "source"]
+        .contains(&word)
         && words.len() > 1
         || ["exit", "write", "dummy", "peek"].contains(&word)
         || kept_small.contains(&word) && words.get(1).is_some_and(|n| n.len() > 4)

@@ -235,7 +235,6 @@ fn what_this_version_does_not_have_says_so_in_one_line() {
         "ssl_sni_path /tmp",
         "ssl_ocsp_response /tmp/x",
         "ssl_client_renegotiation_interval 9",
-        "log /tmp/pen.log",
     ] {
         let word = line.split(' ').next().unwrap();
         assert_eq!(control.say(line), format!("{word} is not supported by this version of pen\n"));

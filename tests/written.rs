@@ -70,10 +70,10 @@ fn command() -> impl Strategy<Value = String> {
         2 => (prop::sample::select(&["emergency", "abuse"][..]), upstream).prop_map(|(word, at)| format!("{word} {at}")),
         1 => prop::sample::select(&[
             "no emergency", "no abuse", "no tracking", "tracking 0", "idle_timeout 0", "no source", "source 192.0.2.1",
-            "source ::1", "no web_stats", "idlers 3", "idlers 0", "debug 2", "debug 0", "blacklist 0", "syslog_facility cron",
+            "source ::1", "no log", "log www:99", "log [::1]:99", "no web_stats", "idlers 3", "idlers 0", "debug 2", "debug 0", "blacklist 0", "syslog_facility cron",
             "listen 127.0.0.1:81", "listen [::1]:82", "listen /run/listener", "listen 83",
         ][..]).prop_map(String::from),
-        1 => file.prop_map(|file| format!("web_stats {file}")),
+        1 => (prop::sample::select(&["log", "web_stats"][..]), file).prop_map(|(word, file)| format!("{word} {file}")),
     ]
 }
 

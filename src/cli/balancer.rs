@@ -16,11 +16,11 @@ use crate::policy::clients::Clients;
 use crate::policy::command::Command;
 use crate::policy::commands::MOST_CONNECTIONS;
 use crate::policy::identity::Identity;
-use crate::policy::settings::Tracking;
+use crate::policy::settings::{LogTarget, Tracking};
 use crate::policy::words::{number, seconds};
 
 /// The options as getopt(3) takes them.
-const OPTIONS: &str = "b:c:e:B:fhj:Np:q:rst:T:x:Wdam:O:o:C:F:Xu:w:DnPQS:";
+const OPTIONS: &str = "b:c:e:B:fhj:l:Np:q:rst:T:x:Wdam:O:o:C:F:Xu:w:DnPQS:";
 
 /// Options that are others by another name.
 const SAME: &[(char, char)] = &[('o', 'O')];
@@ -43,6 +43,7 @@ connections (0 = no limit).
   -f            stay in the foreground, and say there what is to be said
   -h            choose the first server by a hash of the client's address (-hr: and port)
   -j dir        take this directory for the whole file system (chroot)
+  -l file|host:port  log requests in a file, or by penlogd at host:port
   -m N          accepted for compatibility
   -N            choose by hash and do not remember clients
   -O command    carry out a penctl command, e.g. -O 'idle_timeout 60' (-o is the same)
@@ -167,6 +168,8 @@ fn options(line: &mut CommandLine, port: Option<&Port>) -> Result<Vec<Command>, 
     let most = Clients::MAX as u64;
     commands.extend(line.value("-c", |text| number("-c", text, 1, most))?.map(Command::ClientsMax));
     commands.extend(line.value("-x", |text| number("-x", text, 1, MOST_CONNECTIONS))?.map(Command::ConnMax));
+    let target = |text: &str| path(text).and_then(|_| LogTarget::parse(text).map_err(|e| format!("-l {e}")));
+    commands.extend(line.value("-l", target)?.map(|target| Command::Log(Some(target))));
     commands.extend(line.value("-w", path)?.map(|file| Command::WebStats(Some(file))));
     if line.count("-N") > 0 {
         commands.extend([Command::Hash(true), Command::Tracking(Tracking::Off)]);

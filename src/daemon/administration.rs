@@ -78,11 +78,11 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     pub(super) fn reload(&self) {
-        match &self.file {
-            // When the clerk is that busy it has reloads to do already.
-            Some(file) => drop(self.clerk.try_send(Task::Reload(file.clone()))),
-            None => self.log.debug(1, || String::from("HUP: there is no file to read again")),
+        if self.file.is_none() {
+            self.log.debug(1, || String::from("HUP: there is no file to read again"));
         }
+        // When the clerk is that busy it has reloads to do already.
+        let _ = self.clerk.try_send(Task::Reload(self.file.clone()));
     }
 
     pub(super) fn statistics(&mut self, now: Instant) {

@@ -18,8 +18,8 @@ const TASKS: usize = 16;
 /// What there is to do.
 #[derive(Debug)]
 pub enum Task {
-    /// Read the configuration file again.
-    Reload(PathBuf),
+    /// Open the log again, and read the configuration file again if there is one.
+    Reload(Option<PathBuf>),
     /// Write the status page.
     Publish(PathBuf, String),
 }
@@ -30,10 +30,16 @@ pub fn start(steering: Steering, log: Log) -> io::Result<Sender<Task>> {
     thread::Builder::new().name(String::from("clerk")).stack_size(STACK).spawn(move || {
         for task in inbox {
             match task {
-                Task::Reload(path) => match steering.reload(&path) {
-                    Ok(count) => log.notice(format_args!("{}: read again, {count} commands", path.display())),
-                    Err(error) => log.error(format_args!("the old configuration stays: {error}")),
-                },
+                Task::Reload(path) => {
+                    if let Err(error) = steering.recorder.reopen() {
+                        log.error(error);
+                    }
+                    let Some(path) = path else { continue };
+                    match steering.reload(&path) {
+                        Ok(count) => log.notice(format_args!("{}: read again, {count} commands", path.display())),
+                        Err(error) => log.error(format_args!("the old configuration stays: {error}")),
+                    }
+                }
                 Task::Publish(path, page) => {
                     if let Err(error) = files::replace(&steering.reading.root.name(&path), &page) {
                         log.error(format_args!("Unable to create webstats: {}: {}", path.display(), reason(&error)));

@@ -13,6 +13,7 @@ pub mod permits;
 pub mod plan;
 pub mod pool;
 pub mod reading;
+pub mod recorder;
 pub mod session;
 pub mod signals;
 pub mod startup;

@@ -1,5 +1,6 @@
 //! One session, as its worker lives it: connect, copy, report.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,14 +15,17 @@ use rustix::net::{Shutdown, shutdown};
 use super::event::{Closed, Event, Order, Proof};
 use super::permits::Permit;
 use super::pool::WorkerId;
+use super::recorder::{Recorder, Recording};
+use crate::endpoint::ClientAddr;
 use crate::error::reason;
 use crate::id::ConnId;
 use crate::net::dummy;
 use crate::net::flow::{Meter, Tap, Way};
 use crate::net::log::{Log, dump};
+use crate::net::logfile::Parties;
 use crate::net::relay::{End, Relay, first_bytes};
 use crate::net::scratch::Scratch;
-use crate::net::socket::{Fault, break_off, connect_any, is_gone, set_options};
+use crate::net::socket::{Fault, break_off, connect_any, is_gone, peer_name, set_options};
 use crate::policy::report::Wire;
 use crate::policy::servers::Target;
 use crate::policy::settings::Settings;
@@ -129,6 +133,8 @@ pub struct Desk {
     pub closed: Sender<Closed>,
     /// What is worth telling.
     pub log: Log,
+    /// The request log.
+    pub recorder: Recorder,
     /// Buffers for the relay.
     pub scratch: Scratch,
 }
@@ -189,6 +195,7 @@ impl Desk {
         if link.closing.load(Ordering::SeqCst) {
             return;
         }
+        let recording = self.recording(session, server);
         let end = Relay {
             client: &link.client,
             server,
@@ -198,17 +205,33 @@ impl Desk {
             idle_timeout: settings.idle_timeout,
             fastclose: settings.fastclose,
             tap: Tap {
-                wanted: &|| self.log.debug_level() >= 3,
-                show: &|way, bytes| self.log.debug(3, || traffic(conn, way, bytes, settings.ascii)),
+                wanted: &|way| self.log.debug_level() >= 3 || is_recorded(&recording, way),
+                show: &|way, bytes| {
+                    if let (Way::Up, Some(recording)) = (way, &recording) {
+                        recording.borrow_mut().hear(bytes);
+                    }
+                    self.log.debug(3, || traffic(conn, way, bytes, settings.ascii));
+                },
             },
         }
         .run();
+        if let Some(recording) = recording {
+            recording.borrow_mut().finish();
+        }
         if let End::ClientBroke(_) = end {
             break_off(server);
         }
         self.log.debug(2, || {
             format!("connection {conn}: closed after {:.3} s: {}", start.elapsed().as_secs_f64(), ending(&end))
         });
+    }
+
+    /// The log of the session, if it has one.
+    fn recording(&self, session: &Session<'_>, server: &OwnedFd) -> Option<Box<RefCell<Recording>>> {
+        session.settings.log.as_ref()?;
+        let client = ClientAddr::new(session.peer.map(|peer| peer.ip()));
+        let parties = Parties { client, server: peer_name(server) };
+        Some(Box::new(RefCell::new(Recording::new(parties, self.recorder.clone()))))
     }
 
     /// Connects to the server, or to whichever the supervisor names when that one fails. `None`: there is none left.
@@ -254,6 +277,11 @@ fn connect_patiently(session: &Session<'_>, target: &Target) -> io::Result<Owned
             result => return result,
         }
     }
+}
+
+/// Whether the log still waits for what comes this way.
+fn is_recorded(recording: &Option<Box<RefCell<Recording>>>, way: Way) -> bool {
+    way == Way::Up && recording.as_ref().is_some_and(|recording| recording.borrow().listens())
 }
 
 fn traffic(conn: ConnId, way: Way, bytes: &[u8], ascii: bool) -> String {

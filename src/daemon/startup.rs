@@ -14,6 +14,7 @@ use super::permits::Permits;
 use super::plan::{Config, Plan};
 use super::pool::{Pool, WorkerId};
 use super::reading::Reading;
+use super::recorder::Recorder;
 use super::session::Desk;
 use super::steering::Steering;
 use super::supervisor::Supervisor;
@@ -21,6 +22,7 @@ use super::{acceptor, clerk, control, idlers, signals};
 use crate::error::Error;
 use crate::net::clock::Clock;
 use crate::net::limits;
+use crate::net::logfile::Destination;
 use crate::net::privileges::{Station, is_root, may_be_transparent};
 use crate::net::root::Root;
 use crate::net::scratch::Scratch;
@@ -70,6 +72,8 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
         claims.number(&root.name(path), config.user.as_ref())?;
     }
     station.give_up_rights()?;
+    // As the user who must be able to open it again at HUP.
+    let logfile = balancer.settings().log.as_ref().map(|target| Destination::open(target, &root)).transpose()?;
 
     let system = |what: &str| {
         let what = format!("cannot start the {what}");
@@ -97,11 +101,17 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
         let log = log.clone();
         panic::set_hook(Box::new(move |fault| log.error(fault)));
     }
+    let recorder = Recorder::start(logfile, root.clone(), log.clone()).map_err(system("recorder"))?;
     let (events, inbox) = bounded(EVENTS);
     // Without a bound of its own: see `Closed`.
     let (closed, ended) = unbounded();
     let permits = Permits::new(sessions);
-    let steering = Steering { events: events.clone(), reading: Reading { root, ..reading }, backlog: config.backlog };
+    let steering = Steering {
+        events: events.clone(),
+        reading: Reading { root, ..reading },
+        backlog: config.backlog,
+        recorder: recorder.clone(),
+    };
     let idlers = idlers::start(events.clone()).map_err(system("idlers"))?;
     // Of several the last one counts.
     let wanted = effects.into_iter().rev().find_map(|effect| match effect {
@@ -119,7 +129,13 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     acceptor::start(Arc::clone(&listener), permits.clone(), events.clone(), log.clone()).map_err(system("acceptor"))?;
     log.debug(1, || format!("pen {} listens on {}", env!("CARGO_PKG_VERSION"), listener.address()));
 
-    let desk = Desk { events: events.clone(), closed, log: log.clone(), scratch: Scratch::default() };
+    let desk = Desk {
+        events: events.clone(),
+        closed,
+        log: log.clone(),
+        recorder: recorder.clone(),
+        scratch: Scratch::default(),
+    };
     let supervisor = Supervisor {
         balancer,
         pool: Pool::new(move |worker: WorkerId, orders: Receiver<Order>| desk.work(worker, &orders)),
@@ -145,6 +161,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     if let (Err(error), false) = (&outcome, config.identity.foreground) {
         log.error(error);
     }
+    recorder.finish();
     drop(claims);
     logger.flush();
     outcome

@@ -8,13 +8,16 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::event::{Commands, Event};
 use super::reading::Reading;
+use super::recorder::Recorder;
 use crate::error::{Error, reason};
 use crate::net::files;
+use crate::net::logfile::Destination;
 use crate::net::socket::Listener;
 use crate::policy::command::Command;
 use crate::policy::configure::{Effect, Outcome};
 use crate::policy::file::{self, Located};
 use crate::policy::query::Query;
+use crate::policy::settings::LogTarget;
 
 /// What a command needs on its way; copies share the way.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub struct Steering {
     pub reading: Reading,
     /// For listeners that commands open.
     pub backlog: i32,
+    /// The request log.
+    pub recorder: Recorder,
 }
 
 impl Steering {
@@ -55,15 +60,27 @@ impl Steering {
     /// Carries out commands, all or none, and gives their replies.
     fn perform(&self, commands: Vec<Located>) -> Result<String, Error> {
         let commands = self.reading.prepare(commands)?;
-        let mut listener = None;
         // Of several the last one counts.
+        let log = commands.iter().rev().find_map(|command| match command {
+            Command::Log(target) => Some(target.as_ref()),
+            _ => None,
+        });
+        let open =
+            |target: Option<&LogTarget>| target.map(|target| Destination::open(target, &self.reading.root)).transpose();
+        let logfile = log.map(open).transpose()?;
+        let mut listener = None;
         if let Some(Command::Listen(text, endpoint)) = commands.iter().rfind(|c| matches!(c, Command::Listen(..))) {
             let now = self.send(vec![Command::Show(Query::Listen)], None)?.reply;
             if now.trim_end() != text {
                 listener = Some(Arc::new(self.reading.open(endpoint, text, self.backlog)?));
             }
         }
+        let turn = logfile.is_some().then(|| self.recorder.turn());
         let Outcome { mut reply, effects } = self.send(commands, listener)?;
+        if let Some(logfile) = logfile {
+            self.recorder.switch(logfile)?;
+        }
+        drop(turn);
         for effect in effects {
             if let Effect::WriteFile(path, text, words) = effect {
                 if let Err(error) = files::replace(&self.reading.root.name(&path), &text) {

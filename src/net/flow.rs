@@ -53,9 +53,9 @@ impl Meter {
 /// Sees what is read, in the order in which it is read.
 #[derive(Clone, Copy)]
 pub struct Tap<'a> {
-    /// Whether anybody looks at the moment.
-    pub wanted: &'a dyn Fn() -> bool,
-    /// Is shown the bytes.
+    /// Whether anybody looks at this direction at the moment.
+    pub wanted: &'a dyn Fn(Way) -> bool,
+    /// Is shown the bytes, before they are passed on.
     pub show: &'a dyn Fn(Way, &[u8]),
 }
 
@@ -214,7 +214,7 @@ impl<'a> Flow<'a> {
         if self.pipe.as_ref().is_some_and(|pipe| pipe.held > 0) {
             return true;
         }
-        if self.bulk < BULK || self.discarding || (self.tap.wanted)() {
+        if self.bulk < BULK || self.discarding || (self.tap.wanted)(self.way) {
             self.give_back();
             return false;
         }

@@ -18,7 +18,7 @@ use rustix::net::sockopt::{
 };
 use rustix::net::{
     AddressFamily, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect,
-    listen, shutdown, socket_with,
+    getpeername, listen, shutdown, socket_with,
 };
 
 use crate::endpoint::Address;
@@ -170,6 +170,16 @@ pub fn set_options(socket: &OwnedFd, settings: &Settings) -> io::Result<()> {
         set_socket_keepalive(socket, true)?;
     }
     Ok(())
+}
+
+/// Where a connected socket leads to: an address without the port, or the path of a Unix socket.
+pub fn peer_name(socket: &OwnedFd) -> String {
+    let peer = getpeername(socket).ok().flatten();
+    let ip =
+        peer.clone().and_then(|peer| SocketAddr::try_from(peer).ok()).map(|peer| peer.ip().to_canonical().to_string());
+    let path = || SocketAddrUnix::try_from(peer?).ok()?.path().map(|path| path.to_string_lossy().into_owned());
+    // It is not connected any more, or the other end is a Unix socket without a name.
+    ip.or_else(path).unwrap_or_else(|| String::from("unknown"))
 }
 
 /// Makes the end of this socket a reset (SO_LINGER 0, socket(7)), so that the other end does not take what it got for all.

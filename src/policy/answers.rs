@@ -32,7 +32,7 @@ impl Balancer {
             Query::IdleTimeout => format!("Idle timeout: {} seconds\n", s.idle_timeout.unwrap_or_default().as_secs()),
             Query::Idlers => format!("Idlers: {}/{}\n", moment.idlers, s.idlers),
             Query::Listen => format!("{}\n", self.listen),
-            Query::Log => String::new(),
+            Query::Log => s.log.as_ref().map_or(String::new(), |target| format!("{target}\n")),
             Query::Mode => self.mode(),
             Query::Pid => format!("{}\n", self.identity.pid),
             Query::Recent(time, format) => {

@@ -11,7 +11,7 @@ use super::acl::Net;
 use super::commands;
 use super::query::Query;
 use super::servers::Place;
-use super::settings::{Facility, FastClose, Tracking};
+use super::settings::{Facility, FastClose, LogTarget, Tracking};
 use super::words::{Words, Wrong, number, place};
 use crate::endpoint::{Endpoint, Host, Port, split_fields};
 use crate::id::{AclId, ServerId};
@@ -68,6 +68,8 @@ pub enum Command {
     Keepalive(bool),
     /// `listen [ADDRESS:]PORT`, as it was written and as it is understood.
     Listen(String, Endpoint),
+    /// `log FILE`, `log HOST:PORT`, `no log`, `-l`.
+    Log(Option<LogTarget>),
     /// A command that changes nothing, as it was written: an obsolete word, or the `no` form of what is not there.
     Nothing(String),
     /// `[no] peek`.
@@ -165,6 +167,7 @@ impl Command {
         }
         match self {
             Self::Abuse(Some((place, _))) | Self::Emergency(Some((place, _))) => host(place).into_iter().collect(),
+            Self::Log(Some(LogTarget::Udp(_, host, _))) => vec![host],
             Self::Server(_, changes) => changes
                 .iter_mut()
                 .filter_map(|change| if let ServerChange::Address(place) = change { host(place) } else { None })
@@ -177,6 +180,7 @@ impl Command {
     pub fn ports(&mut self) -> Vec<&mut Port> {
         match self {
             Self::Abuse(Some((_, port))) | Self::Emergency(Some((_, port))) => vec![port],
+            Self::Log(Some(LogTarget::Udp(_, _, port))) => vec![port],
             Self::Server(_, changes) => changes
                 .iter_mut()
                 .filter_map(|change| if let ServerChange::Port(port) = change { Some(port) } else { None })
@@ -219,6 +223,8 @@ impl fmt::Display for Command {
             Self::Idlers(n) => write!(f, "idlers {n}"),
             Self::Include(path) => write!(f, "include {}", path.display()),
             Self::Listen(text, _) => write!(f, "listen {text}"),
+            Self::Log(None) => f.write_str("no log"),
+            Self::Log(Some(target)) => write!(f, "log {target}"),
             Self::Nothing(line) => f.write_str(line),
             Self::Show(query) => query.fmt(f),
             Self::WebStats(None) => f.write_str("no web_stats"),
@@ -302,6 +308,9 @@ mod tests {
             "idle_timeout 0",
             "idle_timeout 9",
             "no keepalive",
+            "log /var/log/my pen.log",
+            "log [::1]:9999",
+            "no log",
             "server 3 acl 1 address 10.0.0.1 port 80 max 1 hard 2 blacklist 3 weight 4 prio 5",
             "server 0 address ::1 port 0",
             "server 1 address /run/s",
@@ -343,6 +352,7 @@ mod tests {
             ("server 1", "server 1: nothing to change"),
             ("tcp_nodelay yes", "\"tcp_nodelay yes\": nothing is expected from \"yes\" on"),
             ("tcp_fastclose", "do_cmd: ignoring tcp_fastclose without argument"),
+            ("log www:", "log: \"www:\" names no port"),
             ("http", "http is not supported by this version of pen"),
         ] {
             assert_eq!(read(line), Err(Wrong::Value(error.to_string())));

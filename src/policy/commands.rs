@@ -9,7 +9,7 @@ use super::clients::Clients;
 use super::command::{Command, ServerChange};
 use super::query::{Format, Query};
 use super::servers::Place;
-use super::settings::{Facility, FastClose, Tracking};
+use super::settings::{Facility, FastClose, LogTarget, Tracking};
 use super::words::{Words, Wrong, number, seconds};
 use crate::endpoint::{Endpoint, Host, Port};
 use crate::id::ServerId;
@@ -162,16 +162,10 @@ pub const COMMANDS: &[Entry] = &[
     }),
     with_no(
         "log",
-        "log | no log",
-        "where requests are logged; logging is not supported by this version",
-        |w| {
-            if w.is_empty() {
-                Ok(show(Query::Log))
-            } else {
-                Err(String::from("log is not supported by this version of pen"))
-            }
-        },
-        accept,
+        "log [FILE|HOST:PORT] | no log",
+        "where requests are logged: in a file, or by penlogd",
+        |w| read_or(w, Query::Log, read_log),
+        |_| Ok(Command::Log(None)),
     ),
     entry("mode", "mode", "the selection switches", |_| Ok(show(Query::Mode))),
     switch!("peek", Peek, "choose the server after the client's first bytes"),
@@ -337,6 +331,11 @@ fn read_acl(words: &mut Words<'_>) -> Result<Command, String> {
     }
     let net = Net::parse(source, words.optional()).map_err(|e| format!("acl: {e}"))?;
     Ok(Command::Acl { list, permit, net })
+}
+
+fn read_log(words: &mut Words<'_>) -> Result<Command, String> {
+    let text = words.rest("a file or host:port")?;
+    LogTarget::parse(text).map(|target| Command::Log(Some(target))).map_err(|e| format!("log: {e}"))
 }
 
 fn read_server(words: &mut Words<'_>) -> Result<Command, String> {

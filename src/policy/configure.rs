@@ -149,6 +149,10 @@ impl Balancer {
                 query = Some(Query::Idlers);
             }
             Command::Keepalive(on) => settings.keepalive = on,
+            Command::Log(target) => {
+                settings.log = target;
+                query = settings.log.is_some().then_some(Query::Log);
+            }
             Command::Peek(on) => settings.peek = on,
             Command::Prio(on) => settings.prio = on,
             Command::Roundrobin(on) => settings.roundrobin = on,
@@ -307,7 +311,7 @@ impl Balancer {
             Command::Debug(s.debug),
             Command::Hash(s.hash),
             absent("no http"),
-            absent("no log"),
+            Command::Log(s.log.clone()),
             Command::Roundrobin(s.roundrobin),
         ]);
         commands.extend((0..).map_while(ServerId::new).zip(&self.servers).map(|(id, server)| {

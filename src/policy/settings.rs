@@ -1,9 +1,11 @@
 //! What can be switched and set, apart from servers and access lists.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::endpoint::{Endpoint, Host, Port};
 use crate::id::AclId;
 
 /// How long a client is sent to the server it used last.
@@ -88,8 +90,40 @@ impl Facility {
     }
 }
 
+/// Where requests are logged.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogTarget {
+    /// In a file.
+    File(PathBuf),
+    /// By penlogd(1), as it was written and as it is understood.
+    Udp(String, Host, Port),
+}
+
+impl LogTarget {
+    /// Reads `host:port` or the name of a file, which is whatever has a slash or no colon.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.contains('/') || !text.contains(':') {
+            return Ok(Self::File(PathBuf::from(text)));
+        }
+        match Endpoint::parse_listener(text)? {
+            Endpoint::Tcp(host, port) if !text.starts_with(':') => Ok(Self::Udp(text.to_string(), host, port)),
+            _ => Err(format!("\"{text}\" names no host")),
+        }
+    }
+}
+
+/// As it was written.
+impl fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Udp(text, ..) => f.write_str(text),
+        }
+    }
+}
+
 /// Every switch and number, with pen 0.34.1's defaults.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Dump core when pen must give up: `abort_on_error`.
     pub abort_on_error: bool,
@@ -119,6 +153,8 @@ pub struct Settings {
     pub idlers: usize,
     /// SO_KEEPALIVE on both sockets of a session: `keepalive`.
     pub keepalive: bool,
+    /// Where requests are logged: `log`, `-l`.
+    pub log: Option<LogTarget>,
     /// TCP_NODELAY on both sockets of a session: `tcp_nodelay`.
     pub nodelay: bool,
     /// Choose the server after the client's first bytes: `peek`.
@@ -162,6 +198,7 @@ impl Default for Settings {
             idle_timeout: None,
             idlers: 0,
             keepalive: false,
+            log: None,
             nodelay: false,
             peek: false,
             prio: false,

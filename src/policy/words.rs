@@ -161,9 +161,14 @@ impl<'a> Words<'a> {
 
     /// All that remains: the name of a file, which may contain spaces.
     pub fn path(&mut self, what: &str) -> Result<PathBuf, String> {
+        self.rest(what).map(PathBuf::from)
+    }
+
+    /// All that remains, spaces included.
+    pub fn rest(&mut self, what: &str) -> Result<&'a str, String> {
         match std::mem::take(&mut self.rest).trim_ascii() {
             "" => Err(format!("\"{}\": {what} is missing", self.line.trim())),
-            path => Ok(PathBuf::from(path)),
+            rest => Ok(rest),
         }
     }
 

@@ -1,0 +1,324 @@
+//! The recorder: the thread that writes the request log, so that no session waits for a disk.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+
+use crate::error::{Error, reason};
+use crate::net::log::Log;
+use crate::net::logfile::{BATCH, Destination, Parties, Record};
+use crate::net::requests::Requests;
+use crate::net::root::Root;
+use crate::policy::settings::LogTarget;
+
+/// Requests that may wait to be taken by the recorder.
+const CAPACITY: usize = 1024;
+
+/// How long a session waits when that many do.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// As many bytes of lines that cannot be written are kept until they can, at least.
+const BACKLOG: usize = 64 * 1024;
+
+/// How often what went wrong is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long whoever wants something of the recorder waits for its attention.
+const ATTENTION: Duration = Duration::from_secs(1);
+
+/// A cheap handle to the recorder, which keeps what it is told in order.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    entries: Sender<Entry>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Requests that found no room.
+    lost: AtomicU64,
+    /// Somebody has waited for room in vain, and nothing was taken since: nobody else needs to wait.
+    stuck: AtomicBool,
+    /// pen is about to end: see [`Recorder::finish`].
+    closed: AtomicBool,
+    /// Held by whoever changes the setting and then tells the recorder, so that both happen in the same order.
+    turn: Mutex<()>,
+}
+
+/// What the recorder is told.
+#[derive(Debug)]
+enum Entry {
+    /// There was a request.
+    Record(Record),
+    /// From here on it goes there, or nowhere.
+    Switch(Option<Box<Destination>>),
+    /// What comes from here on belongs into a new file, if the old one was moved away.
+    Reopen,
+    /// Everything before this is to be written, then this answered. Nothing follows.
+    Finish(Sender<()>),
+}
+
+impl Recorder {
+    /// Starts the thread, which writes to this destination until it is told otherwise.
+    pub fn start(destination: Option<Destination>, root: Root, log: Log) -> io::Result<Self> {
+        let (entries, queue) = bounded(CAPACITY);
+        let shared = Arc::new(Shared::default());
+        let writer = Writer::new(destination, root, log, Arc::clone(&shared));
+        thread::Builder::new()
+            .name(String::from("recorder"))
+            .stack_size(super::pool::STACK)
+            .spawn(move || writer.work(&queue))?;
+        Ok(Self { entries, shared })
+    }
+
+    /// Until this is dropped nobody else may change where the log goes.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        // It guards nothing that a panic could have left half done.
+        self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the log goes there, or nowhere.
+    pub fn switch(&self, destination: Option<Destination>) -> Result<(), Error> {
+        self.tell(Entry::Switch(destination.map(Box::new)))
+    }
+
+    /// Opens the file again by its name, after all requests of until now are written.
+    pub fn reopen(&self) -> Result<(), Error> {
+        self.tell(Entry::Reopen)
+    }
+
+    /// Waits until all requests of until now are written, if they can be, for a second or two at most. To be called when the
+    /// process is about to end: requests that come later go nowhere, since nobody would know of them.
+    pub fn finish(&self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        let (done, wait) = bounded(1);
+        if self.tell(Entry::Finish(done)).is_ok() {
+            // Late is as good as never: the process is about to end.
+            let _ = wait.recv_timeout(ATTENTION);
+        }
+    }
+
+    fn tell(&self, entry: Entry) -> Result<(), Error> {
+        self.entries.send_timeout(entry, ATTENTION).map_err(|_| {
+            let why = io::Error::other("it cannot be written fast enough; try again");
+            Error::System(String::from("the request log"), why)
+        })
+    }
+
+    /// Hands over a request. Waits for room if it must, but not for long, and not if others have done so in vain.
+    fn record(&self, record: Record) {
+        let Shared { lost, stuck, closed, .. } = &*self.shared;
+        if let Err(TrySendError::Full(entry)) = self.entries.try_send(Entry::Record(record)) {
+            let waited = !stuck.load(Ordering::Relaxed);
+            if !waited || self.entries.send_timeout(entry, PATIENCE).is_err() {
+                stuck.store(true, Ordering::Relaxed);
+                lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        // Asked after it was handed over: who finds this open is in the queue before `Finish`. The others must not pass the
+        // request on, and wait for the end of the process, which is near.
+        while closed.load(Ordering::SeqCst) {
+            thread::park();
+        }
+    }
+}
+
+/// The log of one session: finds the requests in what the client says.
+#[derive(Debug)]
+pub struct Recording {
+    requests: Requests,
+    parties: Arc<Parties>,
+    recorder: Recorder,
+}
+
+impl Recording {
+    /// A session between these two.
+    pub fn new(parties: Parties, recorder: Recorder) -> Self {
+        Self { requests: Requests::default(), parties: Arc::new(parties), recorder }
+    }
+
+    /// The client says this.
+    pub fn hear(&mut self, bytes: &[u8]) {
+        let Self { requests, parties, recorder } = self;
+        requests.feed(bytes, &mut |line| recorder.record(Record::new(Arc::clone(parties), SystemTime::now(), line)));
+    }
+
+    /// Whether anything that the client says can still matter.
+    pub fn listens(&self) -> bool {
+        !self.requests.is_deaf()
+    }
+
+    /// The session is over.
+    pub fn finish(&mut self) {
+        let Self { requests, parties, recorder } = self;
+        requests.finish(&mut |line| recorder.record(Record::new(Arc::clone(parties), SystemTime::now(), line)));
+    }
+}
+
+/// The recorder's belongings.
+struct Writer {
+    /// Where the log is meant to go.
+    target: Option<LogTarget>,
+    /// Where it goes. After a reopening that failed it is the old file, for as long as somebody can read that.
+    destination: Option<Destination>,
+    /// Where the names of files begin.
+    root: Root,
+    /// Lines to be written.
+    pending: Vec<u8>,
+    /// When to open the file again.
+    reopen_at: Option<Instant>,
+    /// When to try to write again.
+    write_at: Option<Instant>,
+    /// When to tell what was lost.
+    tell_at: Option<Instant>,
+    /// Something is wrong, and was told.
+    troubled: bool,
+    /// Requests that will not be written, and were not told yet.
+    lost: u64,
+    log: Log,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    fn new(destination: Option<Destination>, root: Root, log: Log, shared: Arc<Shared>) -> Self {
+        Self {
+            target: destination.as_ref().map(|destination| destination.target().clone()),
+            destination,
+            root,
+            pending: Vec::new(),
+            reopen_at: None,
+            write_at: None,
+            tell_at: None,
+            troubled: false,
+            lost: 0,
+            log,
+            shared,
+        }
+    }
+
+    fn work(mut self, queue: &Receiver<Entry>) {
+        loop {
+            let entry = match [self.reopen_at, self.write_at, self.tell_at].into_iter().flatten().min() {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(time) => queue.recv_deadline(time),
+            };
+            match entry {
+                Ok(entry) => self.take(entry),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while self.pending.len() < BATCH {
+                let Ok(entry) = queue.try_recv() else { break };
+                self.take(entry);
+            }
+            let now = Instant::now();
+            let may = |time: Option<Instant>| time.is_none_or(|time| time <= now);
+            if may(self.write_at) || self.reopen_at.is_some_and(|time| time <= now) {
+                self.write();
+            }
+            self.lost += self.shared.lost.swap(0, Ordering::Relaxed);
+            if self.lost > 0 && !self.troubled {
+                // Some time later, with all that are lost by then.
+                let time = *self.tell_at.get_or_insert(now + AGAIN);
+                if time <= now {
+                    self.tell_losses();
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, entry: Entry) {
+        self.shared.stuck.store(false, Ordering::Relaxed);
+        match (entry, &self.target) {
+            (Entry::Record(_), None) => {}
+            (Entry::Record(_), Some(_)) if self.pending.len() >= BACKLOG => self.lost += 1,
+            (Entry::Record(record), Some(target)) => record.render(target, &mut self.pending),
+            (Entry::Reopen, _) => {
+                self.write();
+                self.reopen_at = self.target.is_some().then(Instant::now);
+                self.write();
+            }
+            (Entry::Switch(destination), _) => {
+                self.write();
+                self.give_up();
+                self.target = destination.as_ref().map(|destination| destination.target().clone());
+                self.destination = destination.map(|destination| *destination);
+            }
+            (Entry::Finish(done), _) => {
+                self.write();
+                self.give_up();
+                self.lost += self.shared.lost.swap(0, Ordering::Relaxed);
+                self.tell_losses();
+                // Nobody waits any more: fine.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Writes what is pending; before that, opens the file again if it is time to.
+    fn write(&mut self) {
+        if self.reopen_at.is_some_and(|time| time <= Instant::now()) {
+            self.reopen();
+        }
+        while let Some(destination) = self.destination.as_mut().filter(|_| !self.pending.is_empty()) {
+            match destination.write(&self.pending) {
+                Ok(count) => drop(self.pending.drain(..count)),
+                Err(error) => {
+                    let text = format!("Can't write logfile {}: {}", destination.target(), reason(&error));
+                    self.write_at = Some(self.fail(&text));
+                    return;
+                }
+            }
+        }
+        self.write_at = None;
+        if self.troubled && self.reopen_at.is_none() {
+            self.troubled = false;
+            let name = self.target.as_ref().map(LogTarget::to_string).unwrap_or_default();
+            self.log.notice(format_args!("logfile {name} is written again; {} requests were lost", self.lost));
+            self.lost = 0;
+        }
+    }
+
+    /// Opens the file by its name. Until that succeeds the old one goes on, if it was only moved away.
+    fn reopen(&mut self) {
+        let Some(target) = &self.target else { return };
+        match Destination::open(target, &self.root) {
+            Ok(destination) => {
+                self.destination = Some(destination);
+                self.reopen_at = None;
+            }
+            Err(error) => {
+                self.destination = self.destination.take().filter(|destination| !destination.is_deleted());
+                self.reopen_at = Some(self.fail(&error.to_string()));
+            }
+        }
+    }
+
+    /// Something is wrong, which is told once. Returns when to try again.
+    fn fail(&mut self, text: &str) -> Instant {
+        if !self.troubled {
+            self.troubled = true;
+            self.log.error(text);
+        }
+        Instant::now() + AGAIN
+    }
+
+    /// Nothing more can be done for what is still pending, and what was wrong does not matter any more.
+    fn give_up(&mut self) {
+        self.lost += self.pending.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.pending.clear();
+        (self.reopen_at, self.write_at, self.troubled) = (None, None, false);
+    }
+
+    fn tell_losses(&mut self) {
+        self.tell_at = None;
+        match std::mem::take(&mut self.lost) {
+            0 => {}
+            lost => self.log.warning(format_args!("{lost} requests were not logged")),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Where the request log goes, and what its lines look like: a file, or penlogd at the other end of a UDP socket.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+
+use super::root::Root;
+use crate::endpoint::ClientAddr;
+use crate::error::Error;
+use crate::policy::settings::LogTarget;
+
+/// The most bytes that are written at once. Into a pipe so much goes whole or not at all (pipe(7)), and of a file it touches two
+/// pages at most, so that there is hardly a moment in which a kill could leave a part of a line.
+pub const BATCH: usize = 4096;
+
+/// As much of a request as a line in a file has, in bytes: pen 0.34.1's measure, which mergelogs(1) knows.
+const LONGEST_IN_FILE: usize = 100;
+
+/// The longest datagram, in bytes: what penlogd(1) reads.
+const LONGEST_DATAGRAM: usize = 1024;
+
+/// How long a pipe or a terminal may take before it counts as an error.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The two ends of a session, as the log names them.
+#[derive(Debug)]
+pub struct Parties {
+    /// Where the client comes from.
+    pub client: ClientAddr,
+    /// The address it was connected to, without the port.
+    pub server: String,
+}
+
+/// A request that was read.
+#[derive(Debug)]
+pub struct Record {
+    parties: Arc<Parties>,
+    /// Seconds since 1970.
+    time: u64,
+    line: Box<[u8]>,
+}
+
+impl Record {
+    /// A request of which this is the first line, read at this time.
+    pub fn new(parties: Arc<Parties>, time: SystemTime, line: &[u8]) -> Self {
+        let time = time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        Self { parties, time, line: line.into() }
+    }
+
+    /// Adds the line that it makes in such a log. Whatever is not printable ASCII becomes a dot, so that nothing that a client
+    /// sends commands a terminal or adds a line of its own.
+    pub fn render(&self, target: &LogTarget, text: &mut Vec<u8>) {
+        let Parties { client, server } = &*self.parties;
+        let (head, most) = match target {
+            LogTarget::File(_) => (format!("{client} {} {server} ", self.time), LONGEST_IN_FILE),
+            LogTarget::Udp(..) => {
+                let head = format!("+ {client} {server} ");
+                let most = LONGEST_DATAGRAM.saturating_sub(head.len() + 1);
+                (head, most)
+            }
+        };
+        text.extend_from_slice(head.as_bytes());
+        let line = &self.line[..self.line.len().min(most)];
+        text.extend(line.iter().map(|byte| if (b' '..=b'~').contains(byte) { *byte } else { b'.' }));
+        text.push(b'\n');
+    }
+}
+
+/// Something to write lines to.
+#[derive(Debug)]
+pub struct Destination {
+    target: LogTarget,
+    sink: Sink,
+}
+
+#[derive(Debug)]
+enum Sink {
+    File {
+        file: File,
+        /// It is no pipe and no terminal.
+        regular: bool,
+        /// It ends in the middle of a line, which somebody else has left so.
+        ragged: bool,
+    },
+    Udp {
+        socket: UdpSocket,
+        to: SocketAddr,
+    },
+}
+
+impl Destination {
+    /// Opens a file, and makes it if need be: everybody may read it, less the umask. Names must be resolved. The error is the
+    /// sentence for the administrator.
+    pub fn open(target: &LogTarget, root: &Root) -> Result<Self, Error> {
+        let sink = match target {
+            LogTarget::File(path) => open_file(&root.name(path)),
+            LogTarget::Udp(_, host, port) => open_socket(host.addresses(), port.number().unwrap_or(0)),
+        };
+        match sink {
+            Ok(sink) => Ok(Self { target: target.clone(), sink }),
+            Err(error) => Err(Error::System(format!("Can't open logfile {target}"), error)),
+        }
+    }
+
+    /// What was opened.
+    pub fn target(&self) -> &LogTarget {
+        &self.target
+    }
+
+    /// Whether it is a file whose name was taken away, so that nobody will ever read what is written.
+    pub fn is_deleted(&self) -> bool {
+        match &self.sink {
+            Sink::File { file, .. } => file.metadata().is_ok_and(|found| found.nlink() == 0),
+            Sink::Udp { .. } => false,
+        }
+    }
+
+    /// Writes lines, all of them or the first of them, and tells how many bytes that was. A line that could not be written whole
+    /// is taken back, as far as that is possible.
+    pub fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        match &mut self.sink {
+            Sink::File { file, regular, ragged } => {
+                if *ragged {
+                    put(file, b"\n")?;
+                    *ragged = false;
+                }
+                write_batch(file, *regular, lines)
+            }
+            Sink::Udp { socket, to } => {
+                let end = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1);
+                // It arrives or it does not: UDP tells nobody.
+                socket.send_to(&lines[..end], *to).map(|_| end)
+            }
+        }
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<Sink> {
+    // A pipe that nobody reads must not keep us waiting, and a terminal must not become ours.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags.bits() as i32).open(path)?;
+    let found = file.metadata()?;
+    let kind = found.file_type();
+    if !(kind.is_file() || kind.is_fifo() || kind.is_char_device()) {
+        return Err(io::Error::other("not a file, a pipe or a terminal"));
+    }
+    let ragged = kind.is_file() && found.len() > 0 && last_byte(path).is_ok_and(|byte| byte != b'\n');
+    Ok(Sink::File { file, regular: kind.is_file(), ragged })
+}
+
+/// The last byte of a file. It may fail for a file that may only be written.
+fn last_byte(path: &Path) -> io::Result<u8> {
+    let mut file = File::open(path)?;
+    let mut byte = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut byte)?;
+    Ok(byte[0])
+}
+
+fn open_socket(addresses: &[IpAddr], port: u16) -> io::Result<Sink> {
+    let mut result = Err(io::Error::other("no address found"));
+    for ip in addresses {
+        let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        result = UdpSocket::bind((any, 0)).and_then(|socket| {
+            socket.set_write_timeout(Some(PATIENCE))?;
+            Ok(Sink::Udp { socket, to: SocketAddr::new(*ip, port) })
+        });
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Writes the first of the lines, as many as make a batch.
+fn write_batch(file: &File, regular: bool, lines: &[u8]) -> io::Result<usize> {
+    let batch = match lines.get(..BATCH) {
+        Some(start) if lines.len() > BATCH => &start[..whole_lines(start).unwrap_or(BATCH)],
+        _ => lines,
+    };
+    let mut done = 0;
+    while done < batch.len() {
+        match put(file, &batch[done..]) {
+            Ok(count) => done += count,
+            Err(error) => {
+                let whole = whole_lines(&batch[..done]).unwrap_or(0);
+                if regular && take_back(file, done - whole).is_ok() {
+                    done = whole;
+                }
+                // What is wrong will be found again by the next attempt.
+                return if done > 0 { Ok(done) } else { Err(error) };
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// Where the last whole line ends.
+fn whole_lines(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().rposition(|byte| *byte == b'\n').map(|end| end + 1)
+}
+
+/// Takes back the last bytes that were written.
+fn take_back(file: &File, count: usize) -> io::Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let length = file.metadata()?.len();
+    file.set_len(length.saturating_sub(count as u64))
+}
+
+/// Writes some bytes, at least one. It waits for a pipe or a terminal, but not for long.
+fn put(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+    let mut waited = false;
+    loop {
+        match file.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let time = Timespec { tv_sec: 0, tv_nsec: i64::from(PATIENCE.subsec_nanos()) };
+                if waited || poll(&mut [PollFd::new(&file, PollFlags::OUT)], Some(&time))? == 0 {
+                    return Err(io::Error::other("nobody reads it"));
+                }
+                waited = true;
+            }
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::{Host, Port};
+    use std::env;
+    use std::fs;
+    use std::path::PathBuf;
+
+    fn record(line: &[u8]) -> Record {
+        let parties = Parties { client: ClientAddr::Local, server: String::from("192.0.2.1") };
+        Record::new(Arc::new(parties), UNIX_EPOCH + Duration::from_millis(7999), line)
+    }
+
+    fn rendered(line: &[u8], target: &LogTarget) -> String {
+        let mut text = Vec::new();
+        record(line).render(target, &mut text);
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn lines_are_pens_and_harmless() {
+        let (file, udp) = (
+            LogTarget::File(PathBuf::from("/x")),
+            LogTarget::Udp(String::from("a:1"), Host::new("a"), Port::Number(1)),
+        );
+        assert_eq!(rendered(b"GET / HTTP/1.1", &file), "local 7 192.0.2.1 GET / HTTP/1.1\n");
+        assert_eq!(rendered(b"GET / HTTP/1.1", &udp), "+ local 192.0.2.1 GET / HTTP/1.1\n");
+        assert_eq!(rendered(b"\x1b[2J\t\x7f\xc3\xa4~", &file), "local 7 192.0.2.1 .[2J....~\n");
+        assert_eq!(rendered(&[b'x'; 1000], &file), format!("local 7 192.0.2.1 {}\n", "x".repeat(100)));
+        assert_eq!(rendered(&[b'x'; 1010], &udp).len(), 1024);
+    }
+
+    #[test]
+    fn a_batch_ends_with_a_line_and_a_file_that_does_not_is_continued_on_a_new_one() {
+        let path = env::temp_dir().join(format!("pen-logfile-{}", std::process::id()));
+        fs::write(&path, "torn").unwrap();
+        let mut destination = Destination::open(&LogTarget::File(path.clone()), &Root::new(None).unwrap()).unwrap();
+        let lines = format!("{}\n", "x".repeat(99)).repeat(50);
+        assert_eq!(destination.write(lines.as_bytes()).unwrap(), 4000);
+        assert_eq!(destination.write(&lines.as_bytes()[4000..]).unwrap(), 1000);
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("torn\n{lines}"));
+        assert!(!destination.is_deleted());
+        fs::remove_file(&path).unwrap();
+        assert!(destination.is_deleted());
+    }
+
+    #[test]
+    fn what_cannot_be_a_log_is_refused_with_the_cause() {
+        for (path, cause) in [("/", "Is a directory"), ("/no/such/folder/x", "No such file or directory")] {
+            let error = Destination::open(&LogTarget::File(PathBuf::from(path)), &Root::new(None).unwrap())
+                .unwrap_err()
+                .to_string();
+            assert_eq!(error, format!("Can't open logfile {path}: {cause}"));
+        }
+    }
+}
