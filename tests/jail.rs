@@ -63,8 +63,9 @@ fn it_is_confined_and_has_no_rights_and_everything_works_under_load() {
     };
     configure(&a);
     let listener = format!("127.0.0.1:{port}");
-    let paths = ["-j", &jail.text(), "-p", "/var/pen.pid", "-C", &socket, "-w", "/var/page.html", "-F", "pen.conf"];
-    let arguments: Vec<_> = ["-u", "nobody"].into_iter().chain(paths).chain([listener.as_str()]).collect();
+    let paths = ["-j", &jail.text(), "-p", "/var/pen.pid", "-C", &socket, "-F", "pen.conf"];
+    let logs = ["-l", "/var/log", "-w", "/var/page.html"];
+    let arguments: Vec<_> = ["-u", "nobody"].into_iter().chain(paths).chain(logs).chain([listener.as_str()]).collect();
     // The relative name means the same file outside, at start, and in the jail.
     let daemon = Daemon::start(&jail.join("etc"), &jail.join("var/pen.pid"), &arguments);
 
@@ -89,7 +90,9 @@ fn it_is_confined_and_has_no_rights_and_everything_works_under_load() {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    assert!(server(port).is_some(), "a client was turned away");
+                    let client = Client::connect_to(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into(), None);
+                    assert!(client.line().is_some(), "a client was turned away");
+                    client.assert_echo("a request");
                     served.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -118,6 +121,9 @@ fn it_is_confined_and_has_no_rights_and_everything_works_under_load() {
         wait_until("the page", || jail.join("var/page.html").exists());
         daemon.signal(Signal::USR2);
         daemon.signal(Signal::PIPE);
+        fs::rename(jail.join("var/log"), jail.join("var/log.1")).unwrap();
+        daemon.signal(Signal::HUP);
+        wait_until("a new log", || fs::metadata(jail.join("var/log")).is_ok_and(|log| log.len() > 0));
         busy();
         stop.store(true, Ordering::Relaxed);
     });
@@ -125,6 +131,12 @@ fn it_is_confined_and_has_no_rights_and_everything_works_under_load() {
     daemon.wait_end();
     assert!(!jail.join("var/pen.pid").exists());
     assert!(!Path::new(&socket).exists());
+    let lines: Vec<String> = ["var/log.1", "var/log"]
+        .iter()
+        .flat_map(|log| fs::read_to_string(jail.join(log)).unwrap().lines().map(String::from).collect::<Vec<_>>())
+        .collect();
+    assert!(lines.iter().all(|line| line.ends_with(" 127.0.0.1 a request")), "{lines:?}");
+    assert_eq!(lines.len(), served.load(Ordering::Relaxed), "the log and its rotation lose nothing");
 }
 
 #[test]
