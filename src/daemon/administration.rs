@@ -50,7 +50,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     }
                     Effect::Idlers(count, targets) => self.wanted = Some((count, targets)),
                     Effect::Exit => exit = true,
-                    Effect::WriteFile(..) => outcome.effects.push(effect),
+                    Effect::Tell(_) | Effect::WriteFile(..) => outcome.effects.push(effect),
                 }
             }
         }

@@ -1,14 +1,13 @@
 //! The clerk: does for the supervisor what may wait for a disk or for DNS.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::pool::STACK;
-use super::steering::Steering;
-use crate::error::reason;
+use super::steering::{STACK, Steering};
+use crate::error::{Error, reason};
 use crate::net::files;
 use crate::net::log::Log;
 
@@ -18,7 +17,8 @@ const TASKS: usize = 16;
 /// What there is to do.
 #[derive(Debug)]
 pub enum Task {
-    /// Open the log again, and read the configuration file again if there is one.
+    /// Open the log again, and read again what was read at the start: the configuration file, if there is one, and country data
+    /// that has changed.
     Reload(Option<PathBuf>),
     /// Write the status page.
     Publish(PathBuf, String),
@@ -34,11 +34,10 @@ pub fn start(steering: Steering, log: Log) -> io::Result<Sender<Task>> {
                     if let Err(error) = steering.recorder.reopen() {
                         log.error(error);
                     }
-                    let Some(path) = path else { continue };
-                    match steering.reload(&path) {
-                        Ok(count) => log.notice(format_args!("{}: read again, {count} commands", path.display())),
-                        Err(error) => log.error(format_args!("the old configuration stays: {error}")),
+                    if let Some(path) = path {
+                        reload(&steering, &path, &log);
                     }
+                    renew(&steering, &log);
                 }
                 Task::Publish(path, page) => {
                     if let Err(error) = files::replace(&steering.reading.root.name(&path), &page) {
@@ -49,4 +48,24 @@ pub fn start(steering: Steering, log: Log) -> io::Result<Sender<Task>> {
         }
     })?;
     Ok(tasks)
+}
+
+fn reload(steering: &Steering, path: &Path, log: &Log) {
+    match steering.reload(path) {
+        Ok(count) => log.notice(format_args!("{}: read again, {count} commands", path.display())),
+        Err(error) => log.error(format_args!("the old configuration stays: {error}")),
+    }
+}
+
+fn renew(steering: &Steering, log: &Log) {
+    let is_jailed = steering.reading.root.jail().is_some();
+    match steering.renew_countries() {
+        Ok(None) => {}
+        Ok(Some(path)) => log.notice(format_args!("{}: read again", path.display())),
+        // In a jail nothing else is to be expected, unless somebody has put a copy there.
+        Err(Error::System(what, cause)) if is_jailed && cause.kind() == io::ErrorKind::NotFound => {
+            log.debug(1, || format!("the country data stays: {what}: not in the jail"));
+        }
+        Err(error) => log.error(format_args!("the old country data stays: {error}")),
+    }
 }

@@ -11,8 +11,7 @@ use crossbeam_channel::bounded;
 
 use super::event::Event;
 use super::permits::{Permit, Permits};
-use super::pool::STACK;
-use super::steering::Steering;
+use super::steering::{STACK, Steering};
 use crate::endpoint::ClientAddr;
 use crate::net::control::{Conversation, LONGEST, Line};
 use crate::net::log::Log;

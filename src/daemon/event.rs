@@ -59,7 +59,7 @@ pub struct Commands {
     pub commands: Vec<Command>,
     /// What a `listen` among them asks for, open already.
     pub listener: Option<Arc<Listener>>,
-    /// For the replies, one after the other, and the effects that the supervisor leaves to whoever asked: files.
+    /// For the replies, one after the other, and the effects that the supervisor leaves to whoever asked.
     pub reply: Sender<Outcome>,
 }
 

@@ -5,6 +5,7 @@ mod administration;
 pub mod claims;
 pub mod clerk;
 pub mod control;
+mod countries;
 pub mod detach;
 pub mod event;
 pub mod idlers;

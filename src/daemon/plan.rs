@@ -63,10 +63,17 @@ impl Plan {
             names: Arc::new(Names::new(config.identity.jail.is_some())),
         };
         let said = config.commands.iter().map(|command| Located { place: String::new(), command: command.clone() });
-        let mut commands = reading.prepare(said.collect())?;
+        let mut commands = reading.prepare(said.collect(), &|| Ok(None))?;
         if let Some(file) = &config.identity.file {
             match reading.read(file) {
-                Ok(lines) => commands.extend(reading.prepare(rebuild_lists(lines))?),
+                Ok(lines) => {
+                    let said = commands.iter().rev().find_map(|command| match command {
+                        Command::Geoip(file) => Some(file.clone()),
+                        _ => None,
+                    });
+                    let said = said.flatten();
+                    commands.extend(reading.prepare(rebuild_lists(lines), &|| Ok(said.clone()))?);
+                }
                 Err(Error::System(what, cause)) if cause.kind() == io::ErrorKind::NotFound => {
                     warn(&Error::System(what, cause).to_string());
                 }

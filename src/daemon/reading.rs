@@ -1,8 +1,9 @@
-//! Commands made ready: files read and included, names resolved, listeners opened. All that may wait for a disk or for DNS.
+//! Commands made ready: files read and included, country data read, names resolved, listeners opened. All that may wait for a disk or for DNS.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use super::countries::Supply;
 use crate::endpoint::{Endpoint, Port};
 use crate::error::Error;
 use crate::net::files;
@@ -10,6 +11,7 @@ use crate::net::resolve::Names;
 use crate::net::root::Root;
 use crate::net::socket::Listener;
 use crate::policy::command::Command;
+use crate::policy::country::GeoipFile;
 use crate::policy::file::{self, Located};
 
 /// How deep files may include files.
@@ -65,10 +67,18 @@ impl Reading {
         Ok(expanded)
     }
 
-    /// Includes files and resolves names, so that the commands can be applied. Blocks for as long as that takes.
-    pub fn prepare(&self, commands: Vec<Located>) -> Result<Vec<Command>, Error> {
+    /// Includes files, reads country data and resolves names, so that the commands can be applied. Blocks for as long as that
+    /// takes. `geoip` tells which country data pen has before the commands.
+    pub fn prepare(
+        &self,
+        commands: Vec<Located>,
+        geoip: &dyn Fn() -> Result<Option<GeoipFile>, Error>,
+    ) -> Result<Vec<Command>, Error> {
+        let mut supply = Supply::new(&self.root, geoip);
         let mut prepared = Vec::with_capacity(commands.len());
         for Located { place, mut command } in self.expand(commands, 0)? {
+            let found = supply.serve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;
+            prepared.extend(found.map(|file| Command::Geoip(Some(file))));
             self.names.resolve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;
             prepared.push(command);
         }

@@ -1,11 +1,12 @@
 //! Commands on their way to the supervisor, from whoever has some: files read and names resolved before, files written after.
 //! All that may wait, so it is done here and never in the supervisor.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 
+use super::countries;
 use super::event::{Commands, Event};
 use super::reading::Reading;
 use super::recorder::Recorder;
@@ -15,9 +16,14 @@ use crate::net::logfile::Destination;
 use crate::net::socket::Listener;
 use crate::policy::command::Command;
 use crate::policy::configure::{Effect, Outcome};
+use crate::policy::country::GeoipFile;
 use crate::policy::file::{self, Located};
 use crate::policy::query::Query;
 use crate::policy::settings::LogTarget;
+
+/// The stack of a thread that steers, in bytes. Country data is maps in maps, which its reader follows 128 deep; what a stack
+/// does not use costs nothing.
+pub const STACK: usize = 1024 * 1024;
 
 /// What a command needs on its way; copies share the way.
 #[derive(Clone, Debug)]
@@ -51,15 +57,38 @@ impl Steering {
     /// Reads a configuration file and carries it out, whole or not at all. Access lists that it mentions are rebuilt. Tells how
     /// many commands there were.
     pub fn reload(&self, path: &Path) -> Result<usize, Error> {
-        let commands = self.reading.read(path)?;
+        let mut commands = self.reading.read(path)?;
         let count = commands.len();
+        if let Some(in_use) = self.geoip()? {
+            // What comes from the file in use need not be read for this; in a jail it could not be.
+            for located in &mut commands {
+                if let Command::Geoip(Some(file)) = &mut located.command {
+                    file.share(&in_use);
+                }
+            }
+        }
         self.perform(file::rebuild_lists(commands))?;
         Ok(count)
     }
 
+    /// Reads the country data again if its file has changed; when that fails the old data stays. Tells which file was read.
+    pub fn renew_countries(&self) -> Result<Option<PathBuf>, Error> {
+        let Some(in_use) = self.geoip()? else { return Ok(None) };
+        let Some(file) = countries::renew(&in_use, &self.reading.root)? else { return Ok(None) };
+        let path = in_use.path().to_path_buf();
+        self.send(vec![Command::Renew(in_use, file)], None)?;
+        Ok(Some(path))
+    }
+
+    /// The country data in use.
+    fn geoip(&self) -> Result<Option<GeoipFile>, Error> {
+        let effects = self.send(vec![Command::Show(Query::Geoip)], None)?.effects;
+        Ok(effects.into_iter().find_map(|effect| if let Effect::Tell(file) = effect { Some(file) } else { None }))
+    }
+
     /// Carries out commands, all or none, and gives their replies.
     fn perform(&self, commands: Vec<Located>) -> Result<String, Error> {
-        let commands = self.reading.prepare(commands)?;
+        let commands = self.reading.prepare(commands, &|| self.geoip())?;
         // Of several the last one counts.
         let log = commands.iter().rev().find_map(|command| match command {
             Command::Log(target) => Some(target.as_ref()),

@@ -1,8 +1,8 @@
 //! Files: read whole, written whole or not at all.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,14 +18,24 @@ static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// Reads a configuration file. Bytes that are not UTF-8 become `�`, and the line that has them will be refused.
 pub fn read(path: &Path) -> io::Result<String> {
-    let found = fs::metadata(path)?;
-    if !found.is_file() {
+    let (bytes, _) = read_bytes(path, LARGEST)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Reads a file of at most so many bytes. Tells also what it was when it was opened.
+pub fn read_bytes(path: &Path, largest: u64) -> io::Result<(Vec<u8>, Metadata)> {
+    // Before it is opened: a pipe would wait for somebody who writes.
+    if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other(NOT_A_FILE));
     }
-    if found.len() > LARGEST {
+    let file = File::open(path)?;
+    let found = file.metadata()?;
+    if found.len() > largest {
         return Err(io::Error::from(io::ErrorKind::FileTooLarge));
     }
-    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
+    let mut bytes = Vec::with_capacity(found.len() as usize);
+    file.take(largest).read_to_end(&mut bytes)?;
+    Ok((bytes, found))
 }
 
 /// Replaces a file: whoever reads it finds the old text or the new one, and never a part. The text is written beside it and

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod control;
+pub mod countries;
 mod dialogue;
 pub mod dummy;
 pub mod files;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::endpoint::ClientAddr;
+use super::country::{Country, Guest};
 
 /// A set of addresses that one entry of a list speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,21 +70,54 @@ impl fmt::Display for Net {
     }
 }
 
+/// Whom one entry of a list speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The clients with these addresses.
+    Net(Net),
+    /// The clients from this country.
+    Country(Country),
+}
+
+impl Whom {
+    fn includes(self, ip: IpAddr, guest: &Guest<'_>) -> bool {
+        match self {
+            Self::Net(net) => net.contains(ip),
+            Self::Country(country) => guest.country() == Some(country),
+        }
+    }
+}
+
+/// As `write` prints it.
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Net(net) => net.fmt(f),
+            Self::Country(country) => write!(f, "country {country}"),
+        }
+    }
+}
+
 /// One list: its entries in the order in which they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acl {
-    entries: Vec<(bool, Net)>,
+    entries: Vec<(bool, Whom)>,
 }
 
 impl Acl {
     /// Adds an entry behind the others.
-    pub fn push(&mut self, permit: bool, net: Net) {
-        self.entries.push((permit, net));
+    pub fn push(&mut self, permit: bool, whom: Whom) {
+        self.entries.push((permit, whom));
     }
 
     /// The entries, each a permit or a deny.
-    pub fn entries(&self) -> &[(bool, Net)] {
+    pub fn entries(&self) -> &[(bool, Whom)] {
         &self.entries
+    }
+
+    /// Whether the country of a client matters.
+    pub fn asks_for_countries(&self) -> bool {
+        self.entries.iter().any(|(_, whom)| matches!(whom, Whom::Country(_)))
     }
 
     /// Empties the list, which then permits everybody.
@@ -97,9 +130,9 @@ impl Acl {
     ///
     /// A client of a Unix socket has no address, so no entry matches it; it already had to pass the file permissions,
     /// and is permitted.
-    pub fn permits(&self, client: ClientAddr) -> bool {
-        let Some(ip) = client.ip() else { return true };
-        match self.entries.iter().find(|(_, net)| net.contains(ip)) {
+    pub fn permits(&self, guest: &Guest<'_>) -> bool {
+        let Some(ip) = guest.address.ip() else { return true };
+        match self.entries.iter().find(|(_, whom)| whom.includes(ip, guest)) {
             Some((permit, _)) => *permit,
             None => self.entries.last().is_none_or(|(permit, _)| !permit),
         }
@@ -109,41 +142,106 @@ impl Acl {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::ClientAddr;
+    use crate::policy::country::{Geography, Origin};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn acl(entries: &[(bool, &str)]) -> Acl {
         let mut acl = Acl::default();
         for (permit, net) in entries {
             let (source, mask) = net.split_once(' ').map_or((*net, None), |(s, m)| (s, Some(m)));
-            acl.push(*permit, Net::parse(source, mask).unwrap());
+            acl.push(*permit, Whom::Net(Net::parse(source, mask).unwrap()));
         }
         acl
     }
 
-    fn client(text: &str) -> ClientAddr {
-        ClientAddr::new(Some(text.parse().unwrap()))
+    fn permits(list: &Acl, client: &str) -> bool {
+        permits_by(None, list, client)
+    }
+
+    fn permits_by(geography: Option<&dyn Geography>, list: &Acl, client: &str) -> bool {
+        let address = ClientAddr::new(client.parse().ok());
+        list.permits(&Guest { address, origin: &Origin::default(), geography })
+    }
+
+    /// Knows that 10.x.x.x is in Sweden and 11.x.x.x in Norway, and how often it was asked.
+    #[derive(Debug, Default)]
+    struct Nordic(AtomicUsize);
+
+    impl Geography for Nordic {
+        fn country_of(&self, ip: IpAddr) -> Option<Country> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            match ip {
+                IpAddr::V4(ip) if ip.octets()[0] == 10 => Country::parse("SE"),
+                IpAddr::V4(ip) if ip.octets()[0] == 11 => Country::parse("NO"),
+                _ => None,
+            }
+        }
+    }
+
+    fn country(code: &str) -> Whom {
+        Whom::Country(Country::parse(code).unwrap())
     }
 
     #[test]
     fn an_empty_list_permits_everybody() {
-        assert!(acl(&[]).permits(client("192.0.2.1")));
-        assert!(acl(&[]).permits(ClientAddr::Local));
+        assert!(permits(&acl(&[]), "192.0.2.1"));
+        assert!(permits(&acl(&[]), "local"));
     }
 
     #[test]
     fn the_first_match_decides_and_the_last_entry_turns_round_for_the_rest() {
         let list = acl(&[(false, "10.1.0.0 255.255.0.0"), (true, "10.0.0.0/8")]);
-        assert!(!list.permits(client("10.1.2.3")));
-        assert!(list.permits(client("10.2.2.3")));
-        assert!(!list.permits(client("11.0.0.1")));
-        assert!(acl(&[(false, "10.0.0.0/8")]).permits(client("11.0.0.1")));
+        assert!(!permits(&list, "10.1.2.3"));
+        assert!(permits(&list, "10.2.2.3"));
+        assert!(!permits(&list, "11.0.0.1"));
+        assert!(permits(&acl(&[(false, "10.0.0.0/8")]), "11.0.0.1"));
     }
 
     #[test]
     fn all_bits_of_an_ipv6_address_count() {
         let list = acl(&[(true, "2001:db8::/33")]);
-        assert!(list.permits(client("2001:db8:7fff::1")));
-        assert!(!list.permits(client("2001:db8:8000::1")));
-        assert!(acl(&[(true, "::/0")]).permits(client("2001:db8::1")));
+        assert!(permits(&list, "2001:db8:7fff::1"));
+        assert!(!permits(&list, "2001:db8:8000::1"));
+        assert!(permits(&acl(&[(true, "::/0")]), "2001:db8::1"));
+    }
+
+    #[test]
+    fn a_country_is_an_entry_like_any_other() {
+        let nordic = Nordic::default();
+        let mut list = acl(&[(false, "10.1.0.0/16")]);
+        list.push(true, country("SE"));
+        assert!(list.asks_for_countries());
+        let permits = |list: &Acl, client: &str| permits_by(Some(&nordic), list, client);
+        assert!(permits(&list, "10.2.0.1"));
+        assert!(!permits(&list, "10.1.0.1"), "the first match decides");
+        assert!(!permits(&list, "11.0.0.1"), "the last entry turns round for the rest");
+        assert!(!permits(&list, "192.0.2.1"), "an address of no country is in none");
+        assert!(permits(&list, "local"));
+        list.clear();
+        list.push(false, country("NO"));
+        assert!(!permits(&list, "11.0.0.1") && !permits(&list, "::ffff:11.0.0.1") && permits(&list, "192.0.2.1"));
+    }
+
+    #[test]
+    fn without_data_a_country_matches_nobody() {
+        let mut list = Acl::default();
+        list.push(true, country("SE"));
+        assert!(!permits(&list, "10.2.0.1"));
+    }
+
+    #[test]
+    fn the_country_of_a_client_is_looked_up_once_and_only_if_a_list_asks() {
+        let nordic = Nordic::default();
+        let origin = Origin::default();
+        let address = ClientAddr::new("10.2.0.1".parse().ok());
+        let guest = Guest { address, origin: &origin, geography: Some(&nordic) };
+        let mut list = acl(&[(false, "10.1.0.0/16"), (true, "10.3.0.0/16")]);
+        assert!(!list.permits(&guest));
+        assert_eq!(nordic.0.load(Ordering::Relaxed), 0);
+        ["DK", "NO", "SE"].iter().for_each(|code| list.push(true, country(code)));
+        assert!(list.permits(&guest) && list.permits(&guest));
+        assert_eq!(nordic.0.load(Ordering::Relaxed), 1);
     }
 
     #[test]

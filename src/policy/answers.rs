@@ -28,6 +28,9 @@ impl Balancer {
             Query::ControlAcl => format!("{}\n", s.control_acl),
             Query::Debug => format!("{}\n", s.debug),
             Query::Explain(ip) => self.explain(*ip, moment.now),
+            Query::Geoip => {
+                format!("{}\n", self.geoip.as_ref().map_or_else(String::new, |file| file.path().display().to_string()))
+            }
             Query::Help(word) => commands::help(word.as_deref()),
             Query::IdleTimeout => format!("Idle timeout: {} seconds\n", s.idle_timeout.unwrap_or_default().as_secs()),
             Query::Idlers => format!("Idlers: {}/{}\n", moment.idlers, s.idlers),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::acl::Acl;
 use super::clients::Clients;
 use super::connections::{Connection, Connections};
+use super::country::{GeoipFile, Guest, Origin};
 use super::identity::Identity;
 use super::select::{View, Why, hash};
 use super::servers::{Health, Place, Server, Target};
@@ -21,6 +22,8 @@ pub struct Balancer {
     pub(super) settings: Arc<Settings>,
     pub(super) servers: Vec<Server>,
     pub(super) acls: [Acl; AclId::COUNT],
+    /// What knows the countries that the lists ask for.
+    pub(super) geoip: Option<GeoipFile>,
     pub(super) clients: Clients,
     pub(super) connections: Connections,
     pub(super) emergency: Option<Arc<Target>>,
@@ -82,6 +85,7 @@ impl Balancer {
             settings: Arc::new(settings),
             servers: Vec::new(),
             acls: Default::default(),
+            geoip: None,
             connections: Connections::default(),
             emergency: None,
             emergency_at: None,
@@ -104,7 +108,7 @@ impl Balancer {
 
     /// Whether a client of the control port may speak.
     pub fn admits_to_control(&self, client: ClientAddr) -> bool {
-        self.acls[self.settings.control_acl.index()].permits(client)
+        self.permits(self.settings.control_acl, client, &Origin::default())
     }
 
     /// The settings of this moment, to be handed to a session.
@@ -135,7 +139,8 @@ impl Balancer {
     /// A client has arrived, from that port: which server does it get?
     pub fn assign(&mut self, address: ClientAddr, port: Option<u16>, now: Instant) -> Assignment {
         let settings = Arc::clone(&self.settings);
-        let denied = !self.acls[settings.client_acl.index()].permits(address);
+        let origin = Origin::default();
+        let denied = !self.permits(settings.client_acl, address, &origin);
         if denied && self.abuse.is_none() {
             return Assignment::Refuse("denied by client_acl");
         }
@@ -166,7 +171,7 @@ impl Balancer {
         if settings.peek {
             return Assignment::Peek(self.connections.insert(connection));
         }
-        match self.choose_for(&mut connection, now) {
+        match self.choose_for(&mut connection, &origin, now) {
             Err(why) => Assignment::Refuse(why),
             Ok(choice) => Assignment::Connect(self.connections.insert(connection), choice),
         }
@@ -175,7 +180,7 @@ impl Balancer {
     /// A client that was peeked at has spoken: which server does it get?
     pub fn choose_late(&mut self, id: ConnId, now: Instant) -> Result<Choice, &'static str> {
         let mut connection = self.connections.remove(id).ok_or("the connection is gone")?;
-        let choice = self.choose_for(&mut connection, now);
+        let choice = self.choose_for(&mut connection, &Origin::default(), now);
         self.put_back(id, connection);
         choice
     }
@@ -185,15 +190,16 @@ impl Balancer {
         let Some(mut connection) = self.connections.remove(id) else { return (None, None) };
         let failed = connection.upstream;
         let turn = failed.and_then(|upstream| self.give_back(&mut connection, upstream, blame, now));
+        let origin = Origin::default();
         let next = match failed {
             Some(Upstream::Regular(server)) if !self.settings.stubborn => {
                 connection.tried.push(server);
                 let emergency = !connection.emergency_failed;
-                self.choose_other(&self.view_of(&connection, now), Some(server), emergency)
+                self.choose_other(&self.view_of(&connection, &origin, now), Some(server), emergency)
             }
             Some(Upstream::Emergency) => {
                 connection.emergency_failed = true;
-                let last = self.view_of(&connection, now).last_resort();
+                let last = self.view_of(&connection, &origin, now).last_resort();
                 last.map(|id| self.regular(id, Why::LastResort))
             }
             _ => None,
@@ -251,22 +257,35 @@ impl Balancer {
         debug_assert_eq!(slot, id);
     }
 
+    pub(super) fn guest<'a>(&'a self, address: ClientAddr, origin: &'a Origin) -> Guest<'a> {
+        Guest { address, origin, geography: self.geoip.as_ref().and_then(GeoipFile::geography) }
+    }
+
+    fn permits(&self, list: AclId, client: ClientAddr, origin: &Origin) -> bool {
+        self.acls[list.index()].permits(&self.guest(client, origin))
+    }
+
     pub(super) fn view<'a>(
         &'a self,
-        client: ClientAddr,
+        guest: Guest<'a>,
         last: Option<ServerId>,
         tried: &'a [ServerId],
         now: Instant,
     ) -> View<'a> {
-        View { servers: &self.servers, acls: &self.acls, settings: &self.settings, client, last, tried, now }
+        View { servers: &self.servers, acls: &self.acls, settings: &self.settings, guest, last, tried, now }
     }
 
-    fn view_of<'a>(&'a self, connection: &'a Connection, now: Instant) -> View<'a> {
-        self.view(connection.address, connection.last, &connection.tried, now)
+    fn view_of<'a>(&'a self, connection: &'a Connection, origin: &'a Origin, now: Instant) -> View<'a> {
+        self.view(self.guest(connection.address, origin), connection.last, &connection.tried, now)
     }
 
-    fn choose_for(&mut self, connection: &mut Connection, now: Instant) -> Result<Choice, &'static str> {
-        let mut choice = self.choose(&self.view_of(connection, now), connection.hash)?;
+    fn choose_for(
+        &mut self,
+        connection: &mut Connection,
+        origin: &Origin,
+        now: Instant,
+    ) -> Result<Choice, &'static str> {
+        let mut choice = self.choose(&self.view_of(connection, origin, now), connection.hash)?;
         self.take(connection, &mut choice);
         Ok(choice)
     }

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::acl::Net;
+use super::acl::Whom;
 use super::commands;
+use super::country::GeoipFile;
 use super::query::Query;
 use super::servers::Place;
 use super::settings::{Facility, FastClose, LogTarget, Tracking};
@@ -30,7 +31,7 @@ pub enum Command {
         /// Permit or deny.
         permit: bool,
         /// Whom.
-        net: Net,
+        whom: Whom,
     },
     /// `no acl N`: empties a list.
     NoAcl(AclId),
@@ -56,6 +57,8 @@ pub enum Command {
     Emergency(Option<(Place, Port)>),
     /// `exit`.
     Exit,
+    /// `geoip FILE`, `no geoip`: what knows the countries of addresses. A name without its content must be read first.
+    Geoip(Option<GeoipFile>),
     /// `[no] hash`, `-h`.
     Hash(bool),
     /// `idle_timeout N`, in whole seconds; `None` for 0.
@@ -76,6 +79,9 @@ pub enum Command {
     Peek(bool),
     /// `[no] prio`.
     Prio(bool),
+    /// The file of `geoip` has changed since it was read, and was read again. Nobody says this, and it means nothing if somebody
+    /// has said `geoip` meanwhile.
+    Renew(GeoipFile, GeoipFile),
     /// `[no] roundrobin`, `-r`.
     Roundrobin(bool),
     /// `server N …`: changes a server, or adds it.
@@ -210,8 +216,8 @@ impl fmt::Display for Command {
             Self::Abuse(Some((place, port))) => write!(f, "abuse {}", At(place, port)),
             Self::Emergency(None) => f.write_str("no emergency"),
             Self::Emergency(Some((place, port))) => write!(f, "emergency {}", At(place, port)),
-            Self::Acl { list, permit, net } => {
-                write!(f, "acl {list} {} {net}", if *permit { "permit" } else { "deny" })
+            Self::Acl { list, permit, whom } => {
+                write!(f, "acl {list} {} {whom}", if *permit { "permit" } else { "deny" })
             }
             Self::NoAcl(list) => write!(f, "no acl {list}"),
             Self::Blacklist(time) => write!(f, "blacklist {}", time.as_secs()),
@@ -219,6 +225,8 @@ impl fmt::Display for Command {
             Self::ClientsMax(n) => write!(f, "clients_max {n}"),
             Self::Close(n) => write!(f, "close {n}"),
             Self::ControlAcl(list) => write!(f, "control_acl {list}"),
+            Self::Geoip(None) => f.write_str("no geoip"),
+            Self::Geoip(Some(file)) | Self::Renew(_, file) => write!(f, "geoip {}", file.path().display()),
             Self::Exit => f.write_str("exit"),
             Self::Idlers(n) => write!(f, "idlers {n}"),
             Self::Include(path) => write!(f, "include {}", path.display()),
@@ -294,6 +302,7 @@ mod tests {
             "no abuse",
             "acl 1 permit 10.0.0.0 255.0.0.0",
             "acl 9 deny 2001:db8::/32",
+            "acl 9 permit country SE",
             "no acl 3",
             "ascii",
             "no ascii",
@@ -305,6 +314,8 @@ mod tests {
             "no dummy",
             "emergency [::1]:25",
             "emergency www:http",
+            "geoip /usr/share/GeoIP/a b.mmdb",
+            "no geoip",
             "idle_timeout 0",
             "idle_timeout 9",
             "no keepalive",
@@ -340,6 +351,8 @@ mod tests {
             ("acl 10 permit ::1", "acl: \"10\" is not an access list from 0 to 9"),
             ("acl 1 allow ::1", "acl: \"allow\" is neither permit nor deny"),
             ("acl 1 permit", "\"acl 1 permit\": an address is missing"),
+            ("acl 1 permit country", "\"acl 1 permit country\": a country is missing"),
+            ("acl 1 permit country SWE", "acl: \"SWE\" is not a country's code of two letters"),
             ("blacklist abc", "blacklist: \"abc\" is not a number from 0 to 31536000"),
             ("blacklist -1", "blacklist: \"-1\" is not a number from 0 to 31536000"),
             ("conn_max 99999999", "conn_max: \"99999999\" is not a number from 1 to 1000000"),

@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::acl::Net;
+use super::acl::{Net, Whom};
 use super::clients::Clients;
 use super::command::{Command, ServerChange};
+use super::country::{Country, GeoipFile};
 use super::query::{Format, Query};
 use super::servers::Place;
 use super::settings::{Facility, FastClose, LogTarget, Tracking};
@@ -86,7 +87,7 @@ pub const COMMANDS: &[Entry] = &[
     ),
     with_no(
         "acl",
-        "acl N permit|deny ADDRESS[/LENGTH] [MASK] | no acl N",
+        "acl N permit|deny ADDRESS[/LENGTH] [MASK] | acl N permit|deny country XX | no acl N",
         "add to access list N (0 to 9), or empty it",
         read_acl,
         |w| w.acl("no acl").map(Command::NoAcl),
@@ -134,6 +135,13 @@ pub const COMMANDS: &[Entry] = &[
         let ip = text.parse().map_err(|_| format!("explain: \"{text}\" is not an IPv4 or IPv6 address"))?;
         Ok(show(Query::Explain(ip)))
     }),
+    with_no(
+        "geoip",
+        "geoip [FILE] | no geoip",
+        "the file that knows the countries of addresses",
+        |w| read_or(w, Query::Geoip, |w| Ok(Command::Geoip(Some(GeoipFile::named(w.path("a file")?))))),
+        |_| Ok(Command::Geoip(None)),
+    ),
     switch!("hash", Hash, "choose the first server by a hash of the client's address"),
     entry("help", "help [COMMAND]", "the commands, or one of them", |w| {
         Ok(show(Query::Help(w.optional().map(String::from))))
@@ -326,11 +334,14 @@ fn read_acl(words: &mut Words<'_>) -> Result<Command, String> {
         other => return Err(format!("acl: \"{other}\" is neither permit nor deny")),
     };
     let source = words.next("an address")?;
-    if source == "country" {
-        return Err(String::from("acl: country lists are not supported by this version of pen"));
-    }
-    let net = Net::parse(source, words.optional()).map_err(|e| format!("acl: {e}"))?;
-    Ok(Command::Acl { list, permit, net })
+    let whom = if source == "country" {
+        let code = words.next("a country")?;
+        let country = Country::parse(code);
+        Whom::Country(country.ok_or_else(|| format!("acl: \"{code}\" is not a country's code of two letters"))?)
+    } else {
+        Whom::Net(Net::parse(source, words.optional()).map_err(|e| format!("acl: {e}"))?)
+    };
+    Ok(Command::Acl { list, permit, whom })
 }
 
 fn read_log(words: &mut Words<'_>) -> Result<Command, String> {

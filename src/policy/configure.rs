@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::acl::Acl;
 use super::balancer::Balancer;
 use super::clients::Clients;
 use super::command::{At, Command, ServerChange};
+use super::country::GeoipFile;
 use super::identity::Identity;
 use super::query::Query;
 use super::report::Wire;
@@ -64,6 +66,8 @@ pub enum Effect {
     Close(ConnId),
     /// Keep so many idle connections to these servers.
     Idlers(usize, Vec<Arc<Target>>),
+    /// Tell whoever asked which country data is in use.
+    Tell(GeoipFile),
     /// End pen.
     Exit,
     /// Write a file, whole or not at all; when that fails, answer with these words and the cause.
@@ -85,8 +89,22 @@ impl Balancer {
                 self.emergency = target(at.clone());
                 self.emergency_at = at;
             }
-            Command::Acl { list, permit, net } => self.acls[list.index()].push(permit, net),
+            Command::Acl { list, permit, whom } => self.acls[list.index()].push(permit, whom),
             Command::NoAcl(list) => self.acls[list.index()].clear(),
+            Command::Geoip(Some(file)) => {
+                let named = file.is_named();
+                self.geoip = Some(file);
+                if named {
+                    return Outcome::reply(self.answer(&Query::Geoip, moment));
+                }
+            }
+            // What was found in a usual place stays: nobody has named it.
+            Command::Geoip(None) => self.geoip = self.geoip.take().filter(|file| !file.is_named()),
+            Command::Renew(old, new) => {
+                if let Some(in_use) = self.geoip.as_mut().filter(|in_use| in_use.edition() == old.edition()) {
+                    in_use.share(&new);
+                }
+            }
             Command::Server(id, changes) => {
                 self.change_server(id, changes, moment.now);
                 if self.settings.idlers > 0 {
@@ -102,6 +120,10 @@ impl Balancer {
                 self.listen = text;
                 self.listen_commanded = true;
                 return Outcome::reply(self.answer(&Query::Listen, moment));
+            }
+            Command::Show(Query::Geoip) => {
+                let effects = self.geoip.iter().cloned().map(Effect::Tell).collect();
+                return Outcome { reply: self.answer(&Query::Geoip, moment), effects };
             }
             Command::Show(Query::Status) => return self.status(moment),
             Command::Show(query) => return Outcome::reply(self.answer(&query, moment)),
@@ -183,10 +205,12 @@ impl Balancer {
             | Command::Close(_)
             | Command::Emergency(_)
             | Command::Exit
+            | Command::Geoip(_)
             | Command::Include(_)
             | Command::Listen(..)
             | Command::NoAcl(_)
             | Command::Nothing(_)
+            | Command::Renew(..)
             | Command::Server(..)
             | Command::Show(_)
             | Command::Write(_) => {}
@@ -290,15 +314,18 @@ impl Balancer {
     }
 
     /// The inverse of [`Balancer::apply`]: commands that bring a fresh balancer into this configuration. First pen's, in
-    /// the order of its `write`, then those that it forgets.
+    /// the order of its `write`, then those that it forgets. Only `geoip` comes before all if a list needs it.
     pub fn to_commands(&self) -> Vec<Command> {
-        let mut commands = Vec::new();
+        let geoip = Command::Geoip(self.geoip.clone().filter(GeoipFile::is_named));
+        let (first, later) =
+            if self.acls.iter().any(Acl::asks_for_countries) { (Some(geoip), None) } else { (None, Some(geoip)) };
+        let mut commands: Vec<_> = first.into_iter().collect();
         for (list, acl) in (0..).map_while(AclId::new).zip(&self.acls) {
             commands.push(Command::NoAcl(list));
-            commands.extend(acl.entries().iter().map(|(permit, net)| Command::Acl {
+            commands.extend(acl.entries().iter().map(|(permit, whom)| Command::Acl {
                 list,
                 permit: *permit,
-                net: *net,
+                whom: *whom,
             }));
         }
         let s = &self.settings;
@@ -349,6 +376,7 @@ impl Balancer {
             Command::SyslogFacility(s.syslog_facility),
             Command::Transparent(s.transparent),
         ]);
+        commands.extend(later);
         if self.listen_commanded {
             commands.extend(Endpoint::parse_listener(&self.listen).map(|at| Command::Listen(self.listen.clone(), at)));
         }

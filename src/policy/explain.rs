@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::balancer::Balancer;
+use super::country::{GeoipFile, Origin};
 use super::select::{Unfit, View, hash};
 use super::servers::Server;
 use super::settings::Tracking;
@@ -26,7 +27,18 @@ impl Balancer {
             return writeln!(out, "pen answers itself (dummy)");
         }
         let list = s.client_acl;
-        if !self.acls[list.index()].permits(client) {
+        let origin = Origin::default();
+        let guest = self.guest(client, &origin);
+        let servers = self.servers.iter().filter(|server| !server.is_empty());
+        if servers.map(|server| server.acl).chain([list]).any(|list| self.acls[list.index()].asks_for_countries()) {
+            let source = self.geoip.as_ref().map(GeoipFile::path);
+            match (guest.country(), source) {
+                (Some(country), Some(file)) => writeln!(out, "it is in {country} ({})", file.display())?,
+                (_, Some(file)) => writeln!(out, "its country is not known ({})", file.display())?,
+                (_, None) => writeln!(out, "its country is not known (geoip names no file)")?,
+            }
+        }
+        if !self.acls[list.index()].permits(&guest) {
             writeln!(out, "client_acl {list} denies it")?;
             return match &self.abuse {
                 Some(target) => writeln!(out, "-> abuse server ({})", target.name),
@@ -45,7 +57,7 @@ impl Balancer {
             (Some(_), None) => writeln!(out, "it was here, but too long ago or without a server")?,
             (None, _) => writeln!(out, "it is new")?,
         }
-        let view = self.view(client, last, &[], now);
+        let view = self.view(guest, last, &[], now);
         for (number, server) in self.servers.iter().enumerate() {
             let Some(id) = ServerId::new(number) else { break };
             writeln!(out, "server {id} ({}): {}", server.target().name, fitness(&view, id, server, now))?;

@@ -8,6 +8,7 @@ pub mod command;
 pub mod commands;
 pub mod configure;
 pub mod connections;
+pub mod country;
 pub mod explain;
 pub mod file;
 pub mod identity;

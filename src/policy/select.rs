@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::acl::Acl;
+use super::country::Guest;
 use super::servers::{Health, Server};
 use super::settings::Settings;
 use crate::endpoint::ClientAddr;
@@ -78,7 +79,7 @@ pub struct View<'a> {
     /// The switches.
     pub settings: &'a Settings,
     /// Who asks.
-    pub client: ClientAddr,
+    pub guest: Guest<'a>,
     /// The server the client is to go back to; `None` for a new client and where clients are not tracked.
     pub last: Option<ServerId>,
     /// Servers that failed this connection already.
@@ -102,7 +103,7 @@ impl View<'_> {
             Err(Unfit::Empty)
         } else if self.tried.contains(&id) {
             Err(Unfit::Tried)
-        } else if !self.acls[server.acl.index()].permits(self.client) {
+        } else if !self.acls[server.acl.index()].permits(&self.guest) {
             Err(Unfit::Denied)
         } else if limit != 0 && server.connections >= limit {
             Err(Unfit::Full)

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use pen::endpoint::{ClientAddr, Port};
 use pen::id::ConnId;
-use pen::policy::acl::{Acl, Net};
+use pen::policy::acl::{Acl, Net, Whom};
 use pen::policy::balancer::{Assignment, Balancer};
 use pen::policy::command::Command;
 use pen::policy::configure::Moment;
+use pen::policy::country::{Guest, Origin};
 use pen::policy::identity::Identity;
 
 /// How many clients are remembered.
@@ -103,11 +104,12 @@ fn match_acl(bench: &mut Criterion) {
         let mut acl = Acl::default();
         for n in 0..entries {
             let net = Net::parse(&format!("10.{}.{}.0/24", n / 256, n % 256), None).expect("it is a net");
-            acl.push(true, net);
+            acl.push(true, Whom::Net(net));
         }
-        let last =
-            ClientAddr::new(Some(IpAddr::from([10, ((entries - 1) / 256) as u8, ((entries - 1) % 256) as u8, 7])));
-        group.bench_function(BenchmarkId::from_parameter(entries), |b| b.iter(|| acl.permits(black_box(last))));
+        let last = [10, ((entries - 1) / 256) as u8, ((entries - 1) % 256) as u8, 7];
+        let origin = Origin::default();
+        let last = Guest { address: ClientAddr::new(Some(last.into())), origin: &origin, geography: None };
+        group.bench_function(BenchmarkId::from_parameter(entries), |b| b.iter(|| acl.permits(black_box(&last))));
     }
 }
 
