@@ -14,6 +14,7 @@ mod compat;
 mod config_files;
 mod control;
 mod control_access;
+mod countries;
 mod daemon;
 mod debug;
 mod dummy;

@@ -3,16 +3,18 @@
 //! The model below keeps what the properties need and nothing else; it decides nothing itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pen::endpoint::{ClientAddr, Host, Port};
 use pen::id::{AclId, ConnId, ServerId, Upstream};
-use pen::policy::acl::Net;
+use pen::policy::acl::{Net, Whom};
 use pen::policy::balancer::{Assignment, Balancer};
 use pen::policy::command::{Command, ServerChange};
 use pen::policy::configure::Moment;
+use pen::policy::country::{Country, Edition, Geography, GeoipFile};
 use pen::policy::identity::Identity;
 use pen::policy::select::Why;
 use pen::policy::servers::{Place, Target};
@@ -30,6 +32,38 @@ const CLIENTS: u8 = 16;
 /// Lists 0 to 2 are used; list 0 stays empty, as everybody's default.
 const LISTS: u8 = 3;
 
+/// Client n is from country n modulo this; those of country 0 are from nowhere.
+const COUNTRIES: u8 = 4;
+
+#[derive(Debug)]
+struct Atlas;
+
+impl Geography for Atlas {
+    fn country_of(&self, ip: IpAddr) -> Option<Country> {
+        let IpAddr::V4(ip) = ip else { return None };
+        Some(country(ip.octets()[3] % COUNTRIES)).filter(|found| *found != country(0))
+    }
+}
+
+fn country(number: u8) -> Country {
+    Country::parse(&format!("C{}", char::from(b'A' + number))).unwrap()
+}
+
+/// An entry of a list.
+#[derive(Clone, Copy, Debug)]
+enum Entry {
+    Net(bool, u8, u8),
+    Country(bool, u8),
+}
+
+impl Entry {
+    fn permits(self) -> bool {
+        match self {
+            Self::Net(permit, ..) | Self::Country(permit, _) => permit,
+        }
+    }
+}
+
 /// Something that happens.
 #[derive(Clone, Debug)]
 enum Event {
@@ -39,6 +73,8 @@ enum Event {
     Ban { server: usize, seconds: u64 },
     Access { server: usize, list: u8 },
     AclEntry { list: u8, permit: bool, client: u8, bits: u8 },
+    CountryEntry { list: u8, permit: bool, country: u8 },
+    Geoip(bool),
     NoAcl { list: u8 },
     ClientAcl { list: u8 },
     Switch(Switch, bool),
@@ -80,6 +116,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (server, 0..LISTS).prop_map(|(server, list)| Event::Access { server, list }),
         1 => (list.clone(), any::<bool>(), 0..CLIENTS, 28u8..=32)
             .prop_map(|(list, permit, client, bits)| Event::AclEntry { list, permit, client, bits }),
+        1 => (list.clone(), any::<bool>(), 0..COUNTRIES)
+            .prop_map(|(list, permit, country)| Event::CountryEntry { list, permit, country }),
+        1 => any::<bool>().prop_map(Event::Geoip),
         1 => list.prop_map(|list| Event::NoAcl { list }),
         1 => (0..LISTS).prop_map(|list| Event::ClientAcl { list }),
         2 => (switch, any::<bool>()).prop_map(|(switch, on)| Event::Switch(switch, on)),
@@ -139,7 +178,9 @@ struct Model {
     balancer: Balancer,
     now: Instant,
     servers: Vec<Server>,
-    lists: [Vec<(bool, u8, u8)>; LISTS as usize],
+    lists: [Vec<Entry>; LISTS as usize],
+    /// There is country data.
+    atlas: bool,
     client_list: u8,
     on: BTreeMap<Switch, bool>,
     /// `None`: no tracking. `Some(0)`: for ever.
@@ -158,6 +199,7 @@ impl Model {
             now: Instant::now(),
             servers: vec![Server::default(); SERVERS],
             lists: Default::default(),
+            atlas: false,
             client_list: 0,
             on: BTreeMap::new(),
             tracking: Some(0),
@@ -200,11 +242,13 @@ impl Model {
     fn permits(&self, list: u8, client: u8) -> bool {
         let entries = &self.lists[usize::from(list)];
         let shift = |bits: u8| u32::from(32 - bits);
-        let hit =
-            entries.iter().find(|(_, net, bits)| u32::from(*net) >> shift(*bits) == u32::from(client) >> shift(*bits));
+        let hit = entries.iter().find(|entry| match entry {
+            Entry::Net(_, net, bits) => u32::from(*net) >> shift(*bits) == u32::from(client) >> shift(*bits),
+            Entry::Country(_, country) => self.atlas && *country != 0 && client % COUNTRIES == *country,
+        });
         match (hit, entries.last()) {
-            (Some((permit, ..)), _) => *permit,
-            (None, Some((permit, ..))) => !permit,
+            (Some(entry), _) => entry.permits(),
+            (None, Some(entry)) => !entry.permits(),
             (None, None) => true,
         }
     }
@@ -264,9 +308,19 @@ impl Model {
                 self.change(server, vec![ServerChange::Acl(list(number))]);
             }
             Event::AclEntry { list: number, permit, client, bits } => {
-                self.lists[usize::from(number)].push((permit, client, bits));
+                self.lists[usize::from(number)].push(Entry::Net(permit, client, bits));
                 let net = Net::parse(&format!("10.0.0.{client}/{bits}"), None).unwrap();
-                self.apply(Command::Acl { list: list(number), permit, net });
+                self.apply(Command::Acl { list: list(number), permit, whom: Whom::Net(net) });
+            }
+            Event::CountryEntry { list: number, permit, country: code } => {
+                self.lists[usize::from(number)].push(Entry::Country(permit, code));
+                self.apply(Command::Acl { list: list(number), permit, whom: Whom::Country(country(code)) });
+            }
+            Event::Geoip(on) => {
+                self.atlas = on;
+                let mut file = GeoipFile::named(PathBuf::from("/atlas"));
+                file.read(Arc::new(Atlas), Edition::default());
+                self.apply(Command::Geoip(Some(file).filter(|_| on)));
             }
             Event::NoAcl { list: number } => {
                 self.lists[usize::from(number)].clear();

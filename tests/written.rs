@@ -62,18 +62,19 @@ fn command() -> impl Strategy<Value = String> {
         4 => (0u16..12, vec(key, 1..5)).prop_map(|(n, keys)| format!("server {n} {}", keys.join(" "))),
         2 => (0u8..10, permit.clone(), any::<u32>(), 0u8..=32)
             .prop_map(|(list, what, ip, bits)| format!("acl {list} {what} {}/{bits}", std::net::Ipv4Addr::from(ip))),
-        1 => (0u8..10, permit, any::<u128>(), 0u8..=128)
+        1 => (0u8..10, permit.clone(), any::<u128>(), 0u8..=128)
             .prop_map(|(list, what, ip, bits)| format!("acl {list} {what} {}/{bits}", std::net::Ipv6Addr::from(ip))),
+        1 => (0u8..10, permit.clone(), "[A-Za-z]{2}").prop_map(|(list, what, code)| format!("acl {list} {what} country {code}")),
         1 => (0u8..10).prop_map(|n| format!("no acl {n}")),
         1 => (prop::sample::select(&["client_acl", "control_acl"][..]), 0u8..10).prop_map(|(w, n)| format!("{w} {n}")),
         1 => prop::sample::select(&["up", "down", "both", "off"][..]).prop_map(|ends| format!("tcp_fastclose {ends}")),
         2 => (prop::sample::select(&["emergency", "abuse"][..]), upstream).prop_map(|(word, at)| format!("{word} {at}")),
         1 => prop::sample::select(&[
             "no emergency", "no abuse", "no tracking", "tracking 0", "idle_timeout 0", "no source", "source 192.0.2.1",
-            "source ::1", "no log", "log www:99", "log [::1]:99", "no web_stats", "idlers 3", "idlers 0", "debug 2", "debug 0", "blacklist 0", "syslog_facility cron",
+            "source ::1", "no log", "log www:99", "log [::1]:99", "no web_stats", "no geoip", "idlers 3", "idlers 0", "debug 2", "debug 0", "blacklist 0", "syslog_facility cron",
             "listen 127.0.0.1:81", "listen [::1]:82", "listen /run/listener", "listen 83",
         ][..]).prop_map(String::from),
-        1 => (prop::sample::select(&["log", "web_stats"][..]), file).prop_map(|(word, file)| format!("{word} {file}")),
+        1 => (prop::sample::select(&["geoip", "log", "web_stats"][..]), file).prop_map(|(word, file)| format!("{word} {file}")),
     ]
 }
 

@@ -7,6 +7,8 @@ mod backend;
 mod client;
 mod control;
 mod daemon;
+#[cfg(feature = "geoip")]
+pub(crate) mod mmdb;
 mod pen;
 mod ports;
 mod process;
