@@ -44,9 +44,13 @@ PORT2 = 8082
 PORTC = 8888
 
 # What the tests run beside our own programs, by the names of Debian's packages.
-TEST_PACKAGES = busybox chromium curl init-system-helpers iproute2 logrotate mandoc netbase nginx openssl pen procps rsyslog socat strace wrk
+TEST_PACKAGES = busybox chromium curl init-system-helpers iproute2 logrotate mandoc mmdb-bin netbase nginx openssl pen procps \
+	python3-pip rsyslog socat strace wrk
 
-.PHONY: all demo test test-packages check lint doc bench install install-strip uninstall clean
+# Where the tests look for country data of the real world.
+TEST_DATA = $(CARGO_TARGET_DIR)/test-data
+
+.PHONY: all demo test test-packages test-data check lint doc bench install install-strip uninstall clean
 
 all:
 	$(CARGO) build $(CARGOFLAGS) --release
@@ -82,8 +86,10 @@ demo: all
 	echo 'demo: one of the programs has ended; stopping the others' >&2; \
 	exit 1
 
-test: test-packages
-	$(CARGO) test $(CARGOFLAGS)
+# Everything with all features; without them, what is different then.
+test: test-packages test-data
+	$(CARGO) test $(CARGOFLAGS) countries
+	$(CARGO) test $(CARGOFLAGS) --all-features
 
 # Installs what is missing, on Debian and its relatives, if we may. Packages like nginx start a daemon when they are
 # installed; policy-rc.d (see invoke-rc.d(8)) keeps them from it, and is taken away again.
@@ -109,19 +115,33 @@ test-packages:
 	$$root apt-get update -q && \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing
 
+# tests/country-data.txt says what it is. Who cannot have it can do without: the tests that need it are skipped.
+test-data: test-packages
+	@[ ! -e "$(TEST_DATA)/GeoLite2-City.mmdb" ] || exit 0; \
+	new="$(TEST_DATA)/new"; \
+	rm -rf "$$new" && mkdir -p "$$new" && \
+	python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+		-r tests/country-data.txt -d "$$new" && \
+	python3 -m zipfile -e "$$new"/*.whl "$$new" && \
+	mv "$$new/_geoip_geolite2/GeoLite2-City.mmdb" "$(TEST_DATA)" || \
+	echo 'test: country data cannot be had; its tests are skipped' >&2; \
+	rm -rf "$$new"
+
 check:
 	$(CARGO) check $(CARGOFLAGS) --all-targets
+	$(CARGO) check $(CARGOFLAGS) --all-targets --all-features
 
 # mandoc also looks for the pages that ours refer to; which of them are installed is not our concern.
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGOFLAGS) --all-targets --all-features -- -D warnings
 	@echo mandoc -T lint $(MANPAGES)
 	@command -v mandoc >/dev/null || { echo 'lint: mandoc is not installed' >&2; exit 1; }
 	@! mandoc -T lint $(MANPAGES) 2>&1 | grep -v -e 'referenced manual not found' -e 'outdated mandoc.db'
 
 doc:
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGOFLAGS) --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGOFLAGS) --all-features --no-deps
 
 # Beside whichever of pen 0.34.1, haproxy and nginx (libnginx-mod-stream) are installed; needs nginx, wrk and curl.
 bench: all
