@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::acl::Whom;
+use super::change::ServerChange;
 use super::commands;
 use super::country::GeoipFile;
 use super::query::Query;
 use super::servers::Place;
 use super::settings::{Facility, FastClose, LogTarget, Tracking};
-use super::words::{Words, Wrong, number, place};
-use crate::endpoint::{Endpoint, Host, Port, split_fields};
+use super::words::{Words, Wrong};
+use crate::endpoint::{Endpoint, Host, Port};
 use crate::id::{AclId, ServerId};
 
 /// One command (penctl(1)).
@@ -112,27 +113,6 @@ pub enum Command {
     Write(Option<PathBuf>),
 }
 
-/// What `server N` can change about a server.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ServerChange {
-    /// `acl A`: which clients it takes.
-    Acl(AclId),
-    /// `address A`.
-    Address(Place),
-    /// `port P`; 0 empties the slot.
-    Port(Port),
-    /// `max M`, the soft limit.
-    Max(u32),
-    /// `hard H`, the hard limit.
-    Hard(u32),
-    /// `blacklist T`: as if a connect had failed; 0 lifts it.
-    Blacklist(Duration),
-    /// `weight W`.
-    Weight(u32),
-    /// `prio P`.
-    Prio(u32),
-}
-
 impl Command {
     /// Reads one command. A server that names no port gets `port`, that of the listener, if there is one.
     pub fn parse(line: &str, port: Option<&Port>) -> Result<Self, Wrong> {
@@ -140,27 +120,6 @@ impl Command {
         let command = commands::read(&mut words)?;
         words.end()?;
         Ok(command)
-    }
-
-    /// Reads a server as an operand gives it, `host:port:soft:hard:weight:prio` (pen(1)), into the command that adds it.
-    /// Everything but the host may be left out or empty; a server without a port gets `port`.
-    pub fn parse_server(id: ServerId, text: &str, port: Option<&Port>) -> Result<Self, String> {
-        let fields = split_fields(text)?;
-        if fields.len() > 6 {
-            return Err(format!("\"{text}\" has more than host:port:soft:hard:weight:prio"));
-        }
-        let (place, port) = place(text, &fields, port)?;
-        let mut changes = vec![ServerChange::Address(place), ServerChange::Port(port)];
-        for (position, field) in fields.iter().enumerate().skip(2).filter(|(_, field)| !field.is_empty()) {
-            let value = |what| number(what, field, 0, u64::from(u32::MAX));
-            changes.push(match position {
-                2 => ServerChange::Max(value("soft limit")?),
-                3 => ServerChange::Hard(value("hard limit")?),
-                4 => ServerChange::Weight(value("weight")?),
-                _ => ServerChange::Prio(value("prio")?),
-            });
-        }
-        Ok(Self::Server(id, changes))
     }
 
     /// The host names that must be resolved before the command can be applied.
@@ -254,21 +213,6 @@ impl fmt::Display for Command {
             Self::Tracking(Tracking::Off) => f.write_str("no tracking"),
             Self::Tracking(Tracking::Forever) => f.write_str("tracking 0"),
             Self::Tracking(Tracking::For(time)) => write!(f, "tracking {}", time.as_secs()),
-        }
-    }
-}
-
-impl fmt::Display for ServerChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Acl(list) => write!(f, "acl {list}"),
-            Self::Address(place) => write!(f, "address {place}"),
-            Self::Port(port) => write!(f, "port {port}"),
-            Self::Max(n) => write!(f, "max {n}"),
-            Self::Hard(n) => write!(f, "hard {n}"),
-            Self::Blacklist(time) => write!(f, "blacklist {}", time.as_secs()),
-            Self::Weight(n) => write!(f, "weight {n}"),
-            Self::Prio(n) => write!(f, "prio {n}"),
         }
     }
 }
@@ -374,25 +318,6 @@ mod tests {
         assert!(unknown.to_string().starts_with("unknown command \"no such\"; there are: abort_on_error, abuse, acl,"));
         assert_eq!(read("frob 1").unwrap_err().reply(), "do_cmd: ignoring command starting with 'frob'\n");
         assert!(Command::parse("emergency www", None).is_err());
-    }
-
-    #[test]
-    fn a_server_operand_becomes_the_command_that_adds_it() {
-        let server = |text: &str| Command::parse_server(ServerId::new(2).unwrap(), text, Some(&Port::Number(80)));
-        let reads = |text| server(text).map(|c| c.to_string());
-        assert_eq!(reads("www1:8000:10").as_deref(), Ok("server 2 address www1 port 8000 max 10"));
-        assert_eq!(reads("www3").as_deref(), Ok("server 2 address www3 port 80"));
-        assert_eq!(
-            reads("[::1]:25:1:2:3:4").as_deref(),
-            Ok("server 2 address ::1 port 25 max 1 hard 2 weight 3 prio 4")
-        );
-        assert_eq!(reads("a::::5").as_deref(), Ok("server 2 address a port 80 weight 5"));
-        assert_eq!(reads("/run/s::9").as_deref(), Ok("server 2 address /run/s port 80 max 9"));
-        assert_eq!(reads("a:0"), Err(String::from("\"a:0\": port \"0\" is not a number from 1 to 65535")));
-        assert_eq!(reads("a:1:x"), Err(String::from("soft limit: \"x\" is not a number from 0 to 4294967295")));
-        assert!(reads("a:1:2:3:4:5:6").is_err());
-        assert!(reads(":80").is_err());
-        assert!(reads("[nonsense]:80").is_err());
     }
 
     proptest! {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::acl::{Net, Whom};
+use super::change::ServerChange;
 use super::clients::Clients;
-use super::command::{Command, ServerChange};
+use super::command::Command;
 use super::country::{Country, GeoipFile};
 use super::query::{Format, Query};
 use super::servers::Place;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::acl::Acl;
 use super::balancer::Balancer;
+use super::change::ServerChange;
 use super::clients::Clients;
-use super::command::{At, Command, ServerChange};
+use super::command::{At, Command};
 use super::country::GeoipFile;
 use super::identity::Identity;
 use super::query::Query;

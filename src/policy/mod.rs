@@ -3,6 +3,7 @@
 pub mod acl;
 pub mod answers;
 pub mod balancer;
+pub mod change;
 pub mod clients;
 pub mod command;
 pub mod commands;
