@@ -86,10 +86,10 @@ demo: all
 	echo 'demo: one of the programs has ended; stopping the others' >&2; \
 	exit 1
 
-# Everything with all features; without them, what is different then.
+# Everything with all features, and without them what is different then.
 test: test-packages test-data
-	$(CARGO) test $(CARGOFLAGS) countries
-	$(CARGO) test $(CARGOFLAGS) --all-features
+	$(CARGO) test $(CARGOFLAGS)
+	$(CARGO) test $(CARGOFLAGS) --no-default-features countries
 
 # Installs what is missing, on Debian and its relatives, if we may. Packages like nginx start a daemon when they are
 # installed; policy-rc.d (see invoke-rc.d(8)) keeps them from it, and is taken away again.
@@ -129,19 +129,19 @@ test-data: test-packages
 
 check:
 	$(CARGO) check $(CARGOFLAGS) --all-targets
-	$(CARGO) check $(CARGOFLAGS) --all-targets --all-features
+	$(CARGO) check $(CARGOFLAGS) --all-targets --no-default-features
 
 # mandoc also looks for the pages that ours refer to; which of them are installed is not our concern.
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
-	$(CARGO) clippy $(CARGOFLAGS) --all-targets --all-features -- -D warnings
+	$(CARGO) clippy $(CARGOFLAGS) --all-targets --no-default-features -- -D warnings
 	@echo mandoc -T lint $(MANPAGES)
 	@command -v mandoc >/dev/null || { echo 'lint: mandoc is not installed' >&2; exit 1; }
 	@! mandoc -T lint $(MANPAGES) 2>&1 | grep -v -e 'referenced manual not found' -e 'outdated mandoc.db'
 
 doc:
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGOFLAGS) --all-features --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGOFLAGS) --no-deps
 
 # Beside whichever of pen 0.34.1, haproxy and nginx (libnginx-mod-stream) are installed; needs nginx, wrk and curl.
 bench: all
