@@ -231,3 +231,25 @@ fn transparent_keeps_the_one_capability_that_it_needs() {
         assert!(status.contains(&format!("{heading}:\t0000000000002000\n")), "{status}");
     }
 }
+
+#[test]
+fn where_transparent_cannot_work_a_file_with_it_changes_nothing() {
+    let Some(jail) = Jail::new() else { return };
+    let a = Backend::named("a");
+    let (file, included) = (jail.join("pen.conf"), jail.join("included.conf"));
+    fs::write(&file, "blacklist 7\n").unwrap();
+    let options = ["-u", "nobody", "-F", file.to_str().unwrap()];
+    let pen = Launch::ours().control().options(&options).servers(&[&a]).start();
+    for path in [&file, &included] {
+        fs::write(path, "blacklist 8\ntransparent\nblacklist 9\n").unwrap();
+    }
+    pen.signal(Signal::HUP);
+    pen.wait_for_line("the old configuration stays: transparent: pen has no right to its clients' addresses");
+    let reply = pen.control().say(&format!("include {}", included.display()));
+    assert!(reply.starts_with("transparent: pen has no right"), "{reply}");
+    assert_eq!(pen.control().say("blacklist"), "7\n");
+    let written = jail.join("var/written");
+    pen.control().tell(&[&format!("write {}", written.display())]);
+    assert!(fs::read_to_string(written).unwrap().contains("\nno transparent\n"));
+    assert!(!pen.stderr().contains("read again"), "{}", pen.stderr());
+}

@@ -123,7 +123,6 @@ fn configure(mut line: CommandLine) -> Result<Config, Error> {
         jail: line.value("-j", path).map_err(usage)?,
         pidfile: line.value("-p", path).map_err(usage)?,
         user: user.clone().unwrap_or_default(),
-        may_be_transparent: false,
         control: control.as_ref().map_or_else(String::new, |(text, _)| text.clone()),
         file: line.value("-F", path).map_err(usage)?,
         may_exit: line.count("-X") > 0,

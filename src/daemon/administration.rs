@@ -11,7 +11,7 @@ use super::clerk::Task;
 use super::event::{Commands, Order};
 use super::pool::WorkerId;
 use super::supervisor::{Session, Supervisor};
-use crate::error::reason;
+use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::limits::raise_open_files;
 use crate::net::socket::Listener;
@@ -24,10 +24,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     pub(super) fn obey(&mut self, Commands { commands, listener, reply }: Commands, now: Instant) -> bool {
         self.account();
         if let Some(Err(error)) = listener.map(|listener| self.listen(listener)) {
-            let outcome =
-                Outcome { reply: format!("cannot start an acceptor: {}\n", reason(&error)), ..Outcome::default() };
             // Whoever asked may be gone: then nobody needs to know.
-            let _ = reply.try_send(outcome);
+            let _ = reply.try_send(Err(Error::System(String::from("cannot start an acceptor"), error)));
             return false;
         }
         let mut outcome = Outcome::default();
@@ -55,7 +53,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             }
         }
         // Whoever asked may be gone: then nobody needs to know.
-        let _ = reply.try_send(outcome);
+        let _ = reply.try_send(Ok(outcome));
         exit
     }
 

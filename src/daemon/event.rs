@@ -11,6 +11,7 @@ use super::permits::Permit;
 use super::pool::WorkerId;
 use super::session::Job;
 use crate::endpoint::ClientAddr;
+use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::socket::Listener;
 use crate::policy::command::Command;
@@ -59,8 +60,9 @@ pub struct Commands {
     pub commands: Vec<Command>,
     /// What a `listen` among them asks for, open already.
     pub listener: Option<Arc<Listener>>,
-    /// For the replies, one after the other, and the effects that the supervisor leaves to whoever asked.
-    pub reply: Sender<Outcome>,
+    /// For the replies, one after the other, and the effects that the supervisor leaves to whoever asked. After an error nothing
+    /// was changed.
+    pub reply: Sender<Result<Outcome, Error>>,
 }
 
 /// The end of a session. It travels in a channel of its own, which wakes nobody: the supervisor empties it before it looks

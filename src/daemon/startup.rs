@@ -124,7 +124,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     if let Some(gate) = &claims.control {
         control::start(Arc::clone(gate), steering, log.clone()).map_err(system("control thread"))?;
     }
-    balancer.begin_serving(process::id(), may_be_transparent());
+    balancer.begin_serving(process::id());
     let listener = Arc::clone(&claims.listener);
     acceptor::start(Arc::clone(&listener), permits.clone(), events.clone(), log.clone()).map_err(system("acceptor"))?;
     log.debug(1, || format!("pen {} listens on {}", env!("CARGO_PKG_VERSION"), listener.address()));

@@ -13,6 +13,7 @@ use super::recorder::Recorder;
 use crate::error::{Error, reason};
 use crate::net::files;
 use crate::net::logfile::Destination;
+use crate::net::privileges::may_be_transparent;
 use crate::net::socket::Listener;
 use crate::policy::command::Command;
 use crate::policy::configure::{Effect, Outcome};
@@ -24,6 +25,10 @@ use crate::policy::settings::LogTarget;
 /// The stack of a thread that steers, in bytes. Country data is maps in maps, which its reader follows 128 deep; what a stack
 /// does not use costs nothing.
 pub const STACK: usize = 1024 * 1024;
+
+/// The reply to `transparent` where it would make every connect to a server fail.
+const NOT_TRANSPARENT: &str =
+    "transparent: pen has no right to its clients' addresses; it keeps it only if started with transparent";
 
 /// What a command needs on its way; copies share the way.
 #[derive(Clone, Debug)]
@@ -89,6 +94,10 @@ impl Steering {
     /// Carries out commands, all or none, and gives their replies.
     fn perform(&self, commands: Vec<Located>) -> Result<String, Error> {
         let commands = self.reading.prepare(commands, &|| self.geoip())?;
+        // Asked here, since all threads have the same rights.
+        if commands.contains(&Command::Transparent(true)) && !may_be_transparent() {
+            return Err(Error::Config(String::from(NOT_TRANSPARENT)));
+        }
         // Of several the last one counts.
         let log = commands.iter().rev().find_map(|command| match command {
             Command::Log(target) => Some(target.as_ref()),
@@ -124,6 +133,6 @@ impl Steering {
         let gone = |_| Error::System(String::from("pen"), std::io::Error::other("is about to end"));
         let (reply, answer) = bounded(1);
         self.events.send(Event::Commands(Commands { commands, listener, reply })).map_err(|_| gone(()))?;
-        answer.recv().map_err(|_| gone(()))
+        answer.recv().map_err(|_| gone(()))?
     }
 }

@@ -100,9 +100,8 @@ impl Balancer {
     }
 
     /// The configuration is complete, and this process works with it: from now on the tables only grow.
-    pub fn begin_serving(&mut self, pid: u32, may_be_transparent: bool) {
+    pub fn begin_serving(&mut self, pid: u32) {
         self.identity.pid = pid;
-        self.identity.may_be_transparent = may_be_transparent;
         self.serving = true;
     }
 

@@ -190,10 +190,6 @@ impl Balancer {
             Command::TcpNodelay(on) => settings.nodelay = on,
             Command::Timeout(time) => (settings.timeout, query) = (time, Some(Query::Timeout)),
             Command::Tracking(tracking) => (settings.tracking, query) = (tracking, Some(Query::Tracking)),
-            Command::Transparent(true) if self.serving && !self.identity.may_be_transparent => {
-                let reply = "transparent: pen has no right to its clients' addresses; it keeps it only if started with transparent\n";
-                return Outcome::reply(reply.to_string());
-            }
             Command::Transparent(on) => settings.transparent = on,
             Command::WebStats(file) => {
                 settings.web_stats = file;

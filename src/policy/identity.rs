@@ -15,8 +15,6 @@ pub struct Identity {
     pub jail: Option<PathBuf>,
     /// Where its process id is written, `-p`.
     pub pidfile: Option<PathBuf>,
-    /// It has the right to use its clients' addresses as its own, which `transparent` does.
-    pub may_be_transparent: bool,
     /// The control port as it was given; empty without one.
     pub control: String,
     /// The configuration file that `write` writes to when it is not told another, `-F`.
