@@ -30,6 +30,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long whoever wants something of the recorder waits for its attention.
 const ATTENTION: Duration = Duration::from_secs(1);
 
+/// How often the recorder looks whether pen is about to end while somebody has a turn.
+const GLANCE: Duration = Duration::from_millis(50);
+
 /// A cheap handle to the recorder, which keeps what it is told in order.
 #[derive(Clone, Debug)]
 pub struct Recorder {
@@ -45,7 +48,7 @@ struct Shared {
     stuck: AtomicBool,
     /// pen is about to end: see [`Recorder::finish`].
     closed: AtomicBool,
-    /// Held by whoever changes the setting and then tells the recorder, so that both happen in the same order.
+    /// Held by whoever changes the setting and tells the recorder, so that both happen in the same order.
     turn: Mutex<()>,
 }
 
@@ -54,8 +57,8 @@ struct Shared {
 enum Entry {
     /// There was a request.
     Record(Record),
-    /// From here on it goes there, or nowhere.
-    Switch(Option<Box<Destination>>),
+    /// From here on it goes where this will say, or nowhere; if it says nothing, where it went before. See [`Turn`].
+    Switch(Receiver<Option<Box<Destination>>>),
     /// What comes from here on belongs into a new file, if the old one was moved away.
     Reopen,
     /// Everything before this is to be written, then this answered. Nothing follows.
@@ -75,15 +78,13 @@ impl Recorder {
         Ok(Self { entries, shared })
     }
 
-    /// Until this is dropped nobody else may change where the log goes.
-    pub fn turn(&self) -> MutexGuard<'_, ()> {
+    /// The right to say where the log goes from now on. Who has it cannot fail any more.
+    pub fn turn(&self) -> Result<Turn<'_>, Error> {
         // It guards nothing that a panic could have left half done.
-        self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// From now on the log goes there, or nowhere.
-    pub fn switch(&self, destination: Option<Destination>) -> Result<(), Error> {
-        self.tell(Entry::Switch(destination.map(Box::new)))
+        let guard = self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (say, said) = bounded(1);
+        self.tell(Entry::Switch(said))?;
+        Ok(Turn { say, _guard: guard })
     }
 
     /// Opens the file again by its name, after all requests of until now are written.
@@ -124,6 +125,22 @@ impl Recorder {
         while closed.load(Ordering::SeqCst) {
             thread::park();
         }
+    }
+}
+
+/// A place in the recorder's order, at which the log may go elsewhere. Until it is dropped nobody else has one, and the recorder
+/// stops there: so between the two there may be a question to the supervisor, which answers at once, and nothing else.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    say: Sender<Option<Box<Destination>>>,
+    _guard: MutexGuard<'a, ()>,
+}
+
+impl Turn<'_> {
+    /// The log goes there, or nowhere.
+    pub fn switch(self, destination: Option<Destination>) {
+        // There is room, and without a recorder the process is about to end.
+        let _ = self.say.send(destination.map(Box::new));
     }
 }
 
@@ -242,7 +259,8 @@ impl Writer {
                 self.reopen_at = self.target.is_some().then(Instant::now);
                 self.write();
             }
-            (Entry::Switch(destination), _) => {
+            (Entry::Switch(said), _) => {
+                let Some(destination) = self.hear(&said) else { return };
                 self.write();
                 self.give_up();
                 self.target = destination.as_ref().map(|destination| destination.target().clone());
@@ -255,6 +273,17 @@ impl Writer {
                 self.tell_losses();
                 // Nobody waits any more: fine.
                 let _ = done.send(());
+            }
+        }
+    }
+
+    /// Where the log goes from here on. `None`: where it went before, since whoever had the turn has not used it or pen is about
+    /// to end.
+    fn hear(&self, said: &Receiver<Option<Box<Destination>>>) -> Option<Option<Box<Destination>>> {
+        loop {
+            match said.recv_timeout(GLANCE) {
+                Err(RecvTimeoutError::Timeout) if !self.shared.closed.load(Ordering::SeqCst) => {}
+                outcome => return outcome.ok(),
             }
         }
     }
@@ -320,5 +349,48 @@ impl Writer {
             0 => {}
             lost => self.log.warning(format_args!("{lost} requests were not logged")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::log;
+    use std::path::Path;
+    use std::{env, fs};
+
+    fn open(path: &Path) -> Destination {
+        Destination::open(&LogTarget::File(path.to_path_buf()), &Root::new(None).unwrap()).unwrap()
+    }
+
+    fn request(line: &[u8]) -> Record {
+        let client = crate::endpoint::ClientAddr::Local;
+        Record::new(Arc::new(Parties { client, server: String::from("s") }), SystemTime::UNIX_EPOCH, line)
+    }
+
+    #[test]
+    fn a_turn_that_is_not_used_changes_nothing_and_one_that_is_changes_what_follows() {
+        let paths = [1, 2].map(|number| env::temp_dir().join(format!("pen-recorder-{}-{number}", std::process::id())));
+        let (lines, _nobody) = bounded::<log::Entry>(8);
+        let recorder = Recorder::start(Some(open(&paths[0])), Root::new(None).unwrap(), Log::new(lines)).unwrap();
+        recorder.record(request(b"a"));
+        drop(recorder.turn().unwrap());
+        recorder.record(request(b"b"));
+        recorder.turn().unwrap().switch(Some(open(&paths[1])));
+        recorder.record(request(b"c"));
+        // Who has a turn when pen ends never says anything.
+        let _turn = recorder.turn().unwrap();
+        recorder.finish();
+        let texts = paths.map(|path| (fs::read_to_string(&path).unwrap(), fs::remove_file(&path)).0);
+        assert_eq!(texts, ["local 0 s a\nlocal 0 s b\n", "local 0 s c\n"]);
+    }
+
+    #[test]
+    fn a_recorder_that_takes_nothing_gives_no_turn() {
+        let (entries, _queue) = bounded(1);
+        let recorder = Recorder { entries, shared: Arc::default() };
+        recorder.record(request(b"a"));
+        let error = recorder.turn().unwrap_err().to_string();
+        assert_eq!(error, "the request log: it cannot be written fast enough; try again");
     }
 }

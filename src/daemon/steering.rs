@@ -113,12 +113,16 @@ impl Steering {
                 listener = Some(Arc::new(self.reading.open(endpoint, text, self.backlog)?));
             }
         }
-        let turn = logfile.is_some().then(|| self.recorder.turn());
-        let Outcome { mut reply, effects } = self.send(commands, listener)?;
-        if let Some(logfile) = logfile {
-            self.recorder.switch(logfile)?;
+        // The last thing that may fail: from here on all is carried out.
+        let turn = logfile.map(|logfile| self.recorder.turn().map(|turn| (turn, logfile))).transpose();
+        if let (Err(_), Some(listener)) = (&turn, &listener) {
+            listener.retire();
         }
-        drop(turn);
+        let turn = turn?;
+        let Outcome { mut reply, effects } = self.send(commands, listener)?;
+        if let Some((turn, logfile)) = turn {
+            turn.switch(logfile);
+        }
         for effect in effects {
             if let Effect::WriteFile(path, text, words) = effect {
                 if let Err(error) = files::replace(&self.reading.root.name(&path), &text) {
