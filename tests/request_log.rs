@@ -121,6 +121,25 @@ fn a_file_has_the_lines_of_pen_0_34_1() {
 }
 
 #[test]
+fn what_is_answered_without_the_end_of_a_line_is_a_line_and_term_does_not_lose_it() {
+    let other = Backend::new("other", echo);
+    for program in programs() {
+        let scratch = Scratch::new();
+        let file = scratch.join("log");
+        let options = ["-r", "-l", &file.display().to_string()];
+        let mut pen = Launch::of(program).options(&options).servers(&[&other]).start();
+        let client = Client::from("127.0.0.2", &pen);
+        for packet in ["PING", "PING", "GET key"] {
+            client.send(packet);
+            assert_eq!(client.bytes(packet.len()), packet.as_bytes());
+        }
+        pen.terminate();
+        let expected = ["PING", "PING", "GET key"].map(|packet| format!("127.0.0.2 127.0.0.1 {packet}"));
+        assert_eq!(lines(&file), expected, "{program:?}");
+    }
+}
+
+#[test]
 fn penlogd_hears_the_lines_of_pen_0_34_1() {
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(300));
     let web = Backend::new("web", http);

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod pool;
 pub mod reading;
 pub mod recorder;
+pub mod recording;
 pub mod session;
 pub mod signals;
 pub mod startup;

@@ -4,14 +4,13 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use crate::error::{Error, reason};
 use crate::net::log::Log;
-use crate::net::logfile::{BATCH, Destination, Parties, Record};
-use crate::net::requests::Requests;
+use crate::net::logfile::{BATCH, Destination, Record};
 use crate::net::root::Root;
 use crate::policy::settings::LogTarget;
 
@@ -111,7 +110,7 @@ impl Recorder {
     }
 
     /// Hands over a request. Waits for room if it must, but not for long, and not if others have done so in vain.
-    fn record(&self, record: Record) {
+    pub(super) fn record(&self, record: Record) {
         let Shared { lost, stuck, closed, .. } = &*self.shared;
         if let Err(TrySendError::Full(entry)) = self.entries.try_send(Entry::Record(record)) {
             let waited = !stuck.load(Ordering::Relaxed);
@@ -141,38 +140,6 @@ impl Turn<'_> {
     pub fn switch(self, destination: Option<Destination>) {
         // There is room, and without a recorder the process is about to end.
         let _ = self.say.send(destination.map(Box::new));
-    }
-}
-
-/// The log of one session: finds the requests in what the client says.
-#[derive(Debug)]
-pub struct Recording {
-    requests: Requests,
-    parties: Arc<Parties>,
-    recorder: Recorder,
-}
-
-impl Recording {
-    /// A session between these two.
-    pub fn new(parties: Parties, recorder: Recorder) -> Self {
-        Self { requests: Requests::default(), parties: Arc::new(parties), recorder }
-    }
-
-    /// The client says this.
-    pub fn hear(&mut self, bytes: &[u8]) {
-        let Self { requests, parties, recorder } = self;
-        requests.feed(bytes, &mut |line| recorder.record(Record::new(Arc::clone(parties), SystemTime::now(), line)));
-    }
-
-    /// Whether anything that the client says can still matter.
-    pub fn listens(&self) -> bool {
-        !self.requests.is_deaf()
-    }
-
-    /// The session is over.
-    pub fn finish(&mut self) {
-        let Self { requests, parties, recorder } = self;
-        requests.finish(&mut |line| recorder.record(Record::new(Arc::clone(parties), SystemTime::now(), line)));
     }
 }
 
@@ -356,6 +323,7 @@ impl Writer {
 mod tests {
     use super::*;
     use crate::net::log;
+    use crate::net::logfile::Parties;
     use std::path::Path;
     use std::{env, fs};
 
@@ -365,7 +333,7 @@ mod tests {
 
     fn request(line: &[u8]) -> Record {
         let client = crate::endpoint::ClientAddr::Local;
-        Record::new(Arc::new(Parties { client, server: String::from("s") }), SystemTime::UNIX_EPOCH, line)
+        Record::new(Arc::new(Parties { client, server: String::from("s") }), std::time::UNIX_EPOCH, line)
     }
 
     #[test]

@@ -15,7 +15,8 @@ use rustix::net::{Shutdown, shutdown};
 use super::event::{Closed, Event, Order, Proof};
 use super::permits::Permit;
 use super::pool::WorkerId;
-use super::recorder::{Recorder, Recording};
+use super::recorder::Recorder;
+use super::recording::Recording;
 use crate::endpoint::ClientAddr;
 use crate::error::reason;
 use crate::id::ConnId;
@@ -207,8 +208,8 @@ impl Desk {
             tap: Tap {
                 wanted: &|way| self.log.debug_level() >= 3 || is_recorded(&recording, way),
                 show: &|way, bytes| {
-                    if let (Way::Up, Some(recording)) = (way, &recording) {
-                        recording.borrow_mut().hear(bytes);
+                    if let Some(recording) = &recording {
+                        recording.borrow_mut().hear(way, bytes);
                     }
                     self.log.debug(3, || traffic(conn, way, bytes, settings.ascii));
                 },

@@ -2,7 +2,7 @@
 //! pieces of any size.
 //!
 //! In a stream that begins as HTTP every request counts, also one behind another, and bodies do not. Any other stream is taken
-//! read by read. Where it is not certain any more at which byte the next request begins, nothing further is found: a body must
+//! read by read; that it is another shows at the latest when the server speaks before the first line has ended. Where it is not certain any more at which byte the next request begins, nothing further is found: a body must
 //! never pass for a request.
 
 use std::borrow::Cow;
@@ -100,11 +100,17 @@ impl Requests {
         }
     }
 
-    /// The stream is over. What looked like the beginning of a request until now was something else, and counts.
-    pub fn finish(&mut self, found: &mut dyn FnMut(&[u8])) {
+    /// The server has spoken. No web server does before the first line is whole, so if that was not HTTP it was whole without.
+    pub fn answered(&mut self, found: &mut dyn FnMut(&[u8])) {
         if matches!(self.state, State::Request(_)) && self.first && !self.line.is_empty() {
             found(first_line(&self.line));
+            self.enter(State::Other);
         }
+    }
+
+    /// The stream is over. What looked like the beginning of a request until now was something else, and counts.
+    pub fn finish(&mut self, found: &mut dyn FnMut(&[u8])) {
+        self.answered(found);
         self.state = State::Deaf;
     }
 
@@ -338,6 +344,32 @@ mod tests {
     fn what_may_still_become_a_request_is_told_when_that_is_certain() {
         assert_eq!(found(&[b"h", b"e", b"llo", b" world\nmore\n", b"next\n"]), ["hello world", "next"]);
         assert_eq!(found(&[b"GET /sp", b"lit HTTP/1.", b"1\r", b"\nHost: x\r\n\r\n"]), ["GET /split HTTP/1.1"]);
+    }
+
+    #[test]
+    fn what_the_server_answers_without_a_whole_line_is_no_http() {
+        for line in ["PING", "GET key", "GET / HTTP/1.1\r"] {
+            let mut lines = Vec::new();
+            let mut found = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
+            let mut requests = Requests::default();
+            // A greeting is no answer.
+            requests.answered(&mut found);
+            for part in [&line[..2], &line[2..]] {
+                requests.feed(part.as_bytes(), &mut found);
+            }
+            requests.answered(&mut found);
+            requests.feed(line.as_bytes(), &mut found);
+            requests.finish(&mut found);
+            assert_eq!(lines, [line.trim_end(); 2]);
+        }
+        // Between requests it says nothing of the next one.
+        let mut lines = 0;
+        let mut requests = Requests::default();
+        for part in ["GET /a HTTP/1.1\r\n\r\nGE", "T /b HTTP/1.1\r\n\r\n"] {
+            requests.feed(part.as_bytes(), &mut |_| lines += 1);
+            requests.answered(&mut |_| lines += 1);
+        }
+        assert_eq!(lines, 2);
     }
 
     #[test]
