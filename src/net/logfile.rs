@@ -185,18 +185,21 @@ fn write_batch(file: &File, regular: bool, lines: &[u8]) -> io::Result<usize> {
         Some(start) if lines.len() > BATCH => &start[..whole_lines(start).unwrap_or(BATCH)],
         _ => lines,
     };
-    let mut done = 0;
+    let (mut done, mut start) = (0, None);
     while done < batch.len() {
         match put(file, &batch[done..]) {
             Ok(count) => done += count,
             Err(error) => {
                 let whole = whole_lines(&batch[..done]).unwrap_or(0);
-                if regular && take_back(file, done - whole).is_ok() {
+                if start.is_some_and(|start| take_back(file, start, done, whole).is_ok()) {
                     done = whole;
                 }
                 // What is wrong will be found again by the next attempt.
                 return if done > 0 { Ok(done) } else { Err(error) };
             }
+        }
+        if regular && done < batch.len() {
+            start = start.or(end_of_writing(file).ok().and_then(|end| end.checked_sub(done as u64)));
         }
     }
     Ok(done)
@@ -207,13 +210,20 @@ fn whole_lines(bytes: &[u8]) -> Option<usize> {
     bytes.iter().rposition(|byte| *byte == b'\n').map(|end| end + 1)
 }
 
-/// Takes back the last bytes that were written.
-fn take_back(file: &File, count: usize) -> io::Result<()> {
-    if count == 0 {
-        return Ok(());
+/// Where the bytes that were written last end.
+fn end_of_writing(mut file: &File) -> io::Result<u64> {
+    // Of a file that is appended to, too.
+    file.stream_position()
+}
+
+/// Takes back what was written from `start` on, `done` bytes, but for the first `whole`. It is refused if somebody else has
+/// written between or behind them.
+fn take_back(file: &File, start: u64, done: usize, whole: usize) -> io::Result<()> {
+    let end = start + done as u64;
+    if end_of_writing(file)? != end || file.metadata()?.len() != end {
+        return Err(io::Error::other("somebody else has written"));
     }
-    let length = file.metadata()?.len();
-    file.set_len(length.saturating_sub(count as u64))
+    file.set_len(start + whole as u64)
 }
 
 /// Writes some bytes, at least one. It waits for a pipe or a terminal, but not for long.
@@ -279,6 +289,26 @@ mod tests {
         assert!(!destination.is_deleted());
         fs::remove_file(&path).unwrap();
         assert!(destination.is_deleted());
+    }
+
+    #[test]
+    fn nothing_of_what_others_have_written_is_taken_back() {
+        let path = env::temp_dir().join(format!("pen-logfile-shared-{}", std::process::id()));
+        let open = || OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        let (mut ours, mut theirs) = (open(), open());
+        theirs.write_all(b"0\n").unwrap();
+        ours.write_all(b"1\n2").unwrap();
+        take_back(&ours, 2, 3, 2).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "0\n1\n");
+        // Behind ours.
+        ours.write_all(b"3\n4").unwrap();
+        theirs.write_all(b"5\n").unwrap();
+        take_back(&ours, 4, 3, 2).unwrap_err();
+        // Between ours.
+        ours.write_all(b"6").unwrap();
+        take_back(&ours, 4, 4, 2).unwrap_err();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "0\n1\n3\n45\n6");
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]
