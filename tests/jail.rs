@@ -253,3 +253,28 @@ fn where_transparent_cannot_work_a_file_with_it_changes_nothing() {
     assert!(fs::read_to_string(written).unwrap().contains("\nno transparent\n"));
     assert!(!pen.stderr().contains("read again"), "{}", pen.stderr());
 }
+
+#[test]
+fn a_file_that_the_user_cannot_read_is_told_at_start_and_changes_nothing_at_hup() {
+    let Some(jail) = Jail::new() else { return };
+    let a = Backend::named("a");
+    let file = jail.join("pen.conf");
+    let text = file.display().to_string();
+    fs::write(&file, "blacklist 7\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let cause = format!("Can't read config file '{text}': Permission denied");
+    let pen = Launch::ours().control().options(&["-u", "nobody", "-F", &text]).servers(&[&a]).start();
+    pen.wait_for_line(&format!("HUP will not read the file again: {cause}"));
+    fs::write(&file, "blacklist 8\n").unwrap();
+    pen.signal(Signal::HUP);
+    pen.wait_for_line(&format!("the old configuration stays: {cause}"));
+    assert_eq!(pen.control().say("blacklist"), "7\n");
+
+    // In a jail it is the one there.
+    let pen = Launch::ours().options(&["-j", &jail.text(), "-F", &text]).servers(&[&a]).start();
+    pen.wait_for_line(&format!("HUP will not read the file again: Can't read config file '{text}': No such file"));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let pen = Launch::ours().control().options(&["-u", "nobody", "-F", &text]).servers(&[&a]).start();
+    assert_eq!(pen.control().say("blacklist"), "8\n");
+    assert!(!pen.stderr().contains("HUP"), "{}", pen.stderr());
+}

@@ -227,10 +227,10 @@ fn two_instances(tools: &[&str]) {
     host.says("service pen status", &running);
 
     host.configure("web", "-u nobody", &web, &c);
-    host.says("service pen reload", "pen api: reloaded\npen web: reloaded\n");
+    host.says("service pen reload", "pen api: told to reload\npen web: told to reload\n");
     wait_until("the new server", || web.server().as_deref() == Some("c"));
     host.configure("web", "-u nobody", &web, &b);
-    host.says("service pen force-reload web", "pen web: reloaded\n");
+    host.says("service pen force-reload web", "pen web: told to reload\n");
     wait_until("the old server", || web.server().as_deref() == Some("b"));
     host.says("service pen status", &running);
 
@@ -312,10 +312,13 @@ fn the_heading_is_split_as_a_shell_would_but_nothing_in_it_is_executed() {
 
     // HUP cannot change options, so that is said.
     host.write("/etc/pen/web.conf", format!("{heading} -s\nserver 0 address 127.0.0.1 port {}\n", a.port()));
-    host.says("service pen reload", "pen web: reloaded\npen web: its options have changed; that takes a restart\n");
+    host.says(
+        "service pen reload",
+        "pen web: told to reload\npen web: its options have changed; that takes a restart\n",
+    );
     host.says("service pen restart", "pen web: stopped\npen web: started\n");
     assert!(web.control().say("mode").contains(" stubborn") && !web.control().say("mode").contains("no stubborn"));
-    host.says("service pen reload", "pen web: reloaded\n");
+    host.says("service pen reload", "pen web: told to reload\n");
 }
 
 #[test]
@@ -409,7 +412,7 @@ fn a_jail_is_furnished_and_kept_up_to_date() {
     host.says("service pen status", format!("pen web: is running, process {pid}\n"));
 
     host.configure("web", "-u nobody -j /var/lib/pen/web", &web, &b);
-    host.says("service pen reload", "pen web: reloaded\n");
+    host.says("service pen reload", "pen web: told to reload\n");
     wait_until("the new server", || web.server().as_deref() == Some("b"));
     // A wrong one does not get in.
     let right = host.read("/etc/pen/web.conf");
@@ -459,7 +462,7 @@ fn a_file_that_pen_has_written_makes_the_same_service() {
         host.says("service pen restart", "pen web: stopped\npen web: started\n");
         assert_eq!(web.server().as_deref(), Some("b"), "{options}");
         assert_eq!(web.control().say("conn_max"), "600\n");
-        host.says("service pen reload", "pen web: reloaded\n");
+        host.says("service pen reload", "pen web: told to reload\n");
         host.says("service pen stop", "pen web: stopped\n");
     }
 }
@@ -503,7 +506,7 @@ fn the_unit_of_systemd_and_the_init_script_see_each_others_instances() {
     let mut foreground = Process::start(host.command(&format!("exec {}", command("ExecStart="))));
     wait_until("the server", || web.server().as_deref() == Some("a"));
     host.configure("web", "-u nobody", &web, &b);
-    host.says(&command("ExecReload="), "pen web: reloaded\n");
+    host.says(&command("ExecReload="), "pen web: told to reload\n");
     wait_until("the new server", || web.server().as_deref() == Some("b"));
     let running = format!("is running already, process {}\n", host.pid("web"));
     host.says("service pen start", format!("pen web: {running}"));

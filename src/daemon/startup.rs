@@ -1,6 +1,7 @@
 //! From a configuration to a running pen: everything that can fail is done first, then the threads start.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::{panic, process};
 
@@ -61,6 +62,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     signals::hold();
     let mut claims = Claims::stake(config, &plan, &root)?;
     let Plan { mut balancer, effects, reading, .. } = plan;
+    let reading = Reading { root: root.clone(), ..reading };
     let conn_max = balancer.settings().conn_max;
     let sessions = limits::raise_open_files(conn_max);
     let clock = Clock::local();
@@ -94,6 +96,12 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     if transparent && !may_be_transparent() {
         log.warning("transparent is on, but only root may use clients' addresses: connections to servers will fail");
     }
+    match config.identity.file.as_ref().map(|file| reading.read(file)) {
+        // That was told when it was read for the first time.
+        Some(Err(Error::System(_, cause))) if root.jail().is_none() && cause.kind() == ErrorKind::NotFound => {}
+        Some(Err(error)) => log.warning(format_args!("HUP will not read the file again: {error}")),
+        _ => {}
+    }
     if balancer.lacks_weights() {
         log.warning("selection is by weight, but every server has weight 0: new clients will be refused");
     }
@@ -101,17 +109,12 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
         let log = log.clone();
         panic::set_hook(Box::new(move |fault| log.error(fault)));
     }
-    let recorder = Recorder::start(logfile, root.clone(), log.clone()).map_err(system("recorder"))?;
+    let recorder = Recorder::start(logfile, root, log.clone()).map_err(system("recorder"))?;
     let (events, inbox) = bounded(EVENTS);
     // Without a bound of its own: see `Closed`.
     let (closed, ended) = unbounded();
     let permits = Permits::new(sessions);
-    let steering = Steering {
-        events: events.clone(),
-        reading: Reading { root, ..reading },
-        backlog: config.backlog,
-        recorder: recorder.clone(),
-    };
+    let steering = Steering { events: events.clone(), reading, backlog: config.backlog, recorder: recorder.clone() };
     let idlers = idlers::start(events.clone()).map_err(system("idlers"))?;
     // Of several the last one counts.
     let wanted = effects.into_iter().rev().find_map(|effect| match effect {
