@@ -44,9 +44,9 @@ exec chroot "$root" /bin/sh -c 'echo "$1"; sleep infinity; exit' sh "$pid"
 "#;
 
 /// The tools that the scripts use and busybox has, too.
-const TOOLS: [&str; 17] = [
-    "sh", "basename", "cp", "find", "grep", "id", "ln", "mkdir", "mv", "readlink", "rm", "sed", "sleep", "sort", "tr",
-    "xargs", "printf",
+const TOOLS: [&str; 18] = [
+    "sh", "basename", "chown", "cp", "find", "grep", "id", "ln", "mkdir", "mv", "readlink", "rm", "sed", "sleep",
+    "sort", "tr", "xargs", "printf",
 ];
 
 /// A host of its own. Dropping it ends everything that runs in it.
@@ -443,6 +443,45 @@ fn a_jail_is_furnished_and_kept_up_to_date() {
     host.says("chown nobody /var/lib/pen/theirs", "");
     let told = host.refuses("service pen start", 1);
     assert_eq!(told, "pen web: /var/lib/pen/theirs/. must be a folder of root's that nobody else may write to\n");
+}
+
+#[test]
+fn a_log_where_only_root_can_make_one_is_made_for_the_user() {
+    let Some(host) = Host::with(if program("busybox").is_some() { &TOOLS } else { &[] }) else { return };
+    let a = Backend::named("a");
+    let options = "-l /var/log/pen/web.log -u nobody";
+    for jail in ["", "/var/lib/pen/web"] {
+        let options = if jail.is_empty() { String::from(options) } else { format!("{options} -j {jail}") };
+        let log = format!("{jail}/var/log/pen/web.log");
+        // Nothing stays of what came to nothing.
+        host.instance("web", &options.replace("nobody", "no-such-user"), &a);
+        assert_eq!(
+            host.refuses("service pen start", 1),
+            "pen: Can't getpwnam(no-such-user): no such user\npen web: not started\n"
+        );
+        assert!(!host.path(&log).exists());
+        let web = host.instance("web", &options, &a);
+        host.says("service pen start", "pen web: started\n");
+        host.says(&format!("stat -c '%U %a %s' {log}"), "nobody 640 0\n");
+        assert_eq!(web.server().as_deref(), Some("a"));
+        host.says("service pen stop", "pen web: stopped\n");
+        // One that is there stays as it is.
+        host.says(&format!("echo line >>{log}; chown root:nogroup {log}; chmod 660 {log}"), "");
+        host.says("service pen start", "pen web: started\n");
+        host.says("service pen stop", "pen web: stopped\n");
+        host.says(&format!("stat -c '%U %a %s' {log}"), "root 660 5\n");
+    }
+
+    // In a folder that is the user's root makes nothing, and need not.
+    let web = host.instance("web", &format!("{options} -j /var/lib/pen/theirs"), &a);
+    let folder = "/var/lib/pen/theirs/var/log/pen";
+    host.says(&format!("mkdir -p {folder}; chown nobody {folder}; ln -s /tmp/log {folder}/web.log"), "");
+    assert!(host.refuses("service pen start", 1).contains("Can't open logfile"));
+    assert!(!host.path("/tmp/log").exists());
+    host.says(&format!("rm {folder}/web.log"), "");
+    host.says("service pen start", "pen web: started\n");
+    host.says(&format!("stat -c '%U %a' {folder}/web.log"), "nobody 644\n");
+    assert_eq!(web.server().as_deref(), Some("a"));
 }
 
 #[test]
