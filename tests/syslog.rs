@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
@@ -305,7 +306,10 @@ fn in_the_foreground_syslog_hears_nothing() {
     pen.wait_for_line(" listens on ");
     pen.signal(Signal::TERM);
     assert!(pen.wait_exit().success());
-    syslogd.stop();
+    // What comes after it shows that it would have been heard.
+    let marker = UnixDatagram::unbound().unwrap();
+    marker.send_to(b"<13>Nov 22 00:00:00 marker[7]: heard", syslogd.path("log")).unwrap();
+    syslogd.wait_for("user notice marker 7: heard");
     let messages = syslogd.messages();
     assert!(!messages.iter().any(|message| message.contains(" pen ")), "{messages:?}");
 }
