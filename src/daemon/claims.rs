@@ -9,8 +9,7 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 
 use super::plan::{Config, Plan};
-use super::reading::Reading;
-use crate::endpoint::{Address, Endpoint};
+use crate::endpoint::Address;
 use crate::error::Error;
 use crate::net::pidfile::PidFile;
 use crate::net::privileges::Account;
@@ -33,12 +32,12 @@ pub struct Claims {
 impl Claims {
     /// Listens. What belongs into a jail is not touched yet; `root` is what the names of files will mean then.
     pub fn stake(config: &Config, plan: &Plan, root: &Root) -> Result<Self, Error> {
-        let (text, endpoint) = &plan.listener;
+        let (text, addresses) = &plan.listener;
         let alias = |name: &Path| root.alias(name);
-        let listener = plan.reading.open(endpoint, text, config.backlog)?.renamed(alias);
+        let listener = Listener::open_first(text, addresses, config.backlog)?.renamed(alias);
         let mut claims = Self { listener: Arc::new(listener), control: None, pidfile: None };
-        if let Some((text, endpoint)) = &config.control {
-            let control = open_control(&plan.reading, text, endpoint, config.user.as_ref())?;
+        if let Some((text, addresses)) = &plan.control {
+            let control = open_control(text, addresses, config.user.as_ref())?;
             claims.control = Some(Arc::new(control.renamed(alias)));
         }
         Ok(claims)
@@ -61,10 +60,10 @@ impl Drop for Claims {
 }
 
 /// Opens the control port. A Unix socket is for the user that pen will run as and nobody else.
-fn open_control(reading: &Reading, text: &str, endpoint: &Endpoint, user: Option<&Account>) -> Result<Listener, Error> {
+fn open_control(text: &str, addresses: &[Address], user: Option<&Account>) -> Result<Listener, Error> {
     // There are no other threads yet whose files this could concern.
     let mask = umask(Mode::from_bits_retain(0o177));
-    let opened = reading.open(endpoint, text, CONTROL_BACKLOG);
+    let opened = Listener::open_first(text, addresses, CONTROL_BACKLOG);
     umask(mask);
     let control = opened?;
     if let (Address::Unix(path), Some(Account { uid, gid, .. })) = (control.address(), user) {

@@ -87,14 +87,7 @@ impl Reading {
 
     /// Opens the first of a listener's addresses that can be had.
     pub fn open(&self, endpoint: &Endpoint, text: &str, backlog: i32) -> Result<Listener, Error> {
-        let mut result = Err(Error::Address(text.to_string(), String::from("no address found")));
-        for address in self.names.listener(endpoint)? {
-            result = Listener::open(&address, backlog).map_err(|error| Error::Bind(text.to_string(), error));
-            if result.is_ok() {
-                break;
-            }
-        }
-        result
+        Listener::open_first(text, &self.names.listener(endpoint)?, backlog)
     }
 }
 

@@ -57,7 +57,7 @@ pub fn run(config: Config, warn: &dyn Fn(&str)) -> Result<(), Error> {
 
 /// Takes what the plan needs from the host, gives up what pen does not need any more, starts the threads, and works.
 fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result<(), Error> {
-    // Not before: until now there was nothing to end in peace, and the resolver may take its time.
+    // Not before: until now there was nothing to end in peace, and names were looked up, which may take its time.
     signals::hold();
     let mut claims = Claims::stake(config, &plan, &root)?;
     let Plan { mut balancer, effects, reading, .. } = plan;

@@ -22,6 +22,7 @@ use rustix::net::{
 };
 
 use crate::endpoint::Address;
+use crate::error::Error;
 use crate::policy::settings::Settings;
 
 /// How long the owner of a Unix socket has for showing that it is alive; a full queue shows it too.
@@ -38,9 +39,21 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Listens at the first of these addresses that can be had; they are what `text` stands for.
+    pub fn open_first(text: &str, addresses: &[Address], backlog: i32) -> Result<Self, Error> {
+        let mut result = Err(Error::Address(text.to_string(), String::from("no address found")));
+        for address in addresses {
+            result = Self::open(address, backlog).map_err(|error| Error::Bind(text.to_string(), error));
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+
     /// Listens. A Unix socket's file that nobody listens on any more is replaced; one in use is not, and no other kind of
     /// file is ever touched.
-    pub fn open(address: &Address, backlog: i32) -> io::Result<Self> {
+    fn open(address: &Address, backlog: i32) -> io::Result<Self> {
         let socket = stream(address)?;
         match address {
             Address::Ip(ip) => {
