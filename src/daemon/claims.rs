@@ -5,16 +5,13 @@ use std::path::Path;
 use std::process;
 use std::sync::Arc;
 
-use rustix::fs::Mode;
-use rustix::process::umask;
-
 use super::plan::{Config, Plan};
 use crate::endpoint::Address;
 use crate::error::Error;
 use crate::net::pidfile::PidFile;
 use crate::net::privileges::Account;
 use crate::net::root::Root;
-use crate::net::socket::Listener;
+use crate::net::socket::{Access, Listener};
 
 /// How many clients of the control port the kernel may queue.
 const CONTROL_BACKLOG: i32 = 64;
@@ -34,7 +31,7 @@ impl Claims {
     pub fn stake(config: &Config, plan: &Plan, root: &Root) -> Result<Self, Error> {
         let (text, addresses) = &plan.listener;
         let alias = |name: &Path| root.alias(name);
-        let listener = Listener::open_first(text, addresses, config.backlog)?.renamed(alias);
+        let listener = Listener::open_first(text, addresses, config.backlog, Access::Everybody)?.renamed(alias);
         let mut claims = Self { listener: Arc::new(listener), control: None, pidfile: None };
         if let Some((text, addresses)) = &plan.control {
             let control = open_control(text, addresses, config.user.as_ref())?;
@@ -61,11 +58,7 @@ impl Drop for Claims {
 
 /// Opens the control port. A Unix socket is for the user that pen will run as and nobody else.
 fn open_control(text: &str, addresses: &[Address], user: Option<&Account>) -> Result<Listener, Error> {
-    // There are no other threads yet whose files this could concern.
-    let mask = umask(Mode::from_bits_retain(0o177));
-    let opened = Listener::open_first(text, addresses, CONTROL_BACKLOG);
-    umask(mask);
-    let control = opened?;
+    let control = Listener::open_first(text, addresses, CONTROL_BACKLOG, Access::Owner)?;
     if let (Address::Unix(path), Some(Account { uid, gid, .. })) = (control.address(), user) {
         chown(path, Some(*uid), Some(*gid)).map_err(|error| Error::System(format!("Can't chown {text}"), error))?;
     }

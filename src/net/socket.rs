@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::sockopt::{
     Timeout, set_ipv6_v6only, set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_socket_timeout,
@@ -20,6 +22,7 @@ use rustix::net::{
     AddressFamily, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect,
     getpeername, listen, shutdown, socket_with,
 };
+use rustix::process::umask;
 
 use crate::endpoint::Address;
 use crate::error::Error;
@@ -38,12 +41,22 @@ pub struct Listener {
     retired: AtomicBool,
 }
 
+/// Who may connect to a Unix socket, as far as its file has a say and not only the folders it lies in: connect(2) asks for the
+/// right to write to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Mode 0666.
+    Everybody,
+    /// Mode 0600.
+    Owner,
+}
+
 impl Listener {
     /// Listens at the first of these addresses that can be had; they are what `text` stands for.
-    pub fn open_first(text: &str, addresses: &[Address], backlog: i32) -> Result<Self, Error> {
+    pub fn open_first(text: &str, addresses: &[Address], backlog: i32, access: Access) -> Result<Self, Error> {
         let mut result = Err(Error::Address(text.to_string(), String::from("no address found")));
         for address in addresses {
-            result = Self::open(address, backlog).map_err(|error| Error::Bind(text.to_string(), error));
+            result = Self::open(address, backlog, access).map_err(|error| Error::Bind(text.to_string(), error));
             if result.is_ok() {
                 break;
             }
@@ -53,7 +66,7 @@ impl Listener {
 
     /// Listens. A Unix socket's file that nobody listens on any more is replaced; one in use is not, and no other kind of
     /// file is ever touched.
-    fn open(address: &Address, backlog: i32) -> io::Result<Self> {
+    fn open(address: &Address, backlog: i32, access: Access) -> io::Result<Self> {
         let socket = stream(address)?;
         match address {
             Address::Ip(ip) => {
@@ -65,7 +78,7 @@ impl Listener {
             }
             Address::Unix(path) => {
                 remove_stale(path)?;
-                bind(&socket, &SocketAddrUnix::new(path)?)?;
+                bind_file(&socket, path, access)?;
             }
         }
         listen(&socket, backlog)?;
@@ -260,6 +273,22 @@ fn stream(address: &Address) -> io::Result<OwnedFd> {
         Address::Unix(_) => AddressFamily::UNIX,
     };
     Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Binds to a path. The file has its mode from the first moment on, so that nobody needs to change it by its name, which may
+/// stand for something else by then: a socket is made with all permissions but those of the umask (unix(7)).
+fn bind_file(socket: &OwnedFd, path: &Path, access: Access) -> io::Result<()> {
+    let mask = match access {
+        Access::Everybody => 0o111,
+        Access::Owner => 0o177,
+    };
+    // From here on it is the umask of this thread alone. Where that is forbidden, the others share it for a moment, in which it
+    // has no say in what they make: all files are made with the mode 0644.
+    let _ = unshare(CloneFlags::CLONE_FS);
+    let before = umask(Mode::from_bits_retain(mask));
+    let bound = SocketAddrUnix::new(path).and_then(|path| bind(socket, &path));
+    umask(before);
+    Ok(bound?)
 }
 
 /// Removes the file of a Unix socket that nobody listens on.
