@@ -1,6 +1,5 @@
 //! What pen takes from its host under a name, and gives back at its end: the listener, the control port, the pid file.
 
-use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
@@ -59,8 +58,9 @@ impl Drop for Claims {
 /// Opens the control port. A Unix socket is for the user that pen will run as and nobody else.
 fn open_control(text: &str, addresses: &[Address], user: Option<&Account>) -> Result<Listener, Error> {
     let control = Listener::open_first(text, addresses, CONTROL_BACKLOG, Access::Owner)?;
-    if let (Address::Unix(path), Some(Account { uid, gid, .. })) = (control.address(), user) {
-        chown(path, Some(*uid), Some(*gid)).map_err(|error| Error::System(format!("Can't chown {text}"), error))?;
+    if let Some(Err(error)) = user.map(|user| control.give_to(user)) {
+        control.remove_file();
+        return Err(Error::System(format!("Can't chown {text}"), error));
     }
     Ok(control)
 }

@@ -1,6 +1,6 @@
 //! Sockets: listening, accepting, connecting, and the options they are given.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, openat};
 use rustix::io::Errno;
 use rustix::net::sockopt::{
     Timeout, set_ipv6_v6only, set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_socket_timeout,
@@ -24,6 +24,7 @@ use rustix::net::{
 };
 use rustix::process::umask;
 
+use super::privileges::Account;
 use crate::endpoint::Address;
 use crate::error::Error;
 use crate::policy::settings::Settings;
@@ -83,6 +84,20 @@ impl Listener {
         }
         listen(&socket, backlog)?;
         Ok(Self { socket, address: address.clone(), file: file_identity(address), retired: AtomicBool::new(false) })
+    }
+
+    /// Makes the file of a Unix socket that user's. If something else is in its place by now, that keeps its owner.
+    pub fn give_to(&self, account: &Account) -> io::Result<()> {
+        let Address::Unix(path) = &self.address else { return Ok(()) };
+        // Not by name: whoever may change the directory could put a link there between a look and the change.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(openat(CWD, path, flags, Mode::empty())?);
+        let found = file.metadata()?;
+        if !found.file_type().is_socket() || found.nlink() != 1 {
+            return Err(io::Error::other("somebody has put something else in its place"));
+        }
+        let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+        Ok(chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
     }
 
     /// The same listener, whose file is called like this from now on; without a name it cannot be removed any more.
@@ -305,5 +320,34 @@ fn remove_stale(path: &Path) -> io::Result<()> {
                 _ => Err(Errno::ADDRINUSE.into()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::env;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_was_put_in_the_place_of_a_socket_keeps_its_owner() {
+        let directory = env::temp_dir().join(format!("pen-socket-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let (path, precious, other) = (directory.join("socket"), directory.join("precious"), directory.join("other"));
+        let open = |path: &Path| Listener::open(&Address::Unix(path.to_path_buf()), 1, Access::Owner).unwrap();
+        let (listener, _other) = (open(&path), open(&other));
+        fs::write(&precious, "").unwrap();
+        let owner = |path: &Path| fs::symlink_metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+        let before = owner(&precious);
+        let account = Account::find("12345:54321").unwrap();
+        for target in [&precious, &other] {
+            for trap in [symlink, fs::hard_link] {
+                fs::remove_file(&path).unwrap();
+                trap(target, &path).unwrap();
+                assert!(listener.give_to(&account).is_err(), "{}", target.display());
+                assert_eq!((owner(target), owner(&path)), (before, before));
+            }
+        }
+        fs::remove_dir_all(&directory).unwrap();
     }
 }
