@@ -26,17 +26,37 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Listens. What belongs into a jail is not touched yet; `root` is what the names of files will mean then.
-    pub fn stake(config: &Config, plan: &Plan, root: &Root) -> Result<Self, Error> {
+    /// Listens. What belongs into a jail is not touched yet.
+    pub fn stake(config: &Config, plan: &Plan) -> Result<Self, Error> {
         let (text, addresses) = &plan.listener;
-        let alias = |name: &Path| root.alias(name);
-        let listener = Listener::open_first(text, addresses, config.backlog, Access::Everybody)?.renamed(alias);
+        let listener = Listener::open_first(text, addresses, config.backlog, Access::Everybody)?;
         let mut claims = Self { listener: Arc::new(listener), control: None, pidfile: None };
         if let Some((text, addresses)) = &plan.control {
-            let control = open_control(text, addresses, config.user.as_ref())?;
-            claims.control = Some(Arc::new(control.renamed(alias)));
+            claims.control = Some(Arc::new(open_control(text, addresses, config.user.as_ref())?));
         }
         Ok(claims)
+    }
+
+    /// Goes through what changes the meaning of names (`enter`), and calls the files of sockets as they are called then.
+    pub fn enter(&mut self, root: &Root, enter: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+        let alias = |listener: &Listener| match listener.address() {
+            Address::Unix(path) => root.alias(path),
+            Address::Ip(_) => None,
+        };
+        // Asked before: in the jail nobody knows what lies outside.
+        let names: Vec<_> = self.listeners().map(|listener| alias(listener)).collect();
+        enter()?;
+        for (listener, name) in self.listeners().zip(names) {
+            // Nobody shares them yet.
+            if let Some(listener) = Arc::get_mut(listener) {
+                listener.rename(name);
+            }
+        }
+        Ok(())
+    }
+
+    fn listeners(&mut self) -> impl Iterator<Item = &mut Arc<Listener>> {
+        std::iter::once(&mut self.listener).chain(&mut self.control)
     }
 
     /// Claims the pid file, in the jail if there is one, while the directory that it lies in can still be written to.
@@ -48,10 +68,7 @@ impl Claims {
 
 impl Drop for Claims {
     fn drop(&mut self) {
-        self.listener.remove_file();
-        if let Some(control) = &self.control {
-            control.remove_file();
-        }
+        self.listeners().for_each(|listener| listener.remove_file());
     }
 }
 

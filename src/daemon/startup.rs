@@ -59,7 +59,7 @@ pub fn run(config: Config, warn: &dyn Fn(&str)) -> Result<(), Error> {
 fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result<(), Error> {
     // Not before: until now there was nothing to end in peace, and names were looked up, which may take its time.
     signals::hold();
-    let mut claims = Claims::stake(config, &plan, &root)?;
+    let mut claims = Claims::stake(config, &plan)?;
     let Plan { mut balancer, effects, reading, .. } = plan;
     let conn_max = balancer.settings().conn_max;
     let sessions = limits::raise_open_files(conn_max);
@@ -67,7 +67,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     let sink = if config.identity.foreground { Sink::Stderr } else { Sink::Syslog(Syslog::open()) };
     let transparent = balancer.settings().transparent;
     let station = Station { jail: root.jail(), account: config.user.as_ref(), transparent };
-    station.enter_jail()?;
+    claims.enter(&root, || station.enter_jail())?;
     if let Some(path) = &config.identity.pidfile {
         claims.number(&root.name(path), config.user.as_ref())?;
     }

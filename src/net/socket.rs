@@ -100,15 +100,14 @@ impl Listener {
         Ok(chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
     }
 
-    /// The same listener, whose file is called like this from now on; without a name it cannot be removed any more.
-    pub fn renamed(mut self, name: impl FnOnce(&Path) -> Option<PathBuf>) -> Self {
+    /// The file of a Unix socket is called like this from now on; without a name it cannot be removed any more.
+    pub fn rename(&mut self, name: Option<PathBuf>) {
         if let Address::Unix(path) = &mut self.address {
-            match name(path) {
+            match name {
                 Some(name) => *path = name,
                 None => self.file = None,
             }
         }
-        self
     }
 
     /// Where it listens.
