@@ -1,8 +1,9 @@
 //! From a configuration to a running pen: everything that can fail is done first, then the threads start.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::{panic, process};
+use std::{io, panic, process};
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
 
@@ -157,7 +158,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
         listener,
         file,
     };
-    let outcome = report.ready().and_then(|()| supervisor.run());
+    let outcome = report.ready().and_then(|()| survive(|| supervisor.run()));
     if let (Err(error), false) = (&outcome, config.identity.foreground) {
         log.error(error);
     }
@@ -165,4 +166,23 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     drop(claims);
     logger.flush();
     outcome
+}
+
+/// Makes an error of a panic, so that what was logged before it is written after it, too.
+fn survive(work: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    // Whatever is left half done by it is not used any more.
+    panic::catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Error::System(String::from("supervisor"), io::Error::other("ended unexpectedly"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let error = survive(|| panic!("on purpose")).unwrap_err().to_string();
+        assert_eq!(error, "supervisor: ended unexpectedly");
+        assert!(survive(|| Ok(())).is_ok());
+    }
 }
