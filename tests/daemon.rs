@@ -199,4 +199,10 @@ fn in_the_foreground_it_has_a_pid_file_too_and_says_that_it_is_root() {
     assert!(!pidfile.exists());
     let told = pen.whole_stderr().matches("runs as root; -u makes it run as another user").count();
     assert_eq!(told, usize::from(is_root()));
+
+    // Who asks for it needs no advice.
+    let mut pen = crate::harness::Pen::start(insist(), &[&a]);
+    pen.terminate();
+    let told = pen.whole_stderr().matches(": runs as root\n").count();
+    assert_eq!(told, usize::from(is_root()));
 }

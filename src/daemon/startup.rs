@@ -85,7 +85,8 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     log.set_debug(balancer.settings().debug);
     log.set_facility(balancer.settings().syslog_facility);
     if is_root() {
-        log.warning("runs as root; -u makes it run as another user");
+        let advice = if config.user.is_none() { "; -u makes it run as another user" } else { "" };
+        log.warning(format_args!("runs as root{advice}"));
     }
     if sessions < conn_max {
         log.warning(format_args!(
