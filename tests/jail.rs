@@ -204,6 +204,21 @@ fn the_pid_file_may_lie_where_only_root_can_write() {
 }
 
 #[test]
+fn a_start_that_fails_late_leaves_no_number_behind() {
+    let Some(jail) = Jail::new() else { return };
+    let port = format!("127.0.0.1:{}", free_port());
+    for folder in ["var", "run"] {
+        let pidfile = format!("/{folder}/pen.pid");
+        let arguments = ["-j", &jail.text(), "-u", "nobody", "-p", &pidfile, "-l", "/etc/log", &port, "127.0.0.1:9"];
+        let refused = attempt(Path::new("/"), &arguments);
+        assert!(refused.stderr.contains("Can't open logfile /etc/log: Permission denied"), "{}", refused.stderr);
+    }
+    assert!(!jail.join("var/pen.pid").exists());
+    // Only root can remove it from there, and pen is not root any more.
+    assert_eq!(fs::read_to_string(jail.join("run/pen.pid")).unwrap(), "");
+}
+
+#[test]
 fn relative_names_begin_where_it_was_started_if_that_lies_in_the_jail() {
     let Some(jail) = Jail::new() else { return };
     let a = Backend::named("a");
