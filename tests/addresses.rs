@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::thread;
 
+use nix::unistd::{Uid, setfsuid};
 use rustix::process::Signal;
 use socket2::SockAddr;
 
 use crate::harness::{
-    Backend, Blackhole, Client, Launch, Pen, Scratch, free_port, greet, is_free, is_root, program, run, skip, visit,
+    Backend, Blackhole, Client, Daemon, Launch, Pen, Scratch, free_port, greet, is_free, is_root, program, run, skip,
+    visit,
 };
 
 fn has_ipv6() -> bool {
@@ -195,6 +199,45 @@ fn a_unix_socket_is_listened_on_and_removed_in_the_end() {
         assert!(pen.wait_exit().success());
         assert!(!path.exists(), "the socket outlives {signal:?}");
     }
+}
+
+/// What a client that is not root hears first at a socket that everybody may connect to.
+#[track_caller]
+fn heard_by_nobody(path: &Path) -> Option<String> {
+    assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o7777, 0o666, "{}", path.display());
+    let address = SockAddr::unix(path).unwrap();
+    let client = thread::spawn(move || {
+        if is_root() {
+            // It holds for this thread alone, and takes root's right to pass all permissions from it.
+            setfsuid(Uid::from_raw(65534));
+        }
+        Client::connect_to(&address, None).line()
+    });
+    client.join().unwrap()
+}
+
+#[test]
+fn a_unix_socket_is_for_everybody_whatever_the_umask() {
+    let (scratch, server) = (Scratch::new(), Backend::named("a"));
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (first, second) = (scratch.join("first.sock"), scratch.join("second.sock"));
+    let listener = first.display().to_string();
+    let daemon = Daemon::start(scratch.path(), &scratch.join("pid"), &["-p", "pid", &listener, &server.to_string()]);
+    assert_eq!(heard_by_nobody(&first).as_deref(), Some("a"));
+    daemon.signal(Signal::TERM);
+    daemon.wait_end();
+
+    let strict = ["sh", "-c", "umask 077; exec \"$@\"", "sh"];
+    let pen = Launch::ours().wrapper(&strict).listener(&listener).control().servers(&[&server]).start();
+    assert_eq!(heard_by_nobody(&first).as_deref(), Some("a"));
+    let control = pen.control();
+    assert_eq!(control.say(&format!("listen {}", second.display())), format!("{}\n", second.display()));
+    assert_eq!(heard_by_nobody(&second).as_deref(), Some("a"));
+    // The umask is as it was.
+    assert_eq!(control.say(&format!("write {}", scratch.join("written").display())), "");
+    assert_eq!(fs::metadata(scratch.join("written")).unwrap().permissions().mode() & 0o7777, 0o600);
+    let status = fs::read_to_string(format!("/proc/{}/status", pen.pid())).unwrap();
+    assert!(status.contains("Umask:\t0077\n"), "{status}");
 }
 
 #[test]

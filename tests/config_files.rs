@@ -241,7 +241,7 @@ fn check_tells_whether_a_file_makes_sense_and_starts_nothing() {
 }
 
 #[test]
-fn check_looks_up_the_listener_too() {
+fn check_looks_up_the_listener_and_the_control_port_too() {
     for listener in ["no-such-service", "no-such-host.invalid:80"] {
         let files = Files::new(&format!("listen {listener}\nserver 0 address 127.0.0.1 port 9\n"));
         let name = listener.split(':').next().unwrap();
@@ -250,6 +250,11 @@ fn check_looks_up_the_listener_too() {
             assert_eq!(status.code(), Some(1), "{arguments:?}");
             assert!(pen.stderr().contains(name), "{}", pen.stderr());
         }
+    }
+    for option in ["-f", "--check"] {
+        let (status, pen) = run(&[option, "-u", "root", "-C", "no-such-host.invalid:80", "8080", "127.0.0.1:9"]);
+        assert_eq!(status.code(), Some(1), "{option}");
+        assert!(pen.stderr().contains("no-such-host.invalid"), "{}", pen.stderr());
     }
 }
 

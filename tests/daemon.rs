@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Attempt, Backend, Client, Control, Daemon, Process, Program, Scratch, attempt, free_port, is_free, is_root,
+    Attempt, Backend, Client, Control, Daemon, Process, Program, Scratch, attempt, free_port, is_free, is_root, skip,
     wait_until,
 };
 
@@ -74,6 +74,26 @@ fn it_is_a_session_of_its_own_and_holds_nothing_that_is_not_its_own() {
     assert_ne!(session, daemon.pid().to_string(), "a session leader could take a terminal");
     assert_ne!(session, shell.pid().to_string());
     assert_eq!(terminal, "0");
+}
+
+#[test]
+fn it_inherits_nothing_where_there_is_no_proc_either() {
+    if !is_root() {
+        return skip("only root can take /proc away");
+    }
+    let (a, scratch, port) = (Backend::named("a"), Scratch::new(), free_port());
+    let inherited = scratch.join("inherited");
+    fs::write(&inherited, "").unwrap();
+    let script = "mount -t tmpfs none /proc && exec 7<\"$0\" && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).arg(&inherited).current_dir(scratch.path());
+    command.args([Program::Ours.path(), "-p", "pen.pid", &format!("127.0.0.1:{port}"), &a.to_string()]);
+    assert!(Process::start(command).wait_exit().success());
+    let daemon = Daemon::of(&scratch.join("pen.pid"));
+    let open: Vec<PathBuf> =
+        fs::read_dir(daemon.proc("fd")).unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).collect();
+    assert!(!open.is_empty() && !open.contains(&inherited), "{open:?}");
+    assert_eq!(server(port).as_deref(), Some("a"));
 }
 
 #[test]
@@ -178,5 +198,11 @@ fn in_the_foreground_it_has_a_pid_file_too_and_says_that_it_is_root() {
     pen.terminate();
     assert!(!pidfile.exists());
     let told = pen.whole_stderr().matches("runs as root; -u makes it run as another user").count();
+    assert_eq!(told, usize::from(is_root()));
+
+    // Who asks for it needs no advice.
+    let mut pen = crate::harness::Pen::start(insist(), &[&a]);
+    pen.terminate();
+    let told = pen.whole_stderr().matches(": runs as root\n").count();
     assert_eq!(told, usize::from(is_root()));
 }

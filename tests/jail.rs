@@ -1,15 +1,17 @@
 //! pen as root starts it for good: in a jail, as somebody else.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use rustix::process::Signal;
 
 use crate::harness::{
-    Backend, Client, Control, Daemon, Launch, Scratch, attempt, free_port, is_root, skip, wait_until,
+    Backend, Client, Control, Daemon, Launch, Process, Program, Scratch, attempt, free_port, is_root, program, skip,
+    wait_until,
 };
 
 /// The user `nobody` and its group, as Debian numbers them.
@@ -140,6 +142,48 @@ fn it_is_confined_and_has_no_rights_and_everything_works_under_load() {
 }
 
 #[test]
+fn its_sockets_are_removed_also_where_links_lead_to_the_jail() {
+    let Some(jail) = Jail::new() else { return };
+    let (links, a) = (Scratch::new(), Backend::named("a"));
+    symlink(jail.path(), links.join("jail")).unwrap();
+    let link = links.join("jail").display().to_string();
+    for (root, folder) in [(&link, &link), (&jail.text(), &link), (&link, &jail.text())] {
+        let [listener, control] = ["pen.sock", "ctl.sock"].map(|name| format!("{folder}/var/{name}"));
+        let arguments = ["-j", root, "-u", "nobody", "-p", "/var/pid", "-C", &control, &listener, &a.to_string()];
+        let daemon = Daemon::start(Path::new("/"), &jail.join("var/pid"), &arguments);
+        assert_eq!(Control::at(&control).say("pid"), format!("{}\n", daemon.pid()));
+        daemon.signal(Signal::TERM);
+        daemon.wait_end();
+        assert_eq!(fs::read_dir(jail.join("var")).unwrap().count(), 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn sockets_are_removed_when_the_start_fails_before_the_jail() {
+    let Some(jail) = Jail::new() else { return };
+    let (taken, listener) = (Backend::named("taken"), jail.join("pen.sock").display().to_string());
+    let refused = attempt(
+        Path::new("/"),
+        &["-j", &jail.text(), "-u", "nobody", "-C", &taken.to_string(), &listener, "127.0.0.1:9"],
+    );
+    assert!(refused.stderr.contains("can't bind local address"), "{}", refused.stderr);
+    assert!(!jail.join("pen.sock").exists());
+
+    let Some(setpriv) = program("setpriv") else {
+        return skip("without setpriv root cannot be kept from making a jail");
+    };
+    let listener = jail.join("var/pen.sock").display().to_string();
+    let mut command = Command::new(setpriv);
+    command.args(["--bounding-set", "-sys_chroot", "--inh-caps", "-sys_chroot"]);
+    command.arg(Program::Ours.path()).args(["-j", &jail.text(), &listener, "127.0.0.1:9"]);
+    let mut pen = Process::start(command);
+    assert_eq!(pen.wait_exit().code(), Some(1));
+    let told = format!("pen: Can't chroot({}): Operation not permitted\n", jail.text());
+    assert_eq!(pen.stderr(), told);
+    assert!(!jail.join("var/pen.sock").exists());
+}
+
+#[test]
 fn the_pid_file_may_lie_where_only_root_can_write() {
     let Some(jail) = Jail::new() else { return };
     let (a, port) = (Backend::named("a"), free_port());
@@ -157,6 +201,21 @@ fn the_pid_file_may_lie_where_only_root_can_write() {
     let daemon = Daemon::start(Path::new("/"), &pidfile, &arguments);
     assert_eq!(server(port).as_deref(), Some("a"));
     drop(daemon);
+}
+
+#[test]
+fn a_start_that_fails_late_leaves_no_number_behind() {
+    let Some(jail) = Jail::new() else { return };
+    let port = format!("127.0.0.1:{}", free_port());
+    for folder in ["var", "run"] {
+        let pidfile = format!("/{folder}/pen.pid");
+        let arguments = ["-j", &jail.text(), "-u", "nobody", "-p", &pidfile, "-l", "/etc/log", &port, "127.0.0.1:9"];
+        let refused = attempt(Path::new("/"), &arguments);
+        assert!(refused.stderr.contains("Can't open logfile /etc/log: Permission denied"), "{}", refused.stderr);
+    }
+    assert!(!jail.join("var/pen.pid").exists());
+    // Only root can remove it from there, and pen is not root any more.
+    assert_eq!(fs::read_to_string(jail.join("run/pen.pid")).unwrap(), "");
 }
 
 #[test]

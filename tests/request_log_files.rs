@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use socket2::SockAddr;
 
 use crate::harness::{Backend, Client, Daemon, Launch, Pen, Scratch, free_port, is_root, skip, wait_for, wait_until};
@@ -178,6 +178,27 @@ fn a_full_disk_is_told_once_and_when_there_is_room_again_it_goes_on() {
     assert_eq!(written.iter().collect::<HashSet<_>>().len(), written.len());
     assert_eq!(pen.stderr().matches("Can't write").count(), 1);
     assert_eq!(pen.stderr().matches("written again").count(), 1);
+}
+
+#[test]
+fn a_log_that_may_not_grow_does_not_end_pen() {
+    let (scratch, web) = (Scratch::new(), Backend::new("web", http));
+    let file = scratch.join("log");
+    let pen = logging(&file, &web);
+    let pid = Pid::from_raw(pen.pid().try_into().unwrap());
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    let allow = |current| prlimit(pid, Resource::Fsize, Rlimit { current, maximum }).map(|_| ()).unwrap();
+    allow(Some(4000));
+    let name = file.display();
+    under_load(&pen.address(), |stop, answers| {
+        pen.wait_for_line(&format!("Can't write logfile {name}: File too large"));
+        wait_for_more(answers, 100);
+        stop.store(true, Ordering::SeqCst);
+    });
+    allow(maximum);
+    pen.wait_for_line(&format!("logfile {name} is written again"));
+    ask(&pen, &["GET /last HTTP/1.1\r\n\r\n"]);
+    wait_until("the last line", || lines(&file).last().is_some_and(|line| line.contains("/last ")));
 }
 
 #[test]

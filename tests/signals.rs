@@ -1,10 +1,16 @@
 //! Signals: statistics, the end, and the one that is no end.
 
+use std::fs;
+use std::net::UdpSocket;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Backend, Blackhole, Client, Pen, visit, wait_for, wait_until};
+use crate::harness::{
+    Backend, Blackhole, Client, Pen, Process, Program, Scratch, is_root, skip, visit, wait_for, wait_until,
+};
 
 /// Far more than it takes, and far less than anything that pen may be waiting for.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -54,6 +60,38 @@ fn term_ends_a_pen_whose_places_are_all_taken() {
     let waiting = Client::connect(&pen);
     pen.terminate();
     assert_eq!(waiting.rest().0, b"");
+}
+
+#[test]
+fn a_name_that_takes_its_time_does_not_keep_term_and_int_from_ending_it() {
+    if !is_root() {
+        return skip("only root can give pen a resolver of its own");
+    }
+    // A name server that never answers.
+    let mute = UdpSocket::bind(("127.67.0.1", 53)).unwrap();
+    mute.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let scratch = Scratch::new();
+    fs::write(scratch.join("resolv.conf"), "nameserver 127.67.0.1\noptions timeout:30\n").unwrap();
+    let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+    for (arguments, signal) in [
+        (["-f", "-u", "root", "slow.example:8080", "127.0.0.1:9"].as_slice(), Signal::INT),
+        (&["-f", "-u", "root", "-C", "slow.example:8888", "8080", "127.0.0.1:9"], Signal::TERM),
+        (&["-u", "root", "slow.example:8080", "127.0.0.1:9"], Signal::INT),
+    ] {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script]).arg(scratch.join("resolv.conf"));
+        command.arg(Program::Ours.path()).args(arguments);
+        let mut pen = Process::start(command);
+        let mut question = [0; 512];
+        mute.recv(&mut question).expect("nobody asks");
+        let start = Instant::now();
+        pen.signal(signal);
+        assert_eq!(pen.wait_exit().signal(), Some(signal.as_raw()), "{arguments:?}");
+        assert!(start.elapsed() < AT_ONCE, "{arguments:?}");
+        mute.set_nonblocking(true).unwrap();
+        while mute.recv(&mut question).is_ok() {}
+        mute.set_nonblocking(false).unwrap();
+    }
 }
 
 #[test]

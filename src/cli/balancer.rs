@@ -132,6 +132,7 @@ fn configure(mut line: CommandLine) -> Result<Config, Error> {
     let listener = operands.next().map(endpoint).transpose().map_err(usage)?;
     let port = listener.as_ref().and_then(|(_, endpoint)| endpoint.port().cloned());
     let mut commands = options(&mut line, port.as_ref()).map_err(usage)?;
+    no_file_twice(&identity, &commands).map_err(usage)?;
     for (number, operand) in operands.enumerate() {
         let id = ServerId::new(number).ok_or_else(|| usage(format!("more than {} servers", ServerId::MAX)))?;
         commands.push(Command::parse_server(id, &operand, port.as_ref()).map_err(usage)?);
@@ -182,6 +183,24 @@ fn options(line: &mut CommandLine, port: Option<&Port>) -> Result<Vec<Command>, 
         level => commands.push(Command::Debug(level.min(255) as u8)),
     }
     Ok(commands)
+}
+
+/// Refuses a file that would be two things at once, of which one destroys the other.
+fn no_file_twice(identity: &Identity, commands: &[Command]) -> Result<(), String> {
+    let written = commands.iter().filter_map(|command| match command {
+        Command::Log(Some(LogTarget::File(path))) => Some(("-l", path)),
+        Command::WebStats(Some(path)) => Some(("-w", path)),
+        _ => None,
+    });
+    let own = [("-F", &identity.file), ("-p", &identity.pidfile)];
+    let own = own.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)));
+    let files: Vec<_> = own.chain(written).collect();
+    for (at, (option, path)) in files.iter().enumerate() {
+        if let Some((other, _)) = files[..at].iter().find(|(_, other)| other == path) {
+            return Err(format!("{other} and {option} name the same file \"{}\"", path.display()));
+        }
+    }
+    Ok(())
 }
 
 /// The name of a file as commands can name it too: `write` must be able to repeat it in a line.

@@ -1,21 +1,16 @@
 //! What pen takes from its host under a name, and gives back at its end: the listener, the control port, the pid file.
 
-use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
 
-use rustix::fs::Mode;
-use rustix::process::umask;
-
 use super::plan::{Config, Plan};
-use super::reading::Reading;
-use crate::endpoint::{Address, Endpoint};
+use crate::endpoint::Address;
 use crate::error::Error;
 use crate::net::pidfile::PidFile;
 use crate::net::privileges::Account;
 use crate::net::root::Root;
-use crate::net::socket::Listener;
+use crate::net::socket::{Access, Listener};
 
 /// How many clients of the control port the kernel may queue.
 const CONTROL_BACKLOG: i32 = 64;
@@ -31,17 +26,37 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Listens. What belongs into a jail is not touched yet; `root` is what the names of files will mean then.
-    pub fn stake(config: &Config, plan: &Plan, root: &Root) -> Result<Self, Error> {
-        let (text, endpoint) = &plan.listener;
-        let alias = |name: &Path| root.alias(name);
-        let listener = plan.reading.open(endpoint, text, config.backlog)?.renamed(alias);
+    /// Listens. What belongs into a jail is not touched yet.
+    pub fn stake(config: &Config, plan: &Plan) -> Result<Self, Error> {
+        let (text, addresses) = &plan.listener;
+        let listener = Listener::open_first(text, addresses, config.backlog, Access::Everybody)?;
         let mut claims = Self { listener: Arc::new(listener), control: None, pidfile: None };
-        if let Some((text, endpoint)) = &config.control {
-            let control = open_control(&plan.reading, text, endpoint, config.user.as_ref())?;
-            claims.control = Some(Arc::new(control.renamed(alias)));
+        if let Some((text, addresses)) = &plan.control {
+            claims.control = Some(Arc::new(open_control(text, addresses, config.user.as_ref())?));
         }
         Ok(claims)
+    }
+
+    /// Goes through what changes the meaning of names (`enter`), and calls the files of sockets as they are called then.
+    pub fn enter(&mut self, root: &Root, enter: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+        let alias = |listener: &Listener| match listener.address() {
+            Address::Unix(path) => root.alias(path),
+            Address::Ip(_) => None,
+        };
+        // Asked before: in the jail nobody knows what lies outside.
+        let names: Vec<_> = self.listeners().map(|listener| alias(listener)).collect();
+        enter()?;
+        for (listener, name) in self.listeners().zip(names) {
+            // Nobody shares them yet.
+            if let Some(listener) = Arc::get_mut(listener) {
+                listener.rename(name);
+            }
+        }
+        Ok(())
+    }
+
+    fn listeners(&mut self) -> impl Iterator<Item = &mut Arc<Listener>> {
+        std::iter::once(&mut self.listener).chain(&mut self.control)
     }
 
     /// Claims the pid file, in the jail if there is one, while the directory that it lies in can still be written to.
@@ -53,22 +68,16 @@ impl Claims {
 
 impl Drop for Claims {
     fn drop(&mut self) {
-        self.listener.remove_file();
-        if let Some(control) = &self.control {
-            control.remove_file();
-        }
+        self.listeners().for_each(|listener| listener.remove_file());
     }
 }
 
 /// Opens the control port. A Unix socket is for the user that pen will run as and nobody else.
-fn open_control(reading: &Reading, text: &str, endpoint: &Endpoint, user: Option<&Account>) -> Result<Listener, Error> {
-    // There are no other threads yet whose files this could concern.
-    let mask = umask(Mode::from_bits_retain(0o177));
-    let opened = reading.open(endpoint, text, CONTROL_BACKLOG);
-    umask(mask);
-    let control = opened?;
-    if let (Address::Unix(path), Some(Account { uid, gid, .. })) = (control.address(), user) {
-        chown(path, Some(*uid), Some(*gid)).map_err(|error| Error::System(format!("Can't chown {text}"), error))?;
+fn open_control(text: &str, addresses: &[Address], user: Option<&Account>) -> Result<Listener, Error> {
+    let control = Listener::open_first(text, addresses, CONTROL_BACKLOG, Access::Owner)?;
+    if let Some(Err(error)) = user.map(|user| control.give_to(user)) {
+        control.remove_file();
+        return Err(Error::System(format!("Can't chown {text}"), error));
     }
     Ok(control)
 }

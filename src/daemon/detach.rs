@@ -6,11 +6,15 @@ use std::io::{self, Read, Write};
 use daemonize::{Daemonize, Outcome};
 use nix::unistd::close;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Resource, getrlimit};
 
 use crate::error::Error;
 
 /// What a daemon makes its files with: others may read them, and only their owner write.
 const UMASK: u32 = 0o022;
+
+/// As many descriptors are looked through where the system does not tell which are open.
+const MOST: u64 = 65536;
 
 /// The byte that says that all is well; anything else is the text of an error.
 const READY: &[u8] = b"\0";
@@ -80,10 +84,13 @@ pub fn detach() -> Result<Side, Error> {
 /// before anything is opened.
 pub fn close_inherited() {
     let number = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
-    let open: Vec<i32> =
-        fs::read_dir("/proc/self/fd").map(|entries| entries.filter_map(number).collect()).unwrap_or_default();
+    let open: Vec<i32> = match fs::read_dir("/proc/self/fd") {
+        Ok(entries) => entries.filter_map(number).collect(),
+        // Without /proc nobody knows: then all that there may be.
+        Err(_) => (0..getrlimit(Resource::Nofile).current.map_or(MOST, |limit| limit.min(MOST)) as i32).collect(),
+    };
     for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
-        // One of them was the directory's, and is closed already.
+        // Not all of them are open; one was the directory's.
         let _ = close(descriptor);
     }
 }

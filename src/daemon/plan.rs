@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::reading::Reading;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Address, Endpoint};
 use crate::error::Error;
 use crate::net::privileges::Account;
 use crate::net::resolve::Names;
@@ -38,8 +38,10 @@ pub struct Config {
 pub struct Plan {
     /// Configured, and without connections.
     pub balancer: Balancer,
-    /// Where clients come in, as it was written and as it is understood.
-    pub listener: (String, Endpoint),
+    /// Where clients come in, as it was written, and its addresses.
+    pub listener: (String, Vec<Address>),
+    /// Where commands come in, likewise.
+    pub control: Option<(String, Vec<Address>)>,
     /// What the commands ask of the world outside.
     pub effects: Vec<Effect>,
     /// What the commands were read with, outside the jail.
@@ -48,13 +50,13 @@ pub struct Plan {
 
 /// Reads and resolves everything without starting anything. `warn` is told what is odd but no reason to stop.
 pub fn check(config: Config, warn: &dyn Fn(&str)) -> Result<(), Error> {
-    let plan = Plan::make(&config, warn)?;
-    Root::new(config.identity.jail.as_deref())?;
-    plan.reading.names.listener(&plan.listener.1).map(drop)
+    Plan::make(&config, warn)?;
+    Root::new(config.identity.jail.as_deref()).map(drop)
 }
 
 impl Plan {
-    /// Applies the command line and the file to a new balancer.
+    /// Applies the command line and the file to a new balancer, and looks up all names: whoever interrupts a resolver that takes
+    /// its time finds that there is nothing to end in peace yet.
     pub fn make(config: &Config, warn: &dyn Fn(&str)) -> Result<Self, Error> {
         let mut listener = config.listener.clone();
         let reading = Reading {
@@ -94,6 +96,9 @@ impl Plan {
         if !balancer.has_servers() && config.identity.file.is_none() && config.control.is_none() {
             return Err(Error::Usage(String::from("no server given")));
         }
-        Ok(Self { balancer, listener, effects, reading })
+        let resolved = |(text, endpoint)| reading.names.listener(&endpoint).map(|addresses| (text, addresses));
+        let listener = resolved(listener)?;
+        let control = config.control.clone().map(resolved).transpose()?;
+        Ok(Self { balancer, listener, control, effects, reading })
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::net::files;
 use crate::net::resolve::Names;
 use crate::net::root::Root;
-use crate::net::socket::Listener;
+use crate::net::socket::{Access, Listener};
 use crate::policy::command::Command;
 use crate::policy::country::GeoipFile;
 use crate::policy::file::{self, Located};
@@ -85,16 +85,9 @@ impl Reading {
         Ok(prepared)
     }
 
-    /// Opens the first of a listener's addresses that can be had.
+    /// Opens the first of a listener's addresses that can be had, for everybody.
     pub fn open(&self, endpoint: &Endpoint, text: &str, backlog: i32) -> Result<Listener, Error> {
-        let mut result = Err(Error::Address(text.to_string(), String::from("no address found")));
-        for address in self.names.listener(endpoint)? {
-            result = Listener::open(&address, backlog).map_err(|error| Error::Bind(text.to_string(), error));
-            if result.is_ok() {
-                break;
-            }
-        }
-        result
+        Listener::open_first(text, &self.names.listener(endpoint)?, backlog, Access::Everybody)
     }
 }
 

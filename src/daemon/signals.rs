@@ -1,11 +1,13 @@
 //! The signal thread: turns signals into events.
 
 use std::io;
+use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::Sender;
 use nix::sys::signal::{SigSet, Signal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use super::event::{self, Event};
@@ -17,9 +19,13 @@ fn mask() -> SigSet {
 
 /// Holds these signals back from the calling thread and from all that it starts. They are delivered to the signal thread, and
 /// until that is there they wait: a connect that a signal interrupts would look like one that failed (signal(7), SO_SNDTIMEO).
+///
+/// Also, a file that may not grow any more (RLIMIT_FSIZE) is from now on an error of the write (EFBIG), and not the end of pen.
 pub fn hold() {
-    // It fails only for an argument that makes no sense.
+    // Both fail only for an argument that makes no sense.
     let _ = mask().thread_block();
+    // Caught, and then not looked at: without unsafe code a signal cannot be ignored.
+    let _ = flag::register(SIGXFSZ, Arc::default());
 }
 
 /// Starts the thread. From now on these signals do not kill pen.

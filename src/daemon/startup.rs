@@ -1,9 +1,9 @@
 //! From a configuration to a running pen: everything that can fail is done first, then the threads start.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::{panic, process};
+use std::{io, panic, process};
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
 
@@ -58,9 +58,9 @@ pub fn run(config: Config, warn: &dyn Fn(&str)) -> Result<(), Error> {
 
 /// Takes what the plan needs from the host, gives up what pen does not need any more, starts the threads, and works.
 fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result<(), Error> {
-    // Not before: until now there was nothing to end in peace, and the resolver may take its time.
+    // Not before: until now there was nothing to end in peace, and names were looked up, which may take its time.
     signals::hold();
-    let mut claims = Claims::stake(config, &plan, &root)?;
+    let mut claims = Claims::stake(config, &plan)?;
     let Plan { mut balancer, effects, reading, .. } = plan;
     let reading = Reading { root: root.clone(), ..reading };
     let conn_max = balancer.settings().conn_max;
@@ -69,7 +69,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     let sink = if config.identity.foreground { Sink::Stderr } else { Sink::Syslog(Syslog::open()) };
     let transparent = balancer.settings().transparent;
     let station = Station { jail: root.jail(), account: config.user.as_ref(), transparent };
-    station.enter_jail()?;
+    claims.enter(&root, || station.enter_jail())?;
     if let Some(path) = &config.identity.pidfile {
         claims.number(&root.name(path), config.user.as_ref())?;
     }
@@ -86,7 +86,8 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     log.set_debug(balancer.settings().debug);
     log.set_facility(balancer.settings().syslog_facility);
     if is_root() {
-        log.warning("runs as root; -u makes it run as another user");
+        let advice = if config.user.is_none() { "; -u makes it run as another user" } else { "" };
+        log.warning(format_args!("runs as root{advice}"));
     }
     if sessions < conn_max {
         log.warning(format_args!(
@@ -98,7 +99,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     }
     match config.identity.file.as_ref().map(|file| reading.read(file)) {
         // That was told when it was read for the first time.
-        Some(Err(Error::System(_, cause))) if root.jail().is_none() && cause.kind() == ErrorKind::NotFound => {}
+        Some(Err(Error::System(_, cause))) if root.jail().is_none() && cause.kind() == io::ErrorKind::NotFound => {}
         Some(Err(error)) => log.warning(format_args!("HUP will not read the file again: {error}")),
         _ => {}
     }
@@ -160,7 +161,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
         listener,
         file,
     };
-    let outcome = report.ready().and_then(|()| supervisor.run());
+    let outcome = report.ready().and_then(|()| survive(|| supervisor.run()));
     if let (Err(error), false) = (&outcome, config.identity.foreground) {
         log.error(error);
     }
@@ -168,4 +169,23 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     drop(claims);
     logger.flush();
     outcome
+}
+
+/// Makes an error of a panic, so that what was logged before it is written after it, too.
+fn survive(work: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    // Whatever is left half done by it is not used any more.
+    panic::catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Error::System(String::from("supervisor"), io::Error::other("ended unexpectedly"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let error = survive(|| panic!("on purpose")).unwrap_err().to_string();
+        assert_eq!(error, "supervisor: ended unexpectedly");
+        assert!(survive(|| Ok(())).is_ok());
+    }
 }

@@ -62,13 +62,17 @@ fn lock(path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(flags);
         let file = options.open(path)?;
+        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
         let own = file.metadata()?;
-        let content = content(&own, &file);
-        let Some(number) = content else {
-            return Err(io::Error::other("the file exists and is not a pid file"));
+        // Read after that: an owner who has only just locked it may have written its number by now.
+        let trouble = match content(&own, &file) {
+            None => String::from("the file exists and is not a pid file"),
+            Some(number) if !locked && number.is_empty() => String::from("another pen is starting or ending"),
+            Some(number) if !locked => format!("pen runs already, as process {number}"),
+            Some(_) => String::new(),
         };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(io::Error::other(format!("pen runs already, as process {number}")));
+        if !trouble.is_empty() {
+            return Err(io::Error::other(trouble));
         }
         if fs::symlink_metadata(path).is_ok_and(|found| is_same(&own, &found)) {
             return Ok(file);
@@ -77,9 +81,10 @@ fn lock(path: &Path) -> io::Result<File> {
     Err(io::ErrorKind::ResourceBusy.into())
 }
 
-/// What a pid file says. `None` for any other file, which must not be overwritten because of a slip.
+/// What a pid file says. `None` for any other file, which must not be overwritten because of a slip, nor because somebody has
+/// linked it to the name of the pid file.
 fn content(found: &fs::Metadata, mut file: &File) -> Option<String> {
-    if !found.is_file() || found.len() > LONGEST {
+    if !found.is_file() || found.len() > LONGEST || found.nlink() > 1 {
         return None;
     }
     let mut text = String::new();
@@ -118,7 +123,23 @@ mod tests {
             assert!(PidFile::claim(wrong, 14, None).is_err(), "{}", wrong.display());
         }
         assert_eq!(fs::read_to_string(&precious).unwrap(), "not a number\n");
+        fs::remove_file(&path).unwrap();
+        fs::write(&precious, "").unwrap();
+        fs::hard_link(&precious, &path).unwrap();
+        assert!(PidFile::claim(&path, 15, None).unwrap_err().to_string().ends_with("is not a pid file"));
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "");
         fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_file_without_a_number_is_somebodys_while_it_is_locked() {
+        let path = env::temp_dir().join(format!("pen-pidfile-empty-{}", std::process::id()));
+        let locked = lock(&path).unwrap();
+        let error = PidFile::claim(&path, 12, None).unwrap_err().to_string();
+        assert!(error.ends_with(": another pen is starting or ending"), "{error}");
+        drop(locked);
+        PidFile::claim(&path, 12, None).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Account {
     pub fn find(text: &str) -> Result<Self, Error> {
         let refused = |error| Error::System(format!("Can't getpwnam({text})"), error);
         let (uid, gid) = text.split_once(':').unwrap_or((text, text));
-        if let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse()) {
+        if let (Some(uid), Some(gid)) = (id(uid), id(gid)) {
             // A bare number that is some user's number means that user; with a group, or of nobody, it is only a number.
             return match User::from_uid(Uid::from_raw(uid)).ok().flatten().filter(|_| !text.contains(':')) {
                 Some(user) => Self::of(&user).map_err(refused),
@@ -107,6 +107,12 @@ impl Station<'_> {
     }
 }
 
+/// The number of a user or a group. The largest of 32 bits is none: setuid(2) and chown(2) take it for "no change".
+fn id(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|id| digits && *id != u32::MAX)
+}
+
 /// Whether this is root.
 pub fn is_root() -> bool {
     geteuid().is_root()
@@ -139,7 +145,9 @@ mod tests {
         let stranger = Account { uid: 12345, gid: 54321, groups: vec![Gid::from_raw(54321)] };
         assert_eq!(Account::find("12345:54321").unwrap(), stranger);
         assert_eq!(Account::find("12345").unwrap().gid, 12345);
-        let error = Account::find("no such user").unwrap_err().to_string();
-        assert_eq!(error, "Can't getpwnam(no such user): no such user");
+        for wrong in ["no such user", "4294967295", "4294967296", "12:4294967295", "+5", "5:+5", "-1", "5:", ":5", ""] {
+            let error = Account::find(wrong).unwrap_err().to_string();
+            assert_eq!(error, format!("Can't getpwnam({wrong}): no such user"));
+        }
     }
 }

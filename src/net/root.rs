@@ -40,12 +40,12 @@ impl Root {
         self.folder.join(path)
     }
 
-    /// How a file is called in the jail that is called like this outside of it; `None` if it does not lie in the jail.
+    /// How a file is called in the jail that is called like this outside of it, whatever links lead to its directory; `None` if it
+    /// does not lie in the jail. To be asked outside.
     pub fn alias(&self, outside: &Path) -> Option<PathBuf> {
-        match &self.jail {
-            Some(jail) => within(jail, outside),
-            None => Some(outside.to_path_buf()),
-        }
+        let Some(jail) = &self.jail else { return Some(outside.to_path_buf()) };
+        let folder = fs::canonicalize(outside.parent()?).ok()?;
+        within(jail, &folder.join(outside.file_name()?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sockets: listening, accepting, connecting, and the options they are given.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, openat};
 use rustix::io::Errno;
 use rustix::net::sockopt::{
     Timeout, set_ipv6_v6only, set_socket_keepalive, set_socket_linger, set_socket_reuseaddr, set_socket_timeout,
@@ -20,8 +22,11 @@ use rustix::net::{
     AddressFamily, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect,
     getpeername, listen, shutdown, socket_with,
 };
+use rustix::process::umask;
 
+use super::privileges::Account;
 use crate::endpoint::Address;
+use crate::error::Error;
 use crate::policy::settings::Settings;
 
 /// How long the owner of a Unix socket has for showing that it is alive; a full queue shows it too.
@@ -37,10 +42,32 @@ pub struct Listener {
     retired: AtomicBool,
 }
 
+/// Who may connect to a Unix socket, as far as its file has a say and not only the folders it lies in: connect(2) asks for the
+/// right to write to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Mode 0666.
+    Everybody,
+    /// Mode 0600.
+    Owner,
+}
+
 impl Listener {
+    /// Listens at the first of these addresses that can be had; they are what `text` stands for.
+    pub fn open_first(text: &str, addresses: &[Address], backlog: i32, access: Access) -> Result<Self, Error> {
+        let mut result = Err(Error::Address(text.to_string(), String::from("no address found")));
+        for address in addresses {
+            result = Self::open(address, backlog, access).map_err(|error| Error::Bind(text.to_string(), error));
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+
     /// Listens. A Unix socket's file that nobody listens on any more is replaced; one in use is not, and no other kind of
     /// file is ever touched.
-    pub fn open(address: &Address, backlog: i32) -> io::Result<Self> {
+    fn open(address: &Address, backlog: i32, access: Access) -> io::Result<Self> {
         let socket = stream(address)?;
         match address {
             Address::Ip(ip) => {
@@ -52,22 +79,35 @@ impl Listener {
             }
             Address::Unix(path) => {
                 remove_stale(path)?;
-                bind(&socket, &SocketAddrUnix::new(path)?)?;
+                bind_file(&socket, path, access)?;
             }
         }
         listen(&socket, backlog)?;
         Ok(Self { socket, address: address.clone(), file: file_identity(address), retired: AtomicBool::new(false) })
     }
 
-    /// The same listener, whose file is called like this from now on; without a name it cannot be removed any more.
-    pub fn renamed(mut self, name: impl FnOnce(&Path) -> Option<PathBuf>) -> Self {
+    /// Makes the file of a Unix socket that user's. If something else is in its place by now, that keeps its owner.
+    pub fn give_to(&self, account: &Account) -> io::Result<()> {
+        let Address::Unix(path) = &self.address else { return Ok(()) };
+        // Not by name: whoever may change the directory could put a link there between a look and the change.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(openat(CWD, path, flags, Mode::empty())?);
+        let found = file.metadata()?;
+        if !found.file_type().is_socket() || found.nlink() != 1 {
+            return Err(io::Error::other("somebody has put something else in its place"));
+        }
+        let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+        Ok(chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
+    }
+
+    /// The file of a Unix socket is called like this from now on; without a name it cannot be removed any more.
+    pub fn rename(&mut self, name: Option<PathBuf>) {
         if let Address::Unix(path) = &mut self.address {
-            match name(path) {
+            match name {
                 Some(name) => *path = name,
                 None => self.file = None,
             }
         }
-        self
     }
 
     /// Where it listens.
@@ -249,6 +289,22 @@ fn stream(address: &Address) -> io::Result<OwnedFd> {
     Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 
+/// Binds to a path. The file has its mode from the first moment on, so that nobody needs to change it by its name, which may
+/// stand for something else by then: a socket is made with all permissions but those of the umask (unix(7)).
+fn bind_file(socket: &OwnedFd, path: &Path, access: Access) -> io::Result<()> {
+    let mask = match access {
+        Access::Everybody => 0o111,
+        Access::Owner => 0o177,
+    };
+    // From here on it is the umask of this thread alone. Where that is forbidden, the others share it for a moment, in which it
+    // has no say in what they make: all files are made with the mode 0644.
+    let _ = unshare(CloneFlags::CLONE_FS);
+    let before = umask(Mode::from_bits_retain(mask));
+    let bound = SocketAddrUnix::new(path).and_then(|path| bind(socket, &path));
+    umask(before);
+    Ok(bound?)
+}
+
 /// Removes the file of a Unix socket that nobody listens on.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
@@ -263,5 +319,34 @@ fn remove_stale(path: &Path) -> io::Result<()> {
                 _ => Err(Errno::ADDRINUSE.into()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::env;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_was_put_in_the_place_of_a_socket_keeps_its_owner() {
+        let directory = env::temp_dir().join(format!("pen-socket-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let (path, precious, other) = (directory.join("socket"), directory.join("precious"), directory.join("other"));
+        let open = |path: &Path| Listener::open(&Address::Unix(path.to_path_buf()), 1, Access::Owner).unwrap();
+        let (listener, _other) = (open(&path), open(&other));
+        fs::write(&precious, "").unwrap();
+        let owner = |path: &Path| fs::symlink_metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+        let before = owner(&precious);
+        let account = Account::find("12345:54321").unwrap();
+        for target in [&precious, &other] {
+            for trap in [symlink, fs::hard_link] {
+                fs::remove_file(&path).unwrap();
+                trap(target, &path).unwrap();
+                assert!(listener.give_to(&account).is_err(), "{}", target.display());
+                assert_eq!((owner(target), owner(&path)), (before, before));
+            }
+        }
+        fs::remove_dir_all(&directory).unwrap();
     }
 }
