@@ -2,8 +2,8 @@
 //!
 //! In most protocols the sides take turns. Whoever was just given something is likely to answer at once; letting it run
 //! (sched_yield) and then trying to read saves a sleep in poll and the wake-up from it. With 50 busy keep-alive connections on 2
-//! cores a request costs 8 to 10 µs of CPU that way instead of 14. A try that finds nothing costs a system call or two, so
-//! guessing stops where it fails, and goes on when the turns have been seen again.
+//! cores a request costs 9 µs of CPU that way instead of 14, and those who speak save the waking. A try that finds nothing costs a
+//! system call or two, so guessing stops where it fails, and goes on when the turns have been seen again.
 
 use super::flow::Way;
 
@@ -53,6 +53,8 @@ pub(super) struct Dialogue {
     expected: Option<Way>,
     /// The last step was a guess.
     guessed: bool,
+    /// How often others may be let run once more before the guess counts as wrong.
+    patience: u8,
     /// The server has not spoken yet.
     fresh: bool,
 }
@@ -62,17 +64,24 @@ impl Dialogue {
     const LIKELY: i8 = 1;
     /// From here on the next request is worth one too: more than one request was seen.
     const SURE: i8 = 3;
+    /// Where many are busy, the answer is often not there yet when the turn comes back, but soon after: with 50 busy connections a
+    /// quarter more requests get through than without another try, and a few microseconds are lost where nobody else runs.
+    const PATIENCE: u8 = 3;
     /// So many turns must be seen after a wrong guess before the next one.
     const MISTRUST: i8 = -4;
 
     pub(super) fn new() -> Self {
-        Self { trust: Self::LIKELY, expected: None, guessed: false, fresh: true }
+        Self { trust: Self::LIKELY, expected: None, guessed: false, patience: 0, fresh: true }
     }
 
     /// A step has ended that moved this: what next?
     pub(super) fn step(&mut self, up: Moved, down: Moved) -> Hope {
         let nothing = up == Moved::Nothing && down == Moved::Nothing;
         if self.guessed {
+            if let (true, Some(expected), 1..) = (nothing, self.expected, self.patience) {
+                self.patience -= 1;
+                return Hope::AfterOthers(Ready::only(expected));
+            }
             self.trust = if nothing { Self::MISTRUST } else { (self.trust + 1).min(Self::SURE) };
             self.guessed = false;
         }
@@ -110,6 +119,7 @@ impl Dialogue {
             return Hope::None;
         }
         self.guessed = true;
+        self.patience = Self::PATIENCE;
         Hope::AfterOthers(Ready::only(next))
     }
 }
@@ -144,6 +154,9 @@ mod tests {
     fn a_wrong_guess_ends_guessing_until_turns_are_seen_again() {
         let mut dialogue = Dialogue::new();
         dialogue.step(Moved::Some, Moved::Nothing);
+        for _ in 0..Dialogue::PATIENCE {
+            assert_eq!(dialogue.step(Moved::Nothing, Moved::Nothing), Hope::AfterOthers(DOWN));
+        }
         assert_eq!(dialogue.step(Moved::Nothing, Moved::Nothing), Hope::None);
         dialogue.woken(DOWN);
         dialogue.step(Moved::Nothing, Moved::Some);
