@@ -228,6 +228,7 @@ impl Desk {
     }
 
     /// The log of the session, if it has one.
+    #[inline(never)]
     fn recording(&self, session: &Session<'_>, server: &OwnedFd) -> Option<Box<RefCell<Recording>>> {
         session.settings.log.as_ref()?;
         let client = ClientAddr::new(session.peer.map(|peer| peer.ip()));
@@ -236,6 +237,7 @@ impl Desk {
     }
 
     /// Connects to the server, or to whichever the supervisor names when that one fails. `None`: there is none left.
+    #[inline(never)]
     fn connect(&self, session: &Session<'_>, mut target: Arc<Target>, mut proof: Proof) -> Option<OwnedFd> {
         let Session { conn, inbox, .. } = *session;
         loop {

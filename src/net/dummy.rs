@@ -16,6 +16,8 @@ const LONGEST_HEAD: usize = 16 * 1024;
 
 /// Reads one request, answers it with a page that names this server, and waits for the client to close. Tells how many
 /// bytes came and went.
+// Its buffers must not lie in the frame of a worker that does not need them.
+#[inline(never)]
 pub fn answer(client: &OwnedFd, name: &str) -> io::Result<(u64, u64)> {
     set_socket_timeout(client, Timeout::Send, Some(PATIENCE))?;
     let head = read_head(client)?;

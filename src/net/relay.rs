@@ -62,6 +62,7 @@ pub enum End {
 
 impl Relay<'_> {
     /// Copies until the session has ended.
+    #[inline(never)]
     pub fn run(self) -> End {
         let mut up = Flow::new(Way::Up, [self.client, self.server], self.up, self.tap, self.scratch);
         let mut down = Flow::new(Way::Down, [self.server, self.client], self.down, self.tap, self.scratch);
