@@ -79,17 +79,18 @@ ticks() { # processor time of a contender and its children so far, in 1/100 s
     done
     echo $t
 }
-measure() { # workload contender: "rate cost"
+measure() { # workload contender: "rate cost", and of requests also the 99th percentile of their time
     eval "at=127.0.0.1:\$port_$2"; before=$(ticks "$2")
     case $1 in
-    ka*) did=$(wrk -t1 -c"${1#ka}" -d"${seconds}s" "http://$at/") ;;
-    close*) did=$(wrk -t1 -c"${1#close}" -d"${seconds}s" -H 'Connection: close' "http://$at/") ;;
+    ka*) did=$(wrk -t1 -c"${1#ka}" -d"${seconds}s" --latency "http://$at/") ;;
+    close*) did=$(wrk -t1 -c"${1#close}" -d"${seconds}s" --latency -H 'Connection: close' "http://$at/") ;;
     bulk) did=$(curl -s -o /dev/null -w '%{speed_download} bulk' "http://$at/big") ;;
     esac
     after=$(ticks "$2")
     echo "$did" | awk -v t=$((after - before)) '
         / bulk$/ { print $1 / 1e9, t / 100 / 1.073741824 }
-        /requests in/ { n = $1 } /^Requests.sec/ { print $2, t * 1e4 / n }'
+        $1 == "99%" { u = $2 ~ /us$/ ? 1 : $2 ~ /ms$/ ? 1e3 : 1e6; p = $2 * u }
+        /requests in/ { n = $1 } /^Requests.sec/ { print $2, t * 1e4 / n, p }'
 }
 report() { # workload unit column direction: the medians of a column
     printf '%-8s %-12s' "$1" "$2"
@@ -110,6 +111,6 @@ for workload in ka1 ka50 ka400 close50 bulk; do
     done
     case $workload in
     bulk) report $workload GB/s 1 1; report $workload 'CPU s/GB' 2 -1 ;;
-    *) report $workload req/s 1 1; report $workload 'CPU us/req' 2 -1 ;;
+    *) report $workload req/s 1 1; report $workload 'CPU us/req' 2 -1; report $workload 'p99 us' 3 -1 ;;
     esac
 done
