@@ -249,30 +249,63 @@ fn a_user_is_taken_on_with_its_groups_or_as_numbers() {
 }
 
 #[test]
-fn signals_do_the_same_in_the_foreground_and_in_a_jail() {
+fn every_signal_does_the_same_in_the_foreground_in_the_background_and_in_a_jail() {
     let Some(jail) = Jail::new() else { return };
     let (a, b) = (Backend::named("a"), Backend::named("b"));
-    let file = jail.join("pen.conf");
-    for jailed in [false, true] {
-        fs::write(&file, format!("roundrobin\nserver 0 address 127.0.0.1 port {}\n", a.port())).unwrap();
-        let (name, page) = if jailed { ("pen.conf", "/var/page") } else { (file.to_str().unwrap(), "page") };
-        let page = if jailed { String::from(page) } else { jail.join(page).display().to_string() };
-        let mut launch = Launch::ours().options(&["-w", &page, "-F", name]);
+    let (file, page) = (jail.join("pen.conf"), jail.join("var/page"));
+    let configure = |server: &Backend| {
+        fs::write(&file, format!("roundrobin\nserver 0 address 127.0.0.1 port {}\n", server.port())).unwrap();
+    };
+    for (background, jailed, end) in [
+        (false, false, Signal::TERM),
+        (false, false, Signal::INT),
+        (false, true, Signal::TERM),
+        (false, true, Signal::INT),
+        (true, false, Signal::TERM),
+        (true, false, Signal::INT),
+        (true, true, Signal::TERM),
+        (true, true, Signal::INT),
+    ] {
+        configure(&a);
+        let port = free_port();
+        let here = jail.text();
+        // Relative, so that the names are the same in the jail and outside.
+        let mut arguments = vec!["-F", "pen.conf", "-w", "var/page", "-p", "var/pen.pid"];
         if jailed {
-            let here = jail.text();
-            launch = launch.options(&["-j", &here, "-u", "nobody"]).wrapper(&["env", "-C", &here]);
+            arguments.extend(["-j", &here, "-u", "nobody"]);
         }
-        let mut pen = launch.start();
-        let port = pen.port();
-        assert_eq!(server(port).as_deref(), Some("a"));
-        fs::write(&file, format!("roundrobin\nserver 0 address 127.0.0.1 port {}\n", b.port())).unwrap();
+        if !background {
+            arguments.push("-f");
+        }
+        let listener = format!("127.0.0.1:{port}");
+        arguments.push(&listener);
+        let mut command = Command::new(Program::Ours.path());
+        command.current_dir(jail.path()).args(&arguments);
+        let mut process = Process::start(command);
+        if background {
+            assert!(process.wait_exit().success());
+        } else {
+            // It listens before it writes this, and from then on every signal reaches it.
+            let pidfile = jail.join("var/pen.pid");
+            wait_until("the pid file", || fs::read_to_string(&pidfile).is_ok_and(|text| text.ends_with('\n')));
+        }
+        let pen = Daemon::of(&jail.join("var/pen.pid"));
+        assert_eq!(server(port).as_deref(), Some("a"), "{arguments:?}");
+        configure(&b);
         pen.signal(Signal::HUP);
         wait_until("the other server", || server(port).as_deref() == Some("b"));
         pen.signal(Signal::USR2);
         pen.signal(Signal::PIPE);
         pen.signal(Signal::USR1);
-        wait_until("the page", || jail.join(if jailed { "var/page" } else { "page" }).exists());
-        pen.terminate();
+        wait_until("the page", || page.exists());
+        fs::remove_file(&page).unwrap();
+        assert_eq!(server(port).as_deref(), Some("b"), "{arguments:?}: USR2 or PIPE did harm");
+        pen.signal(end);
+        if !background {
+            assert_eq!(process.wait_exit().code(), Some(0), "{arguments:?}");
+        }
+        pen.wait_end();
+        assert!(!jail.join("var/pen.pid").exists(), "{arguments:?}");
     }
 }
 
