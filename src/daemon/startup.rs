@@ -97,7 +97,9 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     if transparent && !may_be_transparent() {
         log.warning("transparent is on, but only root may use clients' addresses: connections to servers will fail");
     }
-    match config.identity.file.as_ref().map(|file| reading.read(file)) {
+    // Who has gone elsewhere, or is somebody else now, may find another file by this name, or none, or none to read.
+    let moved = root.jail().is_some() || config.user.is_some();
+    match config.identity.file.as_ref().filter(|_| moved).map(|file| reading.read(file)) {
         // That was told when it was read for the first time.
         Some(Err(Error::System(_, cause))) if root.jail().is_none() && cause.kind() == io::ErrorKind::NotFound => {}
         Some(Err(error)) => log.warning(format_args!("HUP will not read the file again: {error}")),
