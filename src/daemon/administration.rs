@@ -75,12 +75,19 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         Ok(())
     }
 
-    pub(super) fn reload(&self) {
+    /// HUP came. The clerk is told at once, or as soon as it has room for another task.
+    pub(super) fn reload(&mut self) {
         if self.file.is_none() {
             self.log.debug(1, || String::from("HUP: there is no file to read again"));
         }
-        // When the clerk is that busy it has reloads to do already.
-        let _ = self.clerk.try_send(Task::Reload(self.file.clone()));
+        self.reload_due = true;
+        self.tell_clerk();
+    }
+
+    pub(super) fn tell_clerk(&mut self) {
+        if self.reload_due {
+            self.reload_due = self.clerk.try_send(Task::Reload(self.file.clone())).is_err_and(|error| error.is_full());
+        }
     }
 
     pub(super) fn statistics(&mut self, now: Instant) {

@@ -158,6 +158,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
         clerk,
         idlers,
         wanted,
+        reload_due: false,
         idle: 0,
         doorway: events,
         listener,

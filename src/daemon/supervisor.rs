@@ -60,6 +60,8 @@ pub struct Supervisor<F> {
     pub idlers: Sender<Wanted>,
     /// Which idlers are wanted, if their thread does not know yet.
     pub wanted: Option<Wanted>,
+    /// A HUP came that the clerk does not know of yet.
+    pub reload_due: bool,
     /// How many idlers are connected.
     pub idle: usize,
     /// For acceptors that a `listen` starts.
@@ -89,7 +91,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let mut looked = Instant::now();
         let mut crew = false;
         loop {
-            let behind = !self.waiting.is_empty() || self.wanted.is_some();
+            let behind = !self.waiting.is_empty() || self.wanted.is_some() || self.reload_due;
             let event = match (behind, crew) {
                 (true, _) => self.events.recv_timeout(SOON),
                 (false, true) => self.events.recv_timeout(ROUND),
@@ -153,7 +155,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         }
     }
 
-    /// Does what could not be done at once: finds workers for clients that wait for one, and tells the idlers' thread.
+    /// Does what could not be done at once: finds workers for clients that wait for one, and tells the clerk
+    /// and the idlers' thread what they could not be told.
     fn catch_up(&mut self) {
         while let Some(job) = self.waiting.pop_front() {
             match self.pool.hire() {
@@ -164,6 +167,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
             }
         }
+        self.tell_clerk();
         if let Some(wanted) = self.wanted.take() {
             if let Err(TrySendError::Full(wanted)) = self.idlers.try_send(wanted) {
                 self.wanted = Some(wanted);
