@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use rustix::io::Errno;
 
 use super::event::{Arrival, Event};
 use super::permits::Permits;
+use super::post::Post;
 use crate::error::reason;
 use crate::net::log::Log;
 use crate::net::socket::Listener;
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const REMIND: Duration = Duration::from_secs(1);
 
 /// Starts the thread.
-pub fn start(listener: Arc<Listener>, permits: Permits, events: Sender<Event>, log: Log) -> io::Result<()> {
+pub fn start(listener: Arc<Listener>, permits: Permits, events: Post, log: Log) -> io::Result<()> {
     thread::Builder::new().name(String::from("acceptor")).stack_size(super::pool::STACK).spawn(move || {
         let bell = Bell(&listener, &events);
         accept(&listener, &permits, &events, &log);
@@ -31,7 +31,7 @@ pub fn start(listener: Arc<Listener>, permits: Permits, events: Sender<Event>, l
 }
 
 /// Rings when the thread ends before its listener was retired, by a panic too: without it pen would live on and serve nobody.
-struct Bell<'a>(&'a Listener, &'a Sender<Event>);
+struct Bell<'a>(&'a Listener, &'a Post);
 
 impl Drop for Bell<'_> {
     fn drop(&mut self) {
@@ -42,7 +42,7 @@ impl Drop for Bell<'_> {
     }
 }
 
-fn accept(listener: &Listener, permits: &Permits, events: &Sender<Event>, log: &Log) {
+fn accept(listener: &Listener, permits: &Permits, events: &Post, log: &Log) {
     let mut reminded: Option<Instant> = None;
     loop {
         let permit = permits.acquire();

@@ -13,6 +13,7 @@ pub mod logger;
 pub mod permits;
 pub mod plan;
 pub mod pool;
+pub mod post;
 pub mod reading;
 pub mod recorder;
 pub mod recording;

@@ -15,6 +15,7 @@ use rustix::net::{Shutdown, shutdown};
 use super::event::{Closed, Event, Order, Proof};
 use super::permits::Permit;
 use super::pool::WorkerId;
+use super::post::Post;
 use super::recorder::Recorder;
 use super::recording::Recording;
 use crate::endpoint::ClientAddr;
@@ -129,7 +130,7 @@ struct Session<'a> {
 #[derive(Clone, Debug)]
 pub struct Desk {
     /// To the supervisor, which wakes up.
-    pub events: Sender<Event>,
+    pub events: Post,
     /// To the supervisor, which does not.
     pub closed: Sender<Closed>,
     /// What is worth telling.

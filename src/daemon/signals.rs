@@ -4,13 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use crossbeam_channel::Sender;
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use super::event::{self, Event};
+use super::post::Post;
 
 /// The signals that mean something, for the mask of a thread.
 fn mask() -> SigSet {
@@ -29,7 +29,7 @@ pub fn hold() {
 }
 
 /// Starts the thread. From now on these signals do not kill pen.
-pub fn start(events: Sender<Event>) -> io::Result<()> {
+pub fn start(events: Post) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2])?;
     thread::Builder::new().name(String::from("signals")).stack_size(super::pool::STACK).spawn(move || {
         // See `hold`.

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::{io, panic, process};
 
-use crossbeam_channel::{Receiver, bounded, unbounded};
+use crossbeam_channel::{Receiver, unbounded};
 
 use super::claims::Claims;
 use super::detach::{self, Report, Side};
@@ -19,7 +19,7 @@ use super::recorder::Recorder;
 use super::session::Desk;
 use super::steering::Steering;
 use super::supervisor::Supervisor;
-use super::{acceptor, clerk, control, idlers, signals};
+use super::{acceptor, clerk, control, idlers, post, signals};
 use crate::error::Error;
 use crate::net::clock::Clock;
 use crate::net::limits;
@@ -113,7 +113,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
         panic::set_hook(Box::new(move |fault| log.error(fault)));
     }
     let recorder = Recorder::start(logfile, root, log.clone()).map_err(system("recorder"))?;
-    let (events, inbox) = bounded(EVENTS);
+    let (events, arrivals) = post::to_this_thread(EVENTS);
     // Without a bound of its own: see `Closed`.
     let (closed, ended) = unbounded();
     let permits = Permits::new(sessions);
@@ -150,7 +150,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
         log: log.clone(),
         clock,
         name: listener.address().to_string().into(),
-        events: inbox,
+        events: arrivals,
         closed: ended,
         sessions: Vec::new(),
         waiting: VecDeque::new(),

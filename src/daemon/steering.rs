@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::bounded;
 
 use super::countries;
 use super::event::{Commands, Event};
+use super::post::Post;
 use super::reading::Reading;
 use super::recorder::Recorder;
 use crate::error::{Error, reason};
@@ -34,7 +35,7 @@ const NOT_TRANSPARENT: &str =
 #[derive(Clone, Debug)]
 pub struct Steering {
     /// To the supervisor.
-    pub events: Sender<Event>,
+    pub events: Post,
     /// For files and names.
     pub reading: Reading,
     /// For listeners that commands open.

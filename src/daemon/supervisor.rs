@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use super::clerk::Task as Clerical;
 use super::event::{Arrival, Closed, Event, Order, Proof, Signal};
 use super::idlers::Wanted;
 use super::permits::Permits;
 use super::pool::{Pool, WorkerId};
+use super::post::{Arrivals, Post};
 use super::session::{Job, Link, Task};
 use crate::endpoint::ClientAddr;
 use crate::error::{Error, reason};
@@ -47,7 +48,7 @@ pub struct Supervisor<F> {
     pub clock: Clock,
     /// What `dummy` calls itself.
     pub name: Arc<str>,
-    pub events: Receiver<Event>,
+    pub events: Arrivals,
     pub closed: Receiver<Closed>,
     /// The running sessions by connection number.
     pub sessions: Vec<Session>,
@@ -65,7 +66,7 @@ pub struct Supervisor<F> {
     /// How many idlers are connected.
     pub idle: usize,
     /// For acceptors that a `listen` starts.
-    pub doorway: Sender<Event>,
+    pub doorway: Post,
     pub listener: Arc<Listener>,
     /// The configuration file to read again at HUP.
     pub file: Option<PathBuf>,
@@ -92,11 +93,11 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let mut crew = false;
         loop {
             let behind = !self.waiting.is_empty() || self.wanted.is_some() || self.reload_due;
-            let event = match (behind, crew) {
-                (true, _) => self.events.recv_timeout(SOON),
-                (false, true) => self.events.recv_timeout(ROUND),
-                (false, false) => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
+            let event = self.events.next(match (behind, crew) {
+                (true, _) => Some(SOON),
+                (false, true) => Some(ROUND),
+                (false, false) => None,
+            });
             let now = Instant::now();
             self.collect(now);
             self.catch_up();
@@ -106,39 +107,35 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 crew = self.pool.retire(now);
             }
             match event {
-                Ok(Event::Arrived(arrival)) => {
+                Some(Event::Arrived(arrival)) => {
                     self.arrive(arrival, now);
                     crew = true;
                 }
-                Ok(Event::Failed(conn, error)) => self.fail(conn, &error, now),
-                Ok(Event::Proven(target)) => {
+                Some(Event::Failed(conn, error)) => self.fail(conn, &error, now),
+                Some(Event::Proven(target)) => {
                     if let Some(turn) = self.balancer.proven(&target) {
                         self.tell(&turn, "");
                     }
                 }
-                Ok(Event::Signal(Signal::Terminate)) => return self.leave(Ok(())),
-                Ok(Event::Signal(Signal::Statistics)) => self.statistics(now),
-                Ok(Event::Signal(Signal::Reload)) => self.reload(),
-                Ok(Event::Spoke(conn)) => self.choose_late(conn, now),
-                Ok(Event::Commands(commands)) => {
+                Some(Event::Signal(Signal::Terminate)) => return self.leave(Ok(())),
+                Some(Event::Signal(Signal::Statistics)) => self.statistics(now),
+                Some(Event::Signal(Signal::Reload)) => self.reload(),
+                Some(Event::Spoke(conn)) => self.choose_late(conn, now),
+                Some(Event::Commands(commands)) => {
                     if self.obey(commands, now) {
                         return self.leave(Ok(()));
                     }
                 }
-                Ok(Event::Admit(client, answer)) => {
+                Some(Event::Admit(client, answer)) => {
                     // Whoever asked may be gone: then nobody needs to know.
                     let _ = answer.try_send(self.balancer.admits_to_control(client));
                 }
-                Ok(Event::Idlers(count)) => self.idle = count,
-                Ok(Event::Died(who)) => {
+                Some(Event::Idlers(count)) => self.idle = count,
+                Some(Event::Died(who)) => {
                     let error = io::Error::other("ended unexpectedly");
                     return self.leave(Err(Error::System(who.to_string(), error)));
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    let error = io::Error::other("nobody is left to send any");
-                    return self.leave(Err(Error::System(String::from("events"), error)));
-                }
+                None => {}
             }
         }
     }

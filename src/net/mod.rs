@@ -11,6 +11,7 @@ mod framing;
 pub mod limits;
 pub mod log;
 pub mod logfile;
+mod pace;
 pub mod pidfile;
 pub mod privileges;
 pub mod relay;

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::dialogue::{Dialogue, Hope, Moved, Ready};
 use super::flow::{Broken, Flow, Meter, Tap, Way};
+use super::pace::Pace;
 use super::scratch::Scratch;
 use crate::policy::settings::FastClose;
 
@@ -67,6 +68,7 @@ impl Relay<'_> {
         let mut up = Flow::new(Way::Up, [self.client, self.server], self.up, self.tap, self.scratch);
         let mut down = Flow::new(Way::Down, [self.server, self.client], self.down, self.tap, self.scratch);
         let mut dialogue = Dialogue::new();
+        let mut pace = Pace::default();
         let mut deaf = Deaf::default();
         let mut broken = None;
         let mut streak = 0;
@@ -108,6 +110,7 @@ impl Relay<'_> {
                     next
                 }
                 Hope::AfterOthers(next) => {
+                    pace.keep(dialogue.slice());
                     thread::yield_now();
                     next
                 }

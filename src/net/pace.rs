@@ -1,0 +1,91 @@
+//! For how long the scheduler lets the calling thread run at a stretch: its slice. That is also what a thread gives up when it
+//! lets others run.
+//!
+//! Since Linux 6.12 a thread may ask for a slice of its own (`sched_runtime`, sched_setattr(2)); the usual one is 1.4 ms with 2
+//! cores and longer with more. Since 6.18 sched_yield(2) charges the thread for all of it ("Forfeit vruntime on yield", in 6.12 from
+//! 6.12.63 on): it runs again when the others have had as much. Older kernels take no notice of the wish, and charge nothing.
+
+use std::time::Duration;
+
+/// The slice of a thread while this lives; afterwards it is what it was before.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    slice: Option<Duration>,
+}
+
+impl Pace {
+    /// Asks for that slice. It is no more than a wish: whether it is granted does not matter to what the thread does.
+    pub(super) fn keep(&mut self, slice: Duration) {
+        if self.slice != Some(slice) {
+            self.slice = Some(slice);
+            ask(slice);
+        }
+    }
+}
+
+impl Drop for Pace {
+    fn drop(&mut self) {
+        if self.slice.is_some() {
+            ask(Duration::ZERO);
+        }
+    }
+}
+
+/// Zero: the usual slice.
+#[cfg(feature = "slices")]
+#[inline(never)]
+fn ask(slice: Duration) {
+    use uapi::c::{SCHED_BATCH, SCHED_OTHER};
+    use uapi::{sched_getattr, sched_setattr};
+
+    // The rest, such as the nice value, stays. To other policies the time means something else.
+    if let Ok(mut attributes) = sched_getattr(0, 0) {
+        if [SCHED_OTHER, SCHED_BATCH].contains(&(attributes.sched_policy as i32)) {
+            attributes.sched_runtime = slice.as_nanos() as u64;
+            // It fails where that is forbidden; then the usual slice has to do.
+            let _ = sched_setattr(0, &attributes, 0);
+        }
+    }
+}
+
+#[cfg(not(feature = "slices"))]
+fn ask(_: Duration) {}
+
+#[cfg(all(test, feature = "slices"))]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    use uapi::sched_getattr;
+
+    #[test]
+    fn a_slice_is_the_threads_own_and_ends_with_its_pace() {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0));
+        let version: (u32, u32) = (numbers.next().unwrap(), numbers.next().unwrap());
+        if version < (6, 12) {
+            return eprintln!("Linux {release}: no slices");
+        }
+        let slice = || Duration::from_nanos(sched_getattr(0, 0).unwrap().sched_runtime);
+        let (usual, wanted) = (slice(), Duration::from_micros(300));
+        let mut pace = Pace::default();
+        pace.keep(wanted);
+        assert_eq!(slice(), wanted);
+        drop(pace);
+        assert_eq!(slice(), usual);
+        let nice = || sched_getattr(0, 0).unwrap().sched_nice;
+        let before = nice();
+        thread::spawn(move || {
+            let mut attributes = sched_getattr(0, 0).unwrap();
+            attributes.sched_nice = before + 1;
+            uapi::sched_setattr(0, &attributes, 0).unwrap();
+            let mut pace = Pace::default();
+            pace.keep(wanted);
+            assert_eq!((slice(), nice()), (wanted, before + 1));
+            drop(pace);
+            assert_eq!((slice(), nice()), (usual, before + 1));
+        })
+        .join()
+        .unwrap();
+    }
+}
