@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const REMIND: Duration = Duration::from_secs(1);
 
 /// Starts the thread.
-pub fn start(listener: Arc<Listener>, permits: Permits, events: Post, log: Log) -> io::Result<()> {
+pub fn start(listener: Arc<Listener>, permits: Permits, events: Post<Event>, log: Log) -> io::Result<()> {
     thread::Builder::new().name(String::from("acceptor")).stack_size(super::pool::STACK).spawn(move || {
         let bell = Bell(&listener, &events);
         accept(&listener, &permits, &events, &log);
@@ -31,7 +31,7 @@ pub fn start(listener: Arc<Listener>, permits: Permits, events: Post, log: Log) 
 }
 
 /// Rings when the thread ends before its listener was retired, by a panic too: without it pen would live on and serve nobody.
-struct Bell<'a>(&'a Listener, &'a Post);
+struct Bell<'a>(&'a Listener, &'a Post<Event>);
 
 impl Drop for Bell<'_> {
     fn drop(&mut self) {
@@ -42,7 +42,7 @@ impl Drop for Bell<'_> {
     }
 }
 
-fn accept(listener: &Listener, permits: &Permits, events: &Post, log: &Log) {
+fn accept(listener: &Listener, permits: &Permits, events: &Post<Event>, log: &Log) {
     let mut reminded: Option<Instant> = None;
     loop {
         let permit = permits.acquire();

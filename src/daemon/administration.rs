@@ -4,12 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crossbeam_channel::Receiver;
-
 use super::acceptor;
 use super::clerk::Task;
 use super::event::{Commands, Order};
 use super::pool::WorkerId;
+use super::post::Inbox;
 use super::supervisor::{Session, Supervisor};
 use crate::error::Error;
 use crate::id::ConnId;
@@ -19,7 +18,7 @@ use crate::policy::command::Command;
 use crate::policy::configure::{Effect, Moment, Outcome};
 use crate::policy::report::Wire;
 
-impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
+impl<F: Fn(WorkerId, Inbox<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Carries out commands, one after the other. Tells whether pen is to end.
     pub(super) fn obey(&mut self, Commands { commands, listener, reply }: Commands, now: Instant) -> bool {
         self.account();

@@ -24,13 +24,13 @@ const ROUND: Duration = Duration::from_secs(1);
 pub type Wanted = (usize, Vec<Arc<Target>>);
 
 /// Starts the thread.
-pub fn start(events: Post) -> io::Result<Sender<Wanted>> {
+pub fn start(events: Post<Event>) -> io::Result<Sender<Wanted>> {
     let (wanted, inbox) = bounded(16);
     thread::Builder::new().name(String::from("idlers")).stack_size(STACK).spawn(move || keep(&inbox, &events))?;
     Ok(wanted)
 }
 
-fn keep(inbox: &Receiver<Wanted>, events: &Post) {
+fn keep(inbox: &Receiver<Wanted>, events: &Post<Event>) {
     let mut wanted: Wanted = (0, Vec::new());
     let mut connections: Vec<(Arc<Target>, OwnedFd)> = Vec::new();
     let mut told = 0;

@@ -1,54 +1,93 @@
-//! The way to the supervisor: a channel, and the news that something lies in it.
+//! Mail for a thread that has nothing else to wait for: a channel, and the news that something lies in it.
 //!
-//! The supervisor does not wait in the channel itself. That would let others run several times before it sleeps, and each time
-//! may cost it its slice (see `net/pace.rs`): where other programs want all of the processor, a new connection waited 2 ms and
-//! more for that, and where none does, 4 % fewer of them got through.
+//! Such a thread does not wait in the channel itself, as crossbeam would first spin for some microseconds and then let others run
+//! several times before it sleeps. Letting others run may cost a thread its time slice (see `net/pace.rs`): where other programs want
+//! all of the processor, a new connection waited 2 ms and more for that.
 
-use std::thread::{self, Thread};
+use std::io;
+use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, SendError, Sender, bounded};
+use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, TrySendError, bounded};
 
-use super::event::Event;
-
-/// Where events are sent; copies lead to the same supervisor.
-#[derive(Clone, Debug)]
-pub struct Post {
-    events: Sender<Event>,
-    supervisor: Thread,
-}
-
-/// Where they arrive.
+/// Where mail is sent; copies lead to the same thread.
 #[derive(Debug)]
-pub struct Arrivals(Receiver<Event>);
-
-/// A post to the calling thread, which will be the supervisor. No more than `bound` events lie in it.
-pub fn to_this_thread(bound: usize) -> (Post, Arrivals) {
-    let (events, arrivals) = bounded(bound);
-    (Post { events, supervisor: thread::current() }, Arrivals(arrivals))
+pub struct Post<T> {
+    sender: Sender<T>,
+    owner: Thread,
 }
 
-impl Post {
-    /// Sends, and waits while there is no room. It fails when the supervisor is gone.
-    pub fn send(&self, event: Event) -> Result<(), SendError<Event>> {
-        self.events.send(event)?;
-        self.supervisor.unpark();
+/// Where it arrives.
+#[derive(Debug)]
+pub struct Inbox<T> {
+    receiver: Receiver<T>,
+    patience: u32,
+}
+
+/// A post to the calling thread. No more than `bound` messages lie in it.
+pub fn to_this_thread<T>(bound: usize) -> (Post<T>, Inbox<T>) {
+    let (sender, receiver) = bounded(bound);
+    (Post { sender, owner: thread::current() }, Inbox { receiver, patience: 0 })
+}
+
+/// A post to the thread that `start` starts. `patience`: how often it lets others run before it sleeps, because they are likely to
+/// have something for it soon.
+pub fn to_new_thread<T>(
+    bound: usize,
+    patience: u32,
+    start: impl FnOnce(Inbox<T>) -> io::Result<JoinHandle<()>>,
+) -> io::Result<Post<T>> {
+    let (sender, receiver) = bounded(bound);
+    let owner = start(Inbox { receiver, patience })?.thread().clone();
+    Ok(Post { sender, owner })
+}
+
+impl<T> Post<T> {
+    /// Sends, and waits while there is no room. It fails when the inbox is gone.
+    pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        self.sender.send(message)?;
+        self.owner.unpark();
         Ok(())
+    }
+
+    /// Sends if there is room.
+    pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        self.sender.try_send(message)?;
+        self.owner.unpark();
+        Ok(())
+    }
+
+    /// The last post closes: nothing will come any more.
+    pub fn close(self) {
+        drop(self.sender);
+        self.owner.unpark();
     }
 }
 
-impl Arrivals {
-    /// The next event. `None`: there was none within that time.
-    pub fn next(&self, time: Option<Duration>) -> Option<Event> {
+impl<T> Clone for Post<T> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), owner: self.owner.clone() }
+    }
+}
+
+impl<T> Inbox<T> {
+    /// The next message. `None`: there was none within that time, or the post was closed.
+    pub fn next(&self, time: Option<Duration>) -> Option<T> {
         let end = time.map(|time| Instant::now() + time);
+        let mut patience = self.patience;
         loop {
-            // It cannot be disconnected: the supervisor has a post too, for acceptors that come later.
-            if let Ok(event) = self.0.try_recv() {
-                return Some(event);
+            match self.receiver.try_recv() {
+                Ok(message) => return Some(message),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
             }
             match end.map(|end| end.saturating_duration_since(Instant::now())) {
-                None => thread::park(),
                 Some(Duration::ZERO) => return None,
+                _ if patience > 0 => {
+                    patience -= 1;
+                    thread::yield_now();
+                }
+                None => thread::park(),
                 Some(left) => thread::park_timeout(left),
             }
         }
@@ -60,21 +99,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_while_the_supervisor_sleeps_wakes_it() {
-        let (post, arrivals) = to_this_thread(1);
-        let sender = thread::spawn(move || (0..1000).for_each(|count| post.send(Event::Idlers(count)).unwrap()));
+    fn what_is_sent_to_a_sleeper_wakes_it() {
+        let (post, inbox) = to_this_thread(1);
+        let sender = thread::spawn(move || (0..1000).for_each(|count| post.send(count).unwrap()));
         for count in 0..1000 {
-            assert!(matches!(arrivals.next(None), Some(Event::Idlers(found)) if found == count));
+            assert_eq!(inbox.next(None), Some(count));
         }
         sender.join().unwrap();
+        assert_eq!(inbox.next(None), None);
     }
 
     #[test]
     fn waiting_ends_in_time() {
-        let (_post, arrivals) = to_this_thread(1);
+        let (_post, inbox) = to_this_thread::<()>(1);
         let (start, time) = (Instant::now(), Duration::from_millis(30));
-        assert!(arrivals.next(Some(time)).is_none());
+        assert_eq!(inbox.next(Some(time)), None);
         assert!(start.elapsed() >= time);
-        assert!(arrivals.next(Some(Duration::ZERO)).is_none());
+        assert_eq!(inbox.next(Some(Duration::ZERO)), None);
+    }
+
+    #[test]
+    fn a_post_that_closes_wakes_who_waits_for_it() {
+        let (done, finished) = bounded(1);
+        let post = to_new_thread(1, 3, |inbox| {
+            thread::Builder::new().spawn(move || {
+                while let Some(word) = inbox.next(None) {
+                    done.send(word).unwrap();
+                }
+            })
+        })
+        .unwrap();
+        post.try_send("word").unwrap();
+        assert_eq!(finished.recv(), Ok("word"));
+        post.close();
+        assert!(finished.recv().is_err());
     }
 }

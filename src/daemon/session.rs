@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use rustix::net::{Shutdown, shutdown};
 
 use super::event::{Closed, Event, Order, Proof};
 use super::permits::Permit;
 use super::pool::WorkerId;
-use super::post::Post;
+use super::post::{Inbox, Post};
 use super::recorder::Recorder;
 use super::recording::Recording;
 use crate::endpoint::ClientAddr;
@@ -123,14 +123,14 @@ struct Session<'a> {
     peer: Option<SocketAddr>,
     settings: &'a Settings,
     permit: &'a Permit,
-    inbox: &'a Receiver<Order>,
+    inbox: &'a Inbox<Order>,
 }
 
 /// What a worker needs besides its jobs.
 #[derive(Clone, Debug)]
 pub struct Desk {
     /// To the supervisor, which wakes up.
-    pub events: Post,
+    pub events: Post<Event>,
     /// To the supervisor, which does not.
     pub closed: Sender<Closed>,
     /// What is worth telling.
@@ -142,9 +142,9 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A worker's life: one job after the other, until the pool drops the other end of the inbox.
-    pub fn work(&self, worker: WorkerId, inbox: &Receiver<Order>) {
-        for order in inbox {
+    /// A worker's life: one job after the other, until the pool closes its post.
+    pub fn work(&self, worker: WorkerId, inbox: &Inbox<Order>) {
+        while let Some(order) = inbox.next(None) {
             // A late answer to a job that is over already is of no interest.
             let Order::Serve(Job { conn, link, peer, task, settings, permit }) = order else { continue };
             let served = catch_unwind(AssertUnwindSafe(|| {
@@ -172,8 +172,8 @@ impl Desk {
                 if !first_bytes(&link.client, settings.idle_timeout) || self.events.send(Event::Spoke(conn)).is_err() {
                     return;
                 }
-                match inbox.recv() {
-                    Ok(Order::Retry(target, proof)) => (target, proof),
+                match inbox.next(None) {
+                    Some(Order::Retry(target, proof)) => (target, proof),
                     _ => return,
                 }
             }
@@ -255,8 +255,8 @@ impl Desk {
                     self.events.send(Event::Failed(conn, error)).ok()?;
                 }
             }
-            match inbox.recv() {
-                Ok(Order::Retry(next, wanted)) => (target, proof) = (next, wanted),
+            match inbox.next(None) {
+                Some(Order::Retry(next, wanted)) => (target, proof) = (next, wanted),
                 _ => return None,
             }
         }

@@ -29,7 +29,7 @@ pub fn hold() {
 }
 
 /// Starts the thread. From now on these signals do not kill pen.
-pub fn start(events: Post) -> io::Result<()> {
+pub fn start(events: Post<Event>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2])?;
     thread::Builder::new().name(String::from("signals")).stack_size(super::pool::STACK).spawn(move || {
         // See `hold`.

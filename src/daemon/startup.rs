@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::{io, panic, process};
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::unbounded;
 
 use super::claims::Claims;
 use super::detach::{self, Report, Side};
@@ -14,6 +14,7 @@ use super::logger::{Logger, Sink};
 use super::permits::Permits;
 use super::plan::{Config, Plan};
 use super::pool::{Pool, WorkerId};
+use super::post::Inbox;
 use super::reading::Reading;
 use super::recorder::Recorder;
 use super::session::Desk;
@@ -113,7 +114,7 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
         panic::set_hook(Box::new(move |fault| log.error(fault)));
     }
     let recorder = Recorder::start(logfile, root, log.clone()).map_err(system("recorder"))?;
-    let (events, arrivals) = post::to_this_thread(EVENTS);
+    let (events, inbox) = post::to_this_thread(EVENTS);
     // Without a bound of its own: see `Closed`.
     let (closed, ended) = unbounded();
     let permits = Permits::new(sessions);
@@ -144,13 +145,13 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     };
     let supervisor = Supervisor {
         balancer,
-        pool: Pool::new(move |worker: WorkerId, orders: Receiver<Order>| desk.work(worker, &orders)),
+        pool: Pool::new(move |worker: WorkerId, orders: Inbox<Order>| desk.work(worker, &orders)),
         permits,
         sessions_max: sessions,
         log: log.clone(),
         clock,
         name: listener.address().to_string().into(),
-        events: arrivals,
+        events: inbox,
         closed: ended,
         sessions: Vec::new(),
         waiting: VecDeque::new(),

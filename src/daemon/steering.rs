@@ -35,7 +35,7 @@ const NOT_TRANSPARENT: &str =
 #[derive(Clone, Debug)]
 pub struct Steering {
     /// To the supervisor.
-    pub events: Post,
+    pub events: Post<Event>,
     /// For files and names.
     pub reading: Reading,
     /// For listeners that commands open.

@@ -15,7 +15,7 @@ use super::event::{Arrival, Closed, Event, Order, Proof, Signal};
 use super::idlers::Wanted;
 use super::permits::Permits;
 use super::pool::{Pool, WorkerId};
-use super::post::{Arrivals, Post};
+use super::post::{Inbox, Post};
 use super::session::{Job, Link, Task};
 use crate::endpoint::ClientAddr;
 use crate::error::{Error, reason};
@@ -48,7 +48,7 @@ pub struct Supervisor<F> {
     pub clock: Clock,
     /// What `dummy` calls itself.
     pub name: Arc<str>,
-    pub events: Arrivals,
+    pub events: Inbox<Event>,
     pub closed: Receiver<Closed>,
     /// The running sessions by connection number.
     pub sessions: Vec<Session>,
@@ -66,7 +66,7 @@ pub struct Supervisor<F> {
     /// How many idlers are connected.
     pub idle: usize,
     /// For acceptors that a `listen` starts.
-    pub doorway: Post,
+    pub doorway: Post<Event>,
     pub listener: Arc<Listener>,
     /// The configuration file to read again at HUP.
     pub file: Option<PathBuf>,
@@ -86,7 +86,7 @@ impl Session {
     }
 }
 
-impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
+impl<F: Fn(WorkerId, Inbox<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Works until TERM, or until something has ended without which pen is of no use.
     pub fn run(mut self) -> Result<(), Error> {
         let mut looked = Instant::now();
@@ -106,36 +106,36 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 self.permits.limit(self.sessions_max);
                 crew = self.pool.retire(now);
             }
+            let Some(event) = event else { continue };
             match event {
-                Some(Event::Arrived(arrival)) => {
+                Event::Arrived(arrival) => {
                     self.arrive(arrival, now);
                     crew = true;
                 }
-                Some(Event::Failed(conn, error)) => self.fail(conn, &error, now),
-                Some(Event::Proven(target)) => {
+                Event::Failed(conn, error) => self.fail(conn, &error, now),
+                Event::Proven(target) => {
                     if let Some(turn) = self.balancer.proven(&target) {
                         self.tell(&turn, "");
                     }
                 }
-                Some(Event::Signal(Signal::Terminate)) => return self.leave(Ok(())),
-                Some(Event::Signal(Signal::Statistics)) => self.statistics(now),
-                Some(Event::Signal(Signal::Reload)) => self.reload(),
-                Some(Event::Spoke(conn)) => self.choose_late(conn, now),
-                Some(Event::Commands(commands)) => {
+                Event::Signal(Signal::Terminate) => return self.leave(Ok(())),
+                Event::Signal(Signal::Statistics) => self.statistics(now),
+                Event::Signal(Signal::Reload) => self.reload(),
+                Event::Spoke(conn) => self.choose_late(conn, now),
+                Event::Commands(commands) => {
                     if self.obey(commands, now) {
                         return self.leave(Ok(()));
                     }
                 }
-                Some(Event::Admit(client, answer)) => {
+                Event::Admit(client, answer) => {
                     // Whoever asked may be gone: then nobody needs to know.
                     let _ = answer.try_send(self.balancer.admits_to_control(client));
                 }
-                Some(Event::Idlers(count)) => self.idle = count,
-                Some(Event::Died(who)) => {
+                Event::Idlers(count) => self.idle = count,
+                Event::Died(who) => {
                     let error = io::Error::other("ended unexpectedly");
                     return self.leave(Err(Error::System(who.to_string(), error)));
                 }
-                None => {}
             }
         }
     }
