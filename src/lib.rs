@@ -32,7 +32,7 @@
 //!
 //! # Invariants
 //!
-//! 1. No unsafe code. System calls come through `rustix` and `nix`.
+//! 1. No unsafe code. System calls come through `rustix`, `nix` and `uapi`.
 //! 2. One mutator: [`Balancer::apply`](policy::balancer::Balancer::apply). Options, `-O`, files, the control port and HUP all
 //!    become the same [`Command`](policy::command::Command); what it asks of the world outside is an
 //!    [`Effect`](policy::configure::Effect). Its inverse is `Balancer::to_commands`, which `write` prints. Laws:

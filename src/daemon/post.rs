@@ -102,9 +102,12 @@ mod tests {
     fn what_is_sent_to_a_sleeper_wakes_it() {
         let (post, inbox) = to_this_thread(1);
         let sender = thread::spawn(move || (0..1000).for_each(|count| post.send(count).unwrap()));
+        // It looks again at the end of that time even if nothing wakes it.
+        let (start, time) = (Instant::now(), Duration::from_secs(30));
         for count in 0..1000 {
-            assert_eq!(inbox.next(None), Some(count));
+            assert_eq!(inbox.next(Some(time)), Some(count));
         }
+        assert!(start.elapsed() < time);
         sender.join().unwrap();
         assert_eq!(inbox.next(None), None);
     }

@@ -96,11 +96,20 @@ impl Dialogue {
     const DOUBTFUL: u8 = 4 * Self::WRONG;
     /// So many right guesses in a row make it shorter, and twice as many for each doubling: the longer it is, the more it was needed.
     const STEADY: u8 = 16;
-    /// The longest pause, in turns.
-    const PAUSE: i8 = 16;
+    /// The shortest and the longest pause, in turns; the first of them is the one that the failed guess waited for.
+    const PAUSES: (i8, i8) = (2, 16);
 
     pub(super) fn new() -> Self {
-        Self { turns: 0, expected: None, guess: None, doubt: 0, right: 0, doublings: 0, pause: 1, fresh: true }
+        Self {
+            turns: 0,
+            expected: None,
+            guess: None,
+            doubt: 0,
+            right: 0,
+            doublings: 0,
+            pause: Self::PAUSES.0,
+            fresh: true,
+        }
     }
 
     /// How long those may run that this thread lets run.
@@ -144,7 +153,10 @@ impl Dialogue {
     /// A sleep has ended because of what was found.
     pub(super) fn woken(&mut self, found: Ready) {
         if let Some(expected) = self.expected.take() {
-            self.turns = if found == Ready::only(expected) { (self.turns + 1).min(Self::SURE) } else { Self::MISTRUST };
+            self.turns = match found == Ready::only(expected) {
+                true => (self.turns + 1).min(Self::SURE),
+                false => self.turns.min(Self::MISTRUST),
+            };
         }
     }
 
@@ -163,7 +175,7 @@ impl Dialogue {
         if self.right == Self::STEADY << self.doublings {
             self.right = 0;
             self.doublings = self.doublings.saturating_sub(1);
-            self.pause = (self.pause / 2).max(1);
+            self.pause = (self.pause / 2).max(Self::PAUSES.0);
         }
     }
 
@@ -177,10 +189,10 @@ impl Dialogue {
             self.doublings += 1;
             self.doubt = 0;
         } else {
-            // The next guess that fails will be enough for the next pause.
+            // If the next guess fails too, that will be enough for the next pause.
             self.doubt -= Self::WRONG;
             self.turns = Self::SURE - self.pause;
-            self.pause = (self.pause * 2).min(Self::PAUSE);
+            self.pause = (self.pause * 2).min(Self::PAUSES.1);
         }
     }
 }
@@ -256,7 +268,7 @@ mod tests {
             assert_eq!(dialogue.slice(), Dialogue::SHORTEST * (1 << doublings));
         }
         // Each time it fails for good, more turns must be seen before the next guess.
-        for (wrongs, pause) in [(4, 1), (1, 2), (1, 4), (1, 8), (1, 16), (1, 16)] {
+        for (wrongs, pause) in [(4, 2), (1, 4), (1, 8), (1, 16), (1, 16)] {
             (0..wrongs).for_each(|_| wrong(&mut dialogue));
             // The last of these was woken by the answer.
             for turn in 1..pause {
