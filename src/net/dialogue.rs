@@ -95,7 +95,7 @@ impl Dialogue {
     /// The doubt that makes the slice longer: four wrong guesses in a short time.
     const DOUBTFUL: u8 = 4 * Self::WRONG;
     /// So many right guesses in a row make it shorter, and twice as many for each doubling: the longer it is, the more it was needed.
-    const STEADY: u8 = 16;
+    const STEADY: u8 = 6;
     /// The shortest and the longest pause, in turns; the first of them is the one that the failed guess waited for.
     const PAUSES: (i8, i8) = (2, 16);
 
