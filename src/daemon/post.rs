@@ -1,8 +1,8 @@
 //! Mail for a thread that has nothing else to wait for: a channel, and the news that something lies in it.
 //!
 //! Such a thread does not wait in the channel itself, as crossbeam would first spin for some microseconds and then let others run
-//! several times before it sleeps. Letting others run may cost a thread its time slice (see `net/pace.rs`): where other programs want
-//! all of the processor, a new connection waited 2 ms and more for that.
+//! several times before it sleeps. Letting others run may cost a thread its time slice (see `net/pace.rs`): where other programs
+//! want all of the processor, a new connection waited 2 ms and more for that.
 
 use std::io;
 use std::thread::{self, JoinHandle, Thread};

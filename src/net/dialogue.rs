@@ -8,7 +8,7 @@
 //! be back before the answer is there; if it is long, a wrong guess has put the thread at the end of a long queue. So every
 //! connection finds its own: longer when guesses fail, as they do where hundreds are busy, and shorter when they come true.
 //!
-//! Requests a second through pen, and the 99th percentile of their latency, on 2 cores that they share with the client and the server:
+//! Requests a second through pen, and the 99th percentile of their latency, on 2 cores shared with the client and the server:
 //!
 //! | busy connections | sleep each time | guess, with the slices of Linux | guess, with slices of its own |
 //! |---|---|---|---|
@@ -94,7 +94,8 @@ impl Dialogue {
     const WRONG: u8 = 4;
     /// The doubt that makes the slice longer: four wrong guesses in a short time.
     const DOUBTFUL: u8 = 4 * Self::WRONG;
-    /// So many right guesses in a row make it shorter, and twice as many for each doubling: the longer it is, the more it was needed.
+    /// So many right guesses in a row make it shorter, and twice as many for each doubling: the longer it is, the more it was
+    /// needed.
     const STEADY: u8 = 6;
     /// The shortest and the longest pause, in turns; the first of them is the one that the failed guess waited for.
     const PAUSES: (i8, i8) = (2, 16);
@@ -153,9 +154,10 @@ impl Dialogue {
     /// A sleep has ended because of what was found.
     pub(super) fn woken(&mut self, found: Ready) {
         if let Some(expected) = self.expected.take() {
-            self.turns = match found == Ready::only(expected) {
-                true => (self.turns + 1).min(Self::SURE),
-                false => self.turns.min(Self::MISTRUST),
+            self.turns = if found == Ready::only(expected) {
+                (self.turns + 1).min(Self::SURE)
+            } else {
+                self.turns.min(Self::MISTRUST)
             };
         }
     }

@@ -2,8 +2,8 @@
 //! pieces of any size.
 //!
 //! In a stream that begins as HTTP every request counts, also one behind another, and bodies do not. Any other stream is taken
-//! read by read; that it is another shows at the latest when the server speaks before the first line has ended. Where it is not certain any more at which byte the next request begins, nothing further is found: a body must
-//! never pass for a request.
+//! read by read; that it is another shows at the latest when the server speaks before the first line has ended. Where it is not
+//! certain any more at which byte the next request begins, nothing further is found: a body must never pass for a request.
 
 use std::borrow::Cow;
 
