@@ -52,20 +52,28 @@ fn current(pen: &Pen) -> Rlimit {
     Rlimit { current: numbers.next().flatten(), maximum: numbers.next().flatten() }
 }
 
-#[test]
-fn out_of_descriptors_it_serves_on_and_takes_more_clients_when_one_is_free() {
+/// With two sessions open, what happens when only so many more descriptors are left?
+fn run_out_of_descriptors(room: usize) {
     let a = Backend::named("a");
-    let mut pen = Pen::start(&[], &[&a]);
+    // Nobody's patience is over before the test's.
+    let mut pen = Pen::start(&["-t", "60"], &[&a]);
     let held = [Client::connect(&pen), Client::connect(&pen)];
     for client in &held {
         assert_eq!(client.line().as_deref(), Some("a"));
     }
     let start = Instant::now();
-    // Room for one more session, and half of another.
-    limit_descriptors(&pen, pen.descriptors() + 3);
+    // The acceptor has one for the next client already, which /proc does not show.
+    limit_descriptors(&pen, pen.descriptors() + room);
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..10).map(|_| scope.spawn(|| Client::connect(&pen).line())).collect();
-        pen.wait_for_line("cannot accept clients on 127.0.0.1:");
+        let pen = &pen;
+        let visit = || {
+            let client = Client::connect(pen);
+            pen.wait_for_line("Too many open files");
+            client.line()
+        };
+        // No more than that: if all that is free went to clients, none would be left for a server.
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(visit)).collect();
+        pen.wait_for_line("Too many open files");
         for client in held {
             client.assert_echo("who is there is served");
         }
@@ -73,10 +81,22 @@ fn out_of_descriptors_it_serves_on_and_takes_more_clients_when_one_is_free() {
             assert_eq!(client.join().unwrap().as_deref(), Some("a"), "a client was dropped for want of descriptors");
         }
     });
-    let complaints = pen.stderr().matches("cannot accept clients").count() as u64;
-    assert!(complaints <= start.elapsed().as_secs() + 1, "{complaints} complaints");
+    for words in ["cannot accept clients on 127.0.0.1:", "cannot connect to a server: "] {
+        let complaints = pen.stderr().matches(words).count() as u64;
+        assert!(complaints <= start.elapsed().as_secs() + 1, "{complaints} complaints: {}", pen.stderr());
+    }
     assert!(!pen.stderr().contains("blacklisted"), "{}", pen.stderr());
     pen.terminate();
+}
+
+#[test]
+fn without_a_descriptor_for_the_server_a_client_waits_for_one() {
+    run_out_of_descriptors(1);
+}
+
+#[test]
+fn out_of_descriptors_it_serves_on_and_takes_more_clients_when_one_is_free() {
+    run_out_of_descriptors(3);
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub enum Event {
     Proven(Arc<Target>),
     /// A connect failed; the worker waits for [`Order::Retry`] or [`Order::Refuse`].
     Failed(ConnId, io::Error),
+    /// A session cannot connect for want of descriptors or memory, and waits; this is the reason.
+    Short(String),
     /// A client that is peeked at has spoken; the worker waits for [`Order::Retry`] or [`Order::Refuse`].
     Spoke(ConnId),
     /// Somebody has something to command.

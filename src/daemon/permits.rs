@@ -75,10 +75,11 @@ impl Permit {
         Starving { shared: &self.shared }
     }
 
-    /// Whether no session has what it needs, so that none can give anything back. The acceptor has a permit too.
-    pub fn all_starve(&self) -> bool {
+    /// Whether nothing may ever come back: no session has what it needs, or several lack it and may each have what another waits
+    /// for. The acceptor has a permit too.
+    pub fn starves_in_vain(&self) -> bool {
         let count = self.shared.lock();
-        count.used <= count.starving + 1
+        count.starving > 1 || count.used <= count.starving + 1
     }
 }
 
@@ -138,7 +139,7 @@ mod tests {
         let permits = Permits::new(9);
         let session = permits.acquire();
         let starving = session.starve();
-        assert!(session.all_starve());
+        assert!(session.starves_in_vain());
         let waiting = permits.clone();
         let (given, taken) = bounded(1);
         let waiter = thread::spawn(move || given.send(waiting.acquire()));
@@ -146,6 +147,20 @@ mod tests {
         drop(starving);
         assert!(taken.recv_timeout(Duration::from_secs(10)).is_ok());
         assert!(waiter.join().is_ok());
+    }
+
+    #[test]
+    fn a_session_starves_in_vain_beside_another_that_starves_and_when_nobody_else_is_there() {
+        let permits = Permits::new(9);
+        let [one, other, third, _acceptor] = [(); 4].map(|()| permits.acquire());
+        let _starving = one.starve();
+        assert!(!one.starves_in_vain(), "others have what it needs");
+        let both = other.starve();
+        assert!(one.starves_in_vain(), "each may have what the other needs");
+        drop(both);
+        assert!(!one.starves_in_vain());
+        drop((other, third));
+        assert!(one.starves_in_vain(), "nobody else is there");
     }
 
     #[test]

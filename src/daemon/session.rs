@@ -242,7 +242,7 @@ impl Desk {
     fn connect(&self, session: &Session<'_>, mut target: Arc<Target>, mut proof: Proof) -> Option<OwnedFd> {
         let Session { conn, inbox, .. } = *session;
         loop {
-            match connect_patiently(session, &target) {
+            match self.connect_patiently(session, &target) {
                 Ok(server) => {
                     self.log.debug(2, || format!("connection {conn}: connected to {}", target.name));
                     if proof == Proof::Wanted {
@@ -261,24 +261,27 @@ impl Desk {
             }
         }
     }
-}
 
-/// Connects. While this host is short of descriptors or memory it waits for other sessions to end, as long as there are any
-/// and the client stays; meanwhile no client is accepted, who would need what this one waits for.
-fn connect_patiently(session: &Session<'_>, target: &Target) -> io::Result<OwnedFd> {
-    let Session { link, peer, settings, permit, .. } = *session;
-    let deadline = Instant::now() + settings.timeout;
-    let mut starving = None;
-    loop {
-        match connect_any(&target.addresses, settings, peer) {
-            Err(error) if Fault::of(&error) == Fault::Shortage => {
-                starving.get_or_insert_with(|| permit.starve());
-                let late = Instant::now().saturating_duration_since(deadline);
-                if is_gone(&link.client, PAUSE) || late > HUNGER || (permit.all_starve() && !late.is_zero()) {
-                    return Err(error);
+    /// Connects. While this host is short of descriptors or memory it waits for other sessions to end, as long as there are any
+    /// and the client stays; meanwhile no client is accepted, who would need what this one waits for.
+    fn connect_patiently(&self, session: &Session<'_>, target: &Target) -> io::Result<OwnedFd> {
+        let Session { link, peer, settings, permit, .. } = *session;
+        let deadline = Instant::now() + settings.timeout;
+        let mut starving = None;
+        loop {
+            match connect_any(&target.addresses, settings, peer) {
+                Err(error) if Fault::of(&error) == Fault::Shortage => {
+                    if starving.is_none() {
+                        starving = Some(permit.starve());
+                        self.events.send(Event::Short(reason(&error))).map_err(|_| io::ErrorKind::BrokenPipe)?;
+                    }
+                    let late = Instant::now().saturating_duration_since(deadline);
+                    if is_gone(&link.client, PAUSE) || late > HUNGER || (permit.starves_in_vain() && !late.is_zero()) {
+                        return Err(error);
+                    }
                 }
+                result => return result,
             }
-            result => return result,
         }
     }
 }

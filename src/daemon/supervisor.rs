@@ -113,6 +113,7 @@ impl<F: Fn(WorkerId, Inbox<Order>) + Clone + Send + 'static> Supervisor<F> {
                     crew = true;
                 }
                 Event::Failed(conn, error) => self.fail(conn, &error, now),
+                Event::Short(reason) => self.cannot_connect(&reason, now),
                 Event::Proven(target) => {
                     if let Some(turn) = self.balancer.proven(&target) {
                         self.tell(&turn, "");
@@ -218,7 +219,7 @@ impl<F: Fn(WorkerId, Inbox<Order>) + Clone + Send + 'static> Supervisor<F> {
     fn fail(&mut self, conn: ConnId, error: &io::Error, now: Instant) {
         let blame = Fault::of(error) == Fault::Server;
         if !blame {
-            self.remind(format_args!("cannot connect to a server: {}", reason(error)), now);
+            self.cannot_connect(&reason(error), now);
         }
         let (next, turn) = self.balancer.fail_over(conn, blame, now);
         if let Some(turn) = turn {
@@ -281,6 +282,11 @@ impl<F: Fn(WorkerId, Inbox<Order>) + Clone + Send + 'static> Supervisor<F> {
                 self.log.notice(format_args!("{upstream} ({}): blacklisted -> up", target.name))
             }
         }
+    }
+
+    /// Tells of a connect that failed, or has to wait, and the server has nothing to do with it.
+    fn cannot_connect(&mut self, reason: &str, now: Instant) {
+        self.remind(format_args!("cannot connect to a server: {reason}"), now);
     }
 
     fn remind(&mut self, text: impl Display, now: Instant) {
