@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::harness::{
-    Backend, Client, Launch, Pen, Scratch, Visit, answer_at_the_end, echo, hold, program, reset, say_goodbye, skip,
-    visit, wait_until,
+    Backend, Client, End, Launch, Pen, Scratch, Visit, answer_at_the_end, echo, hold, program, reset, say_goodbye,
+    skip, visit, wait_until,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -207,6 +209,42 @@ fn what_a_server_said_before_it_broke_off_is_delivered() {
     let client = Client::connect(&pen);
     client.send("hello");
     assert_eq!(String::from_utf8_lossy(&client.rest().0), "famous last words");
+}
+
+/// What clients get of a server that speaks and `leave`s while pen has no time, so that both are there when pen looks.
+fn last_words(length: usize, leave: fn(&Visit) -> io::Result<()>) -> (Vec<u8>, End) {
+    let (go, gone) = mpsc::channel();
+    let gone = Mutex::new(gone);
+    let a = Backend::new("a", move |visit: &Visit| {
+        gone.lock().unwrap().recv().unwrap();
+        visit.write(Pattern::new().at(0, length))?;
+        leave(visit)
+    });
+    let pen = Pen::start(&[], &[&a]);
+    let client = Client::connect(&pen);
+    a.visit(0);
+    pen.signal(Signal::STOP);
+    go.send(()).unwrap();
+    a.visit(0).wait_end();
+    pen.signal(Signal::CONT);
+    client.rest()
+}
+
+#[test]
+fn an_answer_with_its_end_right_behind_it_arrives_whole_and_so_does_its_end() {
+    // Less and more than one read, and than the client's socket takes at once.
+    for length in [1, 20_000, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, MIB] {
+        let (heard, end) = last_words(length, |_| Ok(()));
+        assert_eq!((heard.len(), end), (length, End::Closed));
+        assert!(heard == Pattern::new().at(0, length));
+    }
+}
+
+#[test]
+fn an_answer_with_a_reset_right_behind_it_arrives_whole() {
+    for length in [1, 20_000, 60_000] {
+        assert!(last_words(length, reset).0 == Pattern::new().at(0, length));
+    }
 }
 
 #[test]

@@ -74,8 +74,6 @@ pub(super) struct Dialogue {
     doublings: u8,
     /// How many turns more must be seen when guessing fails for good.
     pause: i8,
-    /// The server has not spoken yet.
-    fresh: bool,
 }
 
 impl Dialogue {
@@ -101,16 +99,7 @@ impl Dialogue {
     const PAUSES: (i8, i8) = (2, 16);
 
     pub(super) fn new() -> Self {
-        Self {
-            turns: 0,
-            expected: None,
-            guess: None,
-            doubt: 0,
-            right: 0,
-            doublings: 0,
-            pause: Self::PAUSES.0,
-            fresh: true,
-        }
+        Self { turns: 0, expected: None, guess: None, doubt: 0, right: 0, doublings: 0, pause: Self::PAUSES.0 }
     }
 
     /// How long those may run that this thread lets run.
@@ -140,11 +129,6 @@ impl Dialogue {
                 Hope::Now(Ready { up: up == Moved::Full, down: down == Moved::Full })
             }
             (_, Moved::Nothing) => self.guess(Way::Down),
-            // A server that answers one request and closes has often closed already.
-            (Moved::Nothing, Moved::Some) if std::mem::take(&mut self.fresh) => {
-                self.expected = Some(Way::Up);
-                Hope::Now(Ready::only(Way::Down))
-            }
             (Moved::Nothing, _) => self.guess(Way::Up),
             // Both speak at once.
             _ => Hope::None,
@@ -211,8 +195,7 @@ mod tests {
         let mut dialogue = Dialogue::new();
         assert_eq!(dialogue.step(Moved::Some, Moved::Nothing), Hope::None);
         dialogue.woken(DOWN);
-        assert_eq!(dialogue.step(Moved::Nothing, Moved::Some), Hope::Now(DOWN));
-        assert_eq!(dialogue.step(Moved::Nothing, Moved::Nothing), Hope::None);
+        assert_eq!(dialogue.step(Moved::Nothing, Moved::Some), Hope::None);
         dialogue.woken(UP);
         dialogue
     }
@@ -239,11 +222,10 @@ mod tests {
     }
 
     #[test]
-    fn one_request_and_its_answer_are_waited_for_and_the_end_is_looked_for_at_once() {
+    fn one_request_and_its_answer_are_waited_for() {
         let mut dialogue = Dialogue::new();
         assert_eq!(dialogue.step(Moved::Some, Moved::Nothing), Hope::None);
         dialogue.woken(DOWN);
-        assert_eq!(dialogue.step(Moved::Nothing, Moved::Some), Hope::Now(DOWN));
         assert_eq!(dialogue.step(Moved::Nothing, Moved::Finished), Hope::None);
     }
 

@@ -86,6 +86,10 @@ pub(super) struct Flow<'a> {
     bulk: u32,
     pipe: Option<Pipe>,
     discarding: bool,
+    /// What comes next may be all that comes: the first answer of a server.
+    fresh: bool,
+    /// How the source has ended, if that was seen before all of its data were delivered.
+    end: Option<Result<(), Errno>>,
     /// The end was seen and passed on.
     pub(super) finished: bool,
 }
@@ -110,6 +114,8 @@ impl<'a> Flow<'a> {
             bulk: 0,
             pipe: None,
             discarding: false,
+            fresh: way == Way::Down,
+            end: None,
             finished: false,
         }
     }
@@ -140,27 +146,35 @@ impl<'a> Flow<'a> {
         if !self.pending.is_empty() {
             return self.flush();
         }
+        if let Some(end) = self.end.take() {
+            return self.pass_on(end, last);
+        }
         if self.is_spliced() {
             return self.pump_pipe();
         }
         buffer.clear();
-        let bytes = match recv(self.from, spare_capacity(buffer), RecvFlags::DONTWAIT) {
-            Ok(_) => &buffer[..],
+        match recv(self.from, spare_capacity(buffer), RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return Ok(self.finish(last)),
+            Ok(_) => {}
             Err(Errno::AGAIN | Errno::INTR) => return Ok(Moved::Nothing),
             Err(error) => return Err(Broken::Source(error)),
-        };
-        if bytes.is_empty() {
-            return Ok(self.finish(last));
         }
         if self.discarding {
             return Ok(Moved::Full);
         }
-        (self.tap.show)(self.way, bytes);
-        let sent = self.deliver(bytes)?;
-        if sent < bytes.len() {
-            self.settle(bytes[sent..].to_vec());
+        if std::mem::take(&mut self.fresh) && buffer.len() < SIZE {
+            self.look_ahead(buffer);
         }
-        let full = bytes.len() == SIZE;
+        (self.tap.show)(self.way, buffer);
+        // The end will be passed on at once, and in the same packet.
+        let last_words = if self.end == Some(Ok(())) { SendFlags::MORE } else { SendFlags::empty() };
+        let sent = self.deliver(buffer, last_words)?;
+        if sent < buffer.len() {
+            self.settle(buffer[sent..].to_vec());
+        } else if let Some(end) = self.end.take() {
+            return self.pass_on(end, last);
+        }
+        let full = buffer.len() == SIZE;
         self.bulk = if full { self.bulk + 1 } else { 0 };
         Ok(if full { Moved::Full } else { Moved::Some })
     }
@@ -168,6 +182,19 @@ impl<'a> Flow<'a> {
     /// Whether something was read and not delivered.
     fn holds(&self) -> bool {
         !self.pending.is_empty() || self.pipe.as_ref().is_some_and(|pipe| pipe.held > 0)
+    }
+
+    /// A server that answers one request and closes has often closed already: one packet less for the client then.
+    fn look_ahead(&mut self, buffer: &mut Vec<u8>) {
+        self.end = match recv(self.from, spare_capacity(buffer), RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => Some(Ok(())),
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => None,
+            Err(error) => Some(Err(error)),
+        };
+    }
+
+    fn pass_on(&mut self, end: Result<(), Errno>, last: bool) -> Result<Moved, Broken> {
+        end.map(|()| self.finish(last)).map_err(Broken::Source)
     }
 
     /// The source has ended.
@@ -181,7 +208,7 @@ impl<'a> Flow<'a> {
     }
 
     fn flush(&mut self) -> Result<Moved, Broken> {
-        let sent = self.deliver(&self.pending[self.start..])?;
+        let sent = self.deliver(&self.pending[self.start..], SendFlags::empty())?;
         self.start += sent;
         if self.start == self.pending.len() {
             self.settle(Vec::new());
@@ -192,8 +219,8 @@ impl<'a> Flow<'a> {
     }
 
     /// How many of the bytes the sink took.
-    fn deliver(&self, bytes: &[u8]) -> Result<usize, Broken> {
-        match send(self.to, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+    fn deliver(&self, bytes: &[u8], flags: SendFlags) -> Result<usize, Broken> {
+        match send(self.to, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL | flags) {
             Ok(sent) => {
                 self.meter.delivered.fetch_add(sent as u64, Ordering::Relaxed);
                 Ok(sent)
