@@ -15,6 +15,7 @@ mod config_files;
 mod control;
 mod control_access;
 mod countries;
+mod crowd;
 mod daemon;
 mod debug;
 mod dummy;

@@ -7,13 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::event::Order;
 use super::post::{self, Inbox, Post};
+use crate::net::crowd::Crowd;
 
 /// Stack of every thread, in bytes. No buffer lies on it, and what is not touched costs nothing: a session touches three pages.
 pub const STACK: usize = 128 * 1024;
-
-/// How often a worker without work lets others run before it sleeps. Without that, a third fewer connections got through where each
-/// carries one request.
-const PATIENCE: u32 = 4;
 
 /// How long a worker may be idle.
 const IDLE_TIME: Duration = Duration::from_secs(10);
@@ -26,6 +23,7 @@ pub struct WorkerId(usize);
 #[derive(Debug)]
 pub struct Pool<F> {
     work: F,
+    crowd: Crowd,
     inboxes: Vec<Option<Post<Order>>>,
     free: Vec<usize>,
     /// The idle ones, the most recently idle at the back: its stack and caches are the warmest.
@@ -33,9 +31,10 @@ pub struct Pool<F> {
 }
 
 impl<F: Fn(WorkerId, Inbox<Order>) + Clone + Send + 'static> Pool<F> {
-    /// An empty pool whose workers will run `work` until nothing comes into their inbox any more.
-    pub fn new(work: F) -> Self {
-        Self { work, inboxes: Vec::new(), free: Vec::new(), idle: VecDeque::new() }
+    /// An empty pool whose workers will run `work` until nothing comes into their inbox any more. `crowd`: who else wants the
+    /// processors.
+    pub fn new(work: F, crowd: Crowd) -> Self {
+        Self { work, crowd, inboxes: Vec::new(), free: Vec::new(), idle: VecDeque::new() }
     }
 
     /// An idle worker, or a new one.
@@ -83,7 +82,7 @@ impl<F: Fn(WorkerId, Inbox<Order>) + Clone + Send + 'static> Pool<F> {
         let slot = self.free.last().copied().unwrap_or(self.inboxes.len());
         let worker = WorkerId(slot);
         let work = self.work.clone();
-        let post = post::to_new_thread(1, PATIENCE, |inbox| {
+        let post = post::to_new_thread(1, self.crowd.clone(), |inbox| {
             thread::Builder::new().name(format!("worker {slot}")).stack_size(STACK).spawn(move || work(worker, inbox))
         })?;
         if slot == self.inboxes.len() {

@@ -2,13 +2,24 @@
 //!
 //! Such a thread does not wait in the channel itself, as crossbeam would first spin for some microseconds and then let others run
 //! several times before it sleeps. Letting others run may cost a thread its time slice (see `net/pace.rs`): where other programs
-//! want all of the processor, a new connection waited 2 ms and more for that.
+//! want all of the processor, a new connection waited 2 ms and more for that. So the supervisor does not, and a worker, who often
+//! has something to do again soon, does so only where pen has room (see `net/crowd.rs`).
 
 use std::io;
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, TrySendError, bounded};
+
+use crate::net::crowd::Crowd;
+
+/// How often a thread lets others run before it sleeps, who are likely to have something for it soon. Without that, workers take a
+/// third fewer connections where each carries one request.
+const PATIENCE: u32 = 4;
+
+/// Below this share of the processors' time, in thousandths, it sleeps at once: with the programs that want the rest it would take
+/// longer.
+const ROOM: u32 = 125;
 
 /// Where mail is sent; copies lead to the same thread.
 #[derive(Debug)]
@@ -21,24 +32,24 @@ pub struct Post<T> {
 #[derive(Debug)]
 pub struct Inbox<T> {
     receiver: Receiver<T>,
-    patience: u32,
+    /// Who wants the processors besides those who are let run. `None`: nobody is.
+    crowd: Option<Crowd>,
 }
 
 /// A post to the calling thread. No more than `bound` messages lie in it.
 pub fn to_this_thread<T>(bound: usize) -> (Post<T>, Inbox<T>) {
     let (sender, receiver) = bounded(bound);
-    (Post { sender, owner: thread::current() }, Inbox { receiver, patience: 0 })
+    (Post { sender, owner: thread::current() }, Inbox { receiver, crowd: None })
 }
 
-/// A post to the thread that `start` starts. `patience`: how often it lets others run before it sleeps, because they are likely to
-/// have something for it soon.
+/// A post to the thread that `start` starts, and which lets others run before it sleeps unless `crowd` wants all of the processors.
 pub fn to_new_thread<T>(
     bound: usize,
-    patience: u32,
+    crowd: Crowd,
     start: impl FnOnce(Inbox<T>) -> io::Result<JoinHandle<()>>,
 ) -> io::Result<Post<T>> {
     let (sender, receiver) = bounded(bound);
-    let owner = start(Inbox { receiver, patience })?.thread().clone();
+    let owner = start(Inbox { receiver, crowd: Some(crowd) })?.thread().clone();
     Ok(Post { sender, owner })
 }
 
@@ -74,21 +85,22 @@ impl<T> Inbox<T> {
     /// The next message. `None`: there was none within that time, or the post was closed.
     pub fn next(&self, time: Option<Duration>) -> Option<T> {
         let end = time.map(|time| Instant::now() + time);
-        let mut patience = self.patience;
+        let mut patience = PATIENCE;
         loop {
             match self.receiver.try_recv() {
                 Ok(message) => return Some(message),
                 Err(TryRecvError::Disconnected) => return None,
                 Err(TryRecvError::Empty) => {}
             }
-            match end.map(|end| end.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => return None,
-                _ if patience > 0 => {
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            match (&self.crowd, left) {
+                (_, Some(Duration::ZERO)) => return None,
+                (Some(crowd), _) if patience > 0 && !crowd.leaves_less_than(ROOM) => {
                     patience -= 1;
-                    thread::yield_now();
+                    crowd.let_run();
                 }
-                None => thread::park(),
-                Some(left) => thread::park_timeout(left),
+                (_, None) => thread::park(),
+                (_, Some(left)) => thread::park_timeout(left),
             }
         }
     }
@@ -124,7 +136,7 @@ mod tests {
     #[test]
     fn a_post_that_closes_wakes_who_waits_for_it() {
         let (done, finished) = bounded(1);
-        let post = to_new_thread(1, 3, |inbox| {
+        let post = to_new_thread(1, Crowd::default(), |inbox| {
             thread::Builder::new().spawn(move || {
                 while let Some(word) = inbox.next(None) {
                     done.send(word).unwrap();

@@ -21,6 +21,7 @@ use super::recording::Recording;
 use crate::endpoint::ClientAddr;
 use crate::error::reason;
 use crate::id::ConnId;
+use crate::net::crowd::Crowd;
 use crate::net::dummy;
 use crate::net::flow::{Meter, Tap, Way};
 use crate::net::log::{Log, dump};
@@ -139,6 +140,8 @@ pub struct Desk {
     pub recorder: Recorder,
     /// Buffers for the relay.
     pub scratch: Scratch,
+    /// Who else wants the processors.
+    pub crowd: Crowd,
 }
 
 impl Desk {
@@ -204,6 +207,7 @@ impl Desk {
             up: &link.up,
             down: &link.down,
             scratch: &self.scratch,
+            crowd: &self.crowd,
             idle_timeout: settings.idle_timeout,
             fastclose: settings.fastclose,
             tap: Tap {

@@ -23,6 +23,7 @@ use super::supervisor::Supervisor;
 use super::{acceptor, clerk, control, idlers, post, signals};
 use crate::error::Error;
 use crate::net::clock::Clock;
+use crate::net::crowd::Crowd;
 use crate::net::limits;
 use crate::net::logfile::Destination;
 use crate::net::privileges::{Station, is_root, may_be_transparent};
@@ -136,16 +137,18 @@ fn serve(config: &Config, plan: Plan, root: Root, report: &mut Report) -> Result
     acceptor::start(Arc::clone(&listener), permits.clone(), events.clone(), log.clone()).map_err(system("acceptor"))?;
     log.debug(1, || format!("pen {} listens on {}", env!("CARGO_PKG_VERSION"), listener.address()));
 
+    let crowd = Crowd::default();
     let desk = Desk {
         events: events.clone(),
         closed,
         log: log.clone(),
         recorder: recorder.clone(),
         scratch: Scratch::default(),
+        crowd: crowd.clone(),
     };
     let supervisor = Supervisor {
         balancer,
-        pool: Pool::new(move |worker: WorkerId, orders: Inbox<Order>| desk.work(worker, &orders)),
+        pool: Pool::new(move |worker: WorkerId, orders: Inbox<Order>| desk.work(worker, &orders), crowd),
         permits,
         sessions_max: sessions,
         log: log.clone(),

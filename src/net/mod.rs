@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod control;
 pub mod countries;
+pub mod crowd;
 mod dialogue;
 pub mod dummy;
 pub mod files;

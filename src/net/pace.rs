@@ -21,13 +21,18 @@ impl Pace {
             ask(slice);
         }
     }
+
+    /// The usual slice will do.
+    pub(super) fn give_back(&mut self) {
+        if self.slice.take().is_some() {
+            ask(Duration::ZERO);
+        }
+    }
 }
 
 impl Drop for Pace {
     fn drop(&mut self) {
-        if self.slice.is_some() {
-            ask(Duration::ZERO);
-        }
+        self.give_back();
     }
 }
 

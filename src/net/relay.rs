@@ -10,12 +10,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::crowd::Crowd;
 use super::dialogue::{Dialogue, Hope, Moved, Ready};
 use super::flow::{Broken, Flow, Meter, Tap, Way};
 use super::pace::Pace;
@@ -24,6 +24,10 @@ use crate::policy::settings::FastClose;
 
 /// How many full buffers one direction may copy before the other is looked at again.
 const STREAK: u32 = 16;
+
+/// Below this share of the processors' time, in thousandths, nobody is let run in place of sleeping: with the programs that want
+/// the rest it would take longer.
+const ROOM: u32 = 62;
 
 /// What a relay works between, and by which rules.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +42,8 @@ pub struct Relay<'a> {
     pub down: &'a Meter,
     /// Where the buffers and pipes come from.
     pub scratch: &'a Scratch,
+    /// Who else wants the processors.
+    pub crowd: &'a Crowd,
     /// How long both may be silent; `None`, for ever.
     pub idle_timeout: Option<Duration>,
     /// Which end closes both.
@@ -104,14 +110,21 @@ impl Relay<'_> {
                     None => {}
                 }
             }
-            ready = match dialogue.step(moved_up, moved_down) {
+            let hope = match dialogue.step(moved_up, moved_down) {
+                Hope::AfterOthers(_) if self.crowd.leaves_less_than(ROOM) => {
+                    pace.give_back();
+                    Hope::None
+                }
+                hope => hope,
+            };
+            ready = match hope {
                 Hope::Now(next) if streak < STREAK => {
                     streak += 1;
                     next
                 }
                 Hope::AfterOthers(next) => {
                     pace.keep(dialogue.slice());
-                    thread::yield_now();
+                    self.crowd.let_run();
                     next
                 }
                 _ => {
