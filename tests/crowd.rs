@@ -10,7 +10,8 @@ use crate::harness::{Backend, Client, Pen, Process, visit, wait_until};
 fn computing() -> Vec<Process> {
     let start = |_| {
         let mut shell = Command::new("sh");
-        shell.args(["-c", "while :; do :; done"]);
+        // Not for ever, should nobody be left to end it.
+        shell.args(["-c", "ulimit -t 60; while :; do :; done"]);
         Process::start(shell)
     };
     (0..2 * thread::available_parallelism().unwrap().get()).map(start).collect()
@@ -28,28 +29,23 @@ fn interruptions(pen: &Pen) -> u64 {
 }
 
 #[test]
-fn turns_are_slept_for() {
+fn threads_sleep_instead_of_letting_the_others_run() {
     let a = Backend::named("a");
     let pen = Pen::start(&[], &[&a]);
     let client = Client::connect(&pen);
     assert_eq!(client.line().as_deref(), Some("a"));
     let _computing = computing();
-    wait_until("200 turns in which nobody was let run", || {
+    // Nobody else lets others run, but the kernel may; and pen does to see whether it still should not.
+    wait_until("100 turns in which others were hardly let run", || {
         let before = interruptions(&pen);
-        (0..200).for_each(|_| client.assert_echo("turn"));
-        interruptions(&pen) == before
+        (0..100).for_each(|_| client.assert_echo("turn"));
+        interruptions(&pen) - before < 10
     });
-}
-
-#[test]
-fn idle_workers_sleep() {
-    let a = Backend::named("a");
-    let pen = Pen::start(&[], &[&a]);
-    let _computing = computing();
-    wait_until("50 connections after which nobody was let run", || {
+    drop(client);
+    wait_until("50 connections after which others were hardly let run", || {
         let before = interruptions(&pen);
         (0..50).for_each(|_| assert_eq!(visit(&pen, "127.0.0.1").as_deref(), Some("a")));
         pen.wait_for_connections(0, 0);
-        interruptions(&pen) == before
+        interruptions(&pen) - before < 10
     });
 }

@@ -99,6 +99,41 @@ fn out_of_descriptors_it_serves_on_and_takes_more_clients_when_one_is_free() {
     run_out_of_descriptors(3);
 }
 
+fn acceptor_sleeps(pen: &Pen) -> bool {
+    let mut tasks = fs::read_dir(format!("/proc/{}/task", pen.pid())).unwrap();
+    tasks.any(|task| {
+        fs::read_to_string(task.unwrap().path().join("stat")).is_ok_and(|stat| stat.contains("(acceptor) S "))
+    })
+}
+
+#[test]
+fn without_hope_for_a_descriptor_a_client_is_refused() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&["-t", "1"], &[&a]);
+    assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
+    pen.wait_for_connections(0, 0);
+    wait_until("the acceptor to have a descriptor for the next client", || acceptor_sleeps(&pen));
+    let enough = current(&pen);
+    limit_descriptors(&pen, 0);
+    assert_eq!(visit(&pen, "127.0.0.2"), None, "nobody has one to give back");
+    pen.wait_for_line("cannot connect to a server: Too many open files");
+    limit_descriptors(&pen, enough.current.unwrap() as usize);
+    assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
+}
+
+#[test]
+fn a_client_waits_for_a_descriptor_longer_than_for_a_server_while_somebody_has_one() {
+    let a = Backend::named("a");
+    let pen = Pen::start(&["-t", "1"], &[&a]);
+    let held = Client::connect(&pen);
+    assert_eq!(held.line().as_deref(), Some("a"));
+    limit_descriptors(&pen, pen.descriptors() + 1);
+    let waiting = Client::connect(&pen);
+    assert!(waiting.hears_nothing_for(Duration::from_secs(2)), "it was refused, or served by what?");
+    drop(held);
+    assert_eq!(waiting.line().as_deref(), Some("a"));
+}
+
 #[test]
 fn with_few_descriptors_there_are_few_connections_at_once_and_everybody_is_served() {
     let a = Backend::named("a");

@@ -57,6 +57,7 @@ fn accept(listener: &Listener, permits: &Permits, events: &Post<Event>, log: &Lo
                     let cause = reason(&io::Error::from(error));
                     log.error(format_args!("cannot accept clients on {}: {cause}", listener.address()));
                 }
+                drop(permit);
                 permits.wait_for_release(PAUSE);
                 continue;
             }

@@ -75,11 +75,11 @@ impl Permit {
         Starving { shared: &self.shared }
     }
 
-    /// Whether nothing may ever come back: no session has what it needs, or several lack it and may each have what another waits
-    /// for. The acceptor has a permit too.
+    /// Whether no session has what it needs, so that none can give anything back. An acceptor that does not wait here has a permit
+    /// too.
     pub fn starves_in_vain(&self) -> bool {
         let count = self.shared.lock();
-        count.starving > 1 || count.used <= count.starving + 1
+        count.used + count.waiting <= count.starving + 1
     }
 }
 
@@ -150,17 +150,25 @@ mod tests {
     }
 
     #[test]
-    fn a_session_starves_in_vain_beside_another_that_starves_and_when_nobody_else_is_there() {
+    fn a_session_starves_in_vain_when_nobody_has_what_it_needs() {
         let permits = Permits::new(9);
-        let [one, other, third, _acceptor] = [(); 4].map(|()| permits.acquire());
-        let _starving = one.starve();
-        assert!(!one.starves_in_vain(), "others have what it needs");
-        let both = other.starve();
-        assert!(one.starves_in_vain(), "each may have what the other needs");
-        drop(both);
-        assert!(!one.starves_in_vain());
-        drop((other, third));
-        assert!(one.starves_in_vain(), "nobody else is there");
+        let [one, other, acceptors] = [(); 3].map(|()| permits.acquire());
+        let starving = one.starve();
+        assert!(!one.starves_in_vain(), "the other has what it needs");
+        let too = other.starve();
+        assert!(one.starves_in_vain());
+        drop(too);
+        drop(acceptors);
+        let waiting = permits.clone();
+        let waiter = thread::spawn(move || waiting.acquire());
+        while permits.shared.lock().waiting == 0 {
+            thread::yield_now();
+        }
+        assert!(!one.starves_in_vain(), "the other has what it needs, and the acceptor waits");
+        drop(other);
+        assert!(one.starves_in_vain());
+        drop(starving);
+        assert!(waiter.join().is_ok());
     }
 
     #[test]

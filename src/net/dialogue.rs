@@ -13,7 +13,7 @@
 //! | busy connections | sleep each time | guess, with the slices of Linux | guess, with slices of its own |
 //! |---|---|---|---|
 //! | 50 | 71,000, 1.1 ms | 115,000, 5.5 ms | 125,000, 1.1 ms |
-//! | 50, and two other programs that want all of both cores | 35,000, 5.8 ms | 14,000, 7.9 ms | 57,000, 6.4 ms |
+//! | 50, and two other programs that want all of both cores | 35,000, 5.8 ms | 14,000, 7.9 ms | 42,000, 7.6 ms |
 //! | 400 | 58,000, 10 ms | 95,000, 8.5 ms | 79,000, 9 ms |
 
 use std::time::Duration;
@@ -42,7 +42,7 @@ pub(super) enum Moved {
     Some,
     /// As much as the buffer holds; there is likely to be more.
     Full,
-    /// The end of the data, which was passed on.
+    /// The end of the data, which was passed on, perhaps with the last of them.
     Finished,
 }
 

@@ -166,9 +166,9 @@ impl<'a> Flow<'a> {
             self.look_ahead(buffer);
         }
         (self.tap.show)(self.way, buffer);
-        // The end will be passed on at once, and in the same packet.
-        let last_words = if self.end == Some(Ok(())) { SendFlags::MORE } else { SendFlags::empty() };
-        let sent = self.deliver(buffer, last_words)?;
+        // If all of them fit, the end follows at once, and goes in the same packet.
+        let flags = if self.end == Some(Ok(())) { SendFlags::MORE } else { SendFlags::empty() };
+        let sent = self.deliver(buffer, flags)?;
         if sent < buffer.len() {
             self.settle(buffer[sent..].to_vec());
         } else if let Some(end) = self.end.take() {
@@ -303,4 +303,60 @@ impl Drop for Flow<'_> {
 /// splice(2) waits for a socket unless the socket itself says that nobody waits for it; recv(2) and send(2) are told each time.
 fn never_waits(socket: &OwnedFd) -> bool {
     fcntl_getfl(socket).is_ok_and(|flags| fcntl_setfl(socket, flags | OFlags::NONBLOCK).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use nix::sys::socket::{setsockopt, sockopt};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap()
+    }
+
+    /// Passes on an answer that does not fit, and whose end is behind it already: a reset if there is something `unread`. Returns
+    /// what arrived and how it ended.
+    fn slowly(unread: &[u8]) -> (Vec<u8>, Result<(), Errno>) {
+        const ANSWER: usize = 20_000;
+        let ((server, from), (to, client)) = (pair(), pair());
+        setsockopt(&to, sockopt::SndBuf, &1).unwrap();
+        assert_eq!(send(&server, &[b'x'; ANSWER], SendFlags::empty()), Ok(ANSWER));
+        assert_eq!(send(&from, unread, SendFlags::empty()), Ok(unread.len()));
+        drop(server);
+        let (meter, scratch) = (Meter::default(), Scratch::default());
+        let tap = Tap { wanted: &|_| false, show: &|_, bytes| assert_eq!(bytes.len(), ANSWER) };
+        let mut flow = Flow::new(Way::Down, [&from, &to], &meter, tap, &scratch);
+        let mut heard = Vec::with_capacity(2 * ANSWER);
+        for _ in 0..ANSWER {
+            match flow.pump(&mut scratch.borrow(), false) {
+                Ok(Moved::Finished) => {
+                    assert_eq!(heard.len() as u64 + meter.pending(), ANSWER as u64);
+                    return (heard, Ok(()));
+                }
+                Ok(_) => {}
+                Err(Broken::Source(error)) => return (heard, Err(error)),
+                Err(Broken::Sink(error)) => panic!("{error}"),
+            }
+            if meter.pending() > 0 {
+                assert_eq!((flow.reading(), flow.writing()), (PollFlags::empty(), PollFlags::OUT));
+            }
+            // It fails when nothing is there yet.
+            let _ = recv(&client, spare_capacity(&mut heard), RecvFlags::empty());
+        }
+        panic!("no end after {} bytes", heard.len());
+    }
+
+    #[test]
+    fn an_end_that_was_seen_early_comes_after_all_that_was_said() {
+        let (heard, end) = slowly(b"");
+        assert_eq!((heard.len(), end), (20_000, Ok(())));
+    }
+
+    #[test]
+    fn a_reset_that_was_seen_early_comes_after_all_that_was_said() {
+        let (heard, end) = slowly(b"unread");
+        assert_eq!((heard.len(), end), (20_000, Err(Errno::CONNRESET)));
+    }
 }
