@@ -6,7 +6,7 @@
 //! a good part of the time that the processors have; so when others took long, this is looked at.
 //!
 //! Requests a second through pen, on 2 cores beside 8 programs that compute. (A new connection every 10 ms, for one request, takes
-//! 6 ms in the one case and 0.2 in the other; these are medians, since now and then pen looks whether it is still so.)
+//! 6 ms in the one case and 0.2 to 2 in the other: a median, since now and then pen looks whether it is still so.)
 //!
 //! | busy connections | others are always let run | they are, unless pen gets little time |
 //! |---|---|---|
