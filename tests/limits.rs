@@ -108,8 +108,8 @@ fn acceptor_sleeps(pen: &Pen) -> bool {
 
 #[test]
 fn without_hope_for_a_descriptor_a_client_is_refused() {
-    let a = Backend::named("a");
-    let pen = Pen::start(&["-t", "1"], &[&a]);
+    let (a, b) = (Backend::named("a"), Backend::named("b"));
+    let pen = Pen::start(&["-t", "1", "-d"], &[&a, &b]);
     assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
     pen.wait_for_connections(0, 0);
     wait_until("the acceptor to have a descriptor for the next client", || acceptor_sleeps(&pen));
@@ -117,6 +117,13 @@ fn without_hope_for_a_descriptor_a_client_is_refused() {
     limit_descriptors(&pen, 0);
     assert_eq!(visit(&pen, "127.0.0.2"), None, "nobody has one to give back");
     pen.wait_for_line("cannot connect to a server: Too many open files");
+    pen.wait_for_line("refused: this host is short of descriptors");
+    let tries = pen
+        .stderr()
+        .lines()
+        .filter(|line| line.contains("connection ") && line.ends_with("Too many open files"))
+        .count();
+    assert_eq!(tries, 1, "it would lack one for the other server too: {}", pen.stderr());
     limit_descriptors(&pen, enough.current.unwrap() as usize);
     assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
 }

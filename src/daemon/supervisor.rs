@@ -217,9 +217,14 @@ impl<F: Fn(WorkerId, Inbox<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     fn fail(&mut self, conn: ConnId, error: &io::Error, now: Instant) {
-        let blame = Fault::of(error) == Fault::Server;
+        let fault = Fault::of(error);
+        let blame = fault == Fault::Server;
         if !blame {
             self.cannot_connect(&reason(error), now);
+        }
+        if fault == Fault::Shortage {
+            // It has waited, and would lack the same for any other server.
+            return self.proceed(conn, Err("this host is short of descriptors or memory"), "");
         }
         let (next, turn) = self.balancer.fail_over(conn, blame, now);
         if let Some(turn) = turn {

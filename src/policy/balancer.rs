@@ -184,7 +184,7 @@ impl Balancer {
         choice
     }
 
-    /// The connect failed, by the server's fault (`blame`) or by a shortage on this side: where next? `None`: nowhere.
+    /// The connect failed, by the server's fault (`blame`) or not: where next? `None`: nowhere.
     pub fn fail_over(&mut self, id: ConnId, blame: bool, now: Instant) -> (Option<Choice>, Option<Turn>) {
         let Some(mut connection) = self.connections.remove(id) else { return (None, None) };
         let failed = connection.upstream;
