@@ -60,7 +60,12 @@ impl Scene {
         client.assert_echo("12345");
         let second = Client::from("127.0.0.10", &pen);
         assert_eq!(second.line().as_deref(), Some("full"));
-        wait_until("the bytes to be counted", || control.say("servers").lines().next().unwrap().ends_with("sx 5 rx 7"));
+        // What was delivered is counted a moment after it arrived.
+        wait_until("the bytes to be counted", || {
+            let servers = control.say("servers");
+            let counted = |server: usize, count| servers.lines().nth(server).unwrap().contains(count);
+            counted(0, "sx 5 rx 7") && counted(2, "sx 0 rx 5")
+        });
         Self { scratch, pen, control, _clients: [client, second], _backends: [a, full, unix] }
     }
 
