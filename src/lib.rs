@@ -54,3 +54,4 @@ pub mod error;
 pub mod id;
 pub mod net;
 pub mod policy;
+pub mod sys;

@@ -33,7 +33,7 @@ fn a_list_of_countries_without_data_is_refused_wherever_it_is_said() {
 
 /// What pen says without data; `None` where this host has some.
 fn missing() -> Option<&'static str> {
-    use pen::net::countries::{FOLDERS, LACKING, NAMES};
+    use pen::sys::geoip::{FOLDERS, LACKING, NAMES};
     let there = |folder: &str| NAMES.iter().any(|name| std::path::Path::new(folder).join(name).exists());
     if cfg!(feature = "geoip") && FOLDERS.into_iter().any(there) {
         crate::harness::skip("this host has country data");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use pen::policy::commands::{COMMANDS, help};
+use pen::policy::command::table::{COMMANDS, help};
 
 use crate::harness::{Ctl, Program, run};
 
@@ -91,7 +91,7 @@ fn every_command_of_the_page_has_an_example_that_pen_understands() {
 fn help_and_the_page_agree_on_which_commands_have_a_no_form() {
     for entry in COMMANDS {
         let has_no = pen::policy::command::Command::parse(&format!("no {}", entry.word), None)
-            .map_or_else(|wrong| !matches!(wrong, pen::policy::words::Wrong::Unknown(_)), |_| true);
+            .map_or_else(|wrong| !matches!(wrong, pen::policy::command::parse::ParseError::Unknown(_)), |_| true);
         let told = entry.usage.contains("[no] ") || entry.usage.contains("| no ");
         assert_eq!(has_no, told, "{}", entry.usage);
         let mut help_one = help(Some(entry.word));
@@ -138,6 +138,6 @@ fn the_example_of_the_page_about_files_is_a_configuration() {
     let page = page("pen.conf.5");
     let example = section(&page, "EXAMPLES").split_once("# Where clients come in.").unwrap().1;
     let text = example.split_once("\n.Ed").unwrap().0;
-    let commands = pen::policy::file::parse("pen.conf", text, None).unwrap();
+    let commands = pen::policy::command::file::parse("pen.conf", text, None).unwrap();
     assert!(commands.len() > 15);
 }

@@ -12,11 +12,11 @@ use pen::endpoint::{ClientAddr, Host, Port};
 use pen::id::{AclId, ConnId, ServerId, Upstream};
 use pen::policy::acl::{Net, Whom};
 use pen::policy::balancer::{Assignment, Balancer};
-use pen::policy::change::ServerChange;
 use pen::policy::command::Command;
-use pen::policy::configure::Moment;
+use pen::policy::command::server::ServerChange;
 use pen::policy::country::{Country, Edition, Geography, GeoipFile};
 use pen::policy::identity::Identity;
+use pen::policy::report::Context;
 use pen::policy::select::Why;
 use pen::policy::servers::{Place, Target};
 use pen::policy::settings::Tracking;
@@ -220,7 +220,7 @@ impl Model {
     }
 
     fn apply(&mut self, command: Command) {
-        self.balancer.apply(command, &Moment::start(self.now));
+        self.balancer.apply(command, &Context::start(self.now));
     }
 
     fn change(&mut self, server: usize, changes: Vec<ServerChange>) {
@@ -510,7 +510,7 @@ impl Model {
 
 /// The connections of each server, read from the statistics.
 fn counts(balancer: &Balancer, now: Instant) -> Vec<u32> {
-    let text = balancer.statistics(&Moment::start(now)).concat();
+    let text = balancer.statistics(&Context::start(now)).concat();
     let lines = text.lines().filter(|line| line.contains(" connections ("));
     lines.map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect()
 }

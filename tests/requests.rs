@@ -1,6 +1,6 @@
 //! Requests are found in a stream of bytes wherever its reads begin and end.
 
-use pen::net::requests::Requests;
+use pen::policy::http::requests::Requests;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -566,7 +566,7 @@ fn the_scripts_know_every_option_of_pen() {
         let letters = known.char_indices().filter(|(_, letter)| *letter != ':');
         letters.map(|(at, letter)| (letter, known[at + 1..].starts_with(':'))).collect::<BTreeSet<_>>()
     };
-    let ours = read("src/cli/balancer.rs", "const OPTIONS: &str = \"");
+    let ours = read("src/cli/pen.rs", "const OPTIONS: &str = \"");
     assert!(ours.contains(&('F', true)) && ours.contains(&('f', false)), "{ours:?}");
     assert_eq!(read("src/service/pen-instance", "\nKNOWN="), ours);
 }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use pen::endpoint::Port;
 use pen::policy::balancer::Balancer;
 use pen::policy::command::Command;
-use pen::policy::configure::Moment;
-use pen::policy::file;
+use pen::policy::command::file;
 use pen::policy::identity::Identity;
+use pen::policy::report::Context;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -88,7 +88,7 @@ fn read(line: &str) -> Command {
 }
 
 fn apply(balancer: &mut Balancer, commands: impl IntoIterator<Item = Command>) {
-    let moment = Moment::start(Instant::now());
+    let moment = Context::start(Instant::now());
     for command in commands {
         balancer.apply(command, &moment);
     }
@@ -145,7 +145,7 @@ proptest! {
 
     #[test]
     fn no_line_makes_the_parser_panic(line in ".{0,80}", word in 0usize..100) {
-        let entry = pen::policy::commands::COMMANDS[word % pen::policy::commands::COMMANDS.len()];
+        let entry = pen::policy::command::table::COMMANDS[word % pen::policy::command::table::COMMANDS.len()];
         for line in [line.clone(), format!("{} {line}", entry.word), format!("no {} {line}", entry.word)] {
             if let Ok(command) = Command::parse(&line, None) {
                 // What is understood is printed so that it is understood again.

@@ -1,5 +1,5 @@
-//! The `pen` program; see `pen::cli::balancer`.
+//! The `pen` program; see `pen::cli::pen`.
 
 fn main() -> std::process::ExitCode {
-    pen::cli::balancer::main()
+    pen::cli::pen::main()
 }

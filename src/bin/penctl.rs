@@ -1,5 +1,5 @@
-//! The `penctl` program; see `pen::cli::control`.
+//! The `penctl` program; see `pen::cli::penctl`.
 
 fn main() -> std::process::ExitCode {
-    pen::cli::control::main()
+    pen::cli::penctl::main()
 }

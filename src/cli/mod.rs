@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-pub mod balancer;
-pub mod control;
 pub mod getopt;
+pub mod pen;
+pub mod penctl;
 
 /// Prints what was asked for.
 fn print(text: &str) -> ExitCode {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::event::{Arrival, Event};
+use super::events::{Arrival, Event};
+use super::mailbox::Handle;
 use super::permits::Permits;
-use super::post::Post;
 use crate::error::reason;
-use crate::net::log::Log;
-use crate::net::socket::Listener;
+use crate::net::listener::Listener;
+use crate::sys::log::Log;
 
 /// How long to wait before trying again when the system has no descriptors, unless a session ends before.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const REMIND: Duration = Duration::from_secs(1);
 
 /// Starts the thread.
-pub fn start(listener: Arc<Listener>, permits: Permits, events: Post<Event>, log: Log) -> io::Result<()> {
+pub fn start(listener: Arc<Listener>, permits: Permits, events: Handle<Event>, log: Log) -> io::Result<()> {
     thread::Builder::new().name(String::from("acceptor")).stack_size(super::pool::STACK).spawn(move || {
         let bell = Bell(&listener, &events);
         accept(&listener, &permits, &events, &log);
@@ -31,7 +31,7 @@ pub fn start(listener: Arc<Listener>, permits: Permits, events: Post<Event>, log
 }
 
 /// Rings when the thread ends before its listener was retired, by a panic too: without it pen would live on and serve nobody.
-struct Bell<'a>(&'a Listener, &'a Post<Event>);
+struct Bell<'a>(&'a Listener, &'a Handle<Event>);
 
 impl Drop for Bell<'_> {
     fn drop(&mut self) {
@@ -42,7 +42,7 @@ impl Drop for Bell<'_> {
     }
 }
 
-fn accept(listener: &Listener, permits: &Permits, events: &Post<Event>, log: &Log) {
+fn accept(listener: &Listener, permits: &Permits, events: &Handle<Event>, log: &Log) {
     let mut reminded: Option<Instant> = None;
     loop {
         let permit = permits.acquire();

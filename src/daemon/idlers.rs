@@ -10,10 +10,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use super::event::Event;
+use super::events::Event;
+use super::mailbox::Handle;
 use super::pool::STACK;
-use super::post::Post;
-use crate::net::socket::connect_any;
+use crate::net::connect::connect_any;
 use crate::policy::servers::Target;
 use crate::policy::settings::Settings;
 
@@ -24,13 +24,13 @@ const ROUND: Duration = Duration::from_secs(1);
 pub type Wanted = (usize, Vec<Arc<Target>>);
 
 /// Starts the thread.
-pub fn start(events: Post<Event>) -> io::Result<Sender<Wanted>> {
+pub fn start(events: Handle<Event>) -> io::Result<Sender<Wanted>> {
     let (wanted, inbox) = bounded(16);
     thread::Builder::new().name(String::from("idlers")).stack_size(STACK).spawn(move || keep(&inbox, &events))?;
     Ok(wanted)
 }
 
-fn keep(inbox: &Receiver<Wanted>, events: &Post<Event>) {
+fn keep(inbox: &Receiver<Wanted>, events: &Handle<Event>) {
     let mut wanted: Wanted = (0, Vec::new());
     let mut connections: Vec<(Arc<Target>, OwnedFd)> = Vec::new();
     let mut told = 0;

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use crate::net::clock::Clock;
-use crate::net::log::{Entry, Level, Log};
-use crate::net::syslog::{self, Syslog};
+use crate::sys::clock::Clock;
+use crate::sys::log::{Entry, Level, Log};
+use crate::sys::syslog::{self, Syslog};
 
 /// Lines that may wait to be written; more are counted as lost.
 const CAPACITY: usize = 1024;

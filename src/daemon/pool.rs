@@ -5,9 +5,8 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::event::Order;
-use super::post::{self, Inbox, Post};
-use crate::net::crowd::Crowd;
+use super::mailbox::{self, Handle, Mailbox};
+use crate::net::relay::crowd::Crowd;
 
 /// Stack of every thread, in bytes. No buffer lies on it, and what is not touched costs nothing: a session touches three pages.
 pub const STACK: usize = 128 * 1024;
@@ -21,16 +20,16 @@ pub struct WorkerId(usize);
 
 /// The workers and what they are doing; see the module's documentation.
 #[derive(Debug)]
-pub struct Pool<F> {
+pub struct Pool<F, O> {
     work: F,
     crowd: Crowd,
-    inboxes: Vec<Option<Post<Order>>>,
+    inboxes: Vec<Option<Handle<O>>>,
     free: Vec<usize>,
     /// The idle ones, the most recently idle at the back: its stack and caches are the warmest.
     idle: VecDeque<(WorkerId, Instant)>,
 }
 
-impl<F: Fn(WorkerId, Inbox<Order>) + Clone + Send + 'static> Pool<F> {
+impl<F: Fn(WorkerId, Mailbox<O>) + Clone + Send + 'static, O: Send + 'static> Pool<F, O> {
     /// An empty pool whose workers will run `work` until nothing comes into their inbox any more. `crowd`: who else wants the
     /// processors.
     pub fn new(work: F, crowd: Crowd) -> Self {
@@ -46,7 +45,7 @@ impl<F: Fn(WorkerId, Inbox<Order>) + Clone + Send + 'static> Pool<F> {
     }
 
     /// Gives an order to a worker that waits for one. Its inbox has room, since it waits.
-    pub fn order(&self, worker: WorkerId, order: Order) {
+    pub fn order(&self, worker: WorkerId, order: O) {
         if let Some(inbox) = &self.inboxes[worker.0] {
             // A worker ends only when its post is closed.
             let _ = inbox.try_send(order);
@@ -82,7 +81,7 @@ impl<F: Fn(WorkerId, Inbox<Order>) + Clone + Send + 'static> Pool<F> {
         let slot = self.free.last().copied().unwrap_or(self.inboxes.len());
         let worker = WorkerId(slot);
         let work = self.work.clone();
-        let post = post::to_new_thread(1, self.crowd.clone(), |inbox| {
+        let post = mailbox::to_new_thread(1, self.crowd.clone(), |inbox| {
             thread::Builder::new().name(format!("worker {slot}")).stack_size(STACK).spawn(move || work(worker, inbox))
         })?;
         if slot == self.inboxes.len() {

@@ -9,8 +9,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use super::event::{self, Event};
-use super::post::Post;
+use super::events::{self, Event};
+use super::mailbox::Handle;
 
 /// The signals that mean something, for the mask of a thread.
 fn mask() -> SigSet {
@@ -29,18 +29,18 @@ pub fn hold() {
 }
 
 /// Starts the thread. From now on these signals do not kill pen.
-pub fn start(events: Post<Event>) -> io::Result<()> {
+pub fn start(events: Handle<Event>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2])?;
     thread::Builder::new().name(String::from("signals")).stack_size(super::pool::STACK).spawn(move || {
         // See `hold`.
         let _ = mask().thread_unblock();
         for signal in signals.forever() {
             let signal = match signal {
-                SIGHUP => event::Signal::Reload,
-                SIGUSR1 => event::Signal::Statistics,
+                SIGHUP => events::Signal::Reload,
+                SIGUSR1 => events::Signal::Statistics,
                 // Reserved: it must do no harm, as its default would.
                 SIGUSR2 => continue,
-                _ => event::Signal::Terminate,
+                _ => events::Signal::Terminate,
             };
             if events.send(Event::Signal(signal)).is_err() {
                 return;

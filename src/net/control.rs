@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use super::socket::connect_any;
+use super::connect::connect_any;
 use crate::endpoint::Address;
 use crate::policy::settings::Settings;
 

@@ -69,7 +69,7 @@ pub enum Assignment {
 
 /// A change in a server's state, to be logged once.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Transition {
     /// It failed and is left alone for that time.
     Blacklisted(Upstream, Arc<Target>, Duration),
     /// It works again.
@@ -110,7 +110,7 @@ impl Balancer {
         self.permits(self.settings.control_acl, client, &Origin::default())
     }
 
-    /// The settings of this moment, to be handed to a session.
+    /// The settings of this context, to be handed to a session.
     pub fn settings(&self) -> &Arc<Settings> {
         &self.settings
     }
@@ -185,10 +185,10 @@ impl Balancer {
     }
 
     /// The connect failed, by the server's fault (`blame`) or not: where next? `None`: nowhere.
-    pub fn fail_over(&mut self, id: ConnId, blame: bool, now: Instant) -> (Option<Choice>, Option<Turn>) {
+    pub fn fail_over(&mut self, id: ConnId, blame: bool, now: Instant) -> (Option<Choice>, Option<Transition>) {
         let Some(mut connection) = self.connections.remove(id) else { return (None, None) };
         let failed = connection.upstream;
-        let turn = failed.and_then(|upstream| self.give_back(&mut connection, upstream, blame, now));
+        let transition = failed.and_then(|upstream| self.give_back(&mut connection, upstream, blame, now));
         let origin = Origin::default();
         let next = match failed {
             Some(Upstream::Regular(server)) if !self.settings.stubborn => {
@@ -208,16 +208,16 @@ impl Balancer {
             choice
         });
         self.put_back(id, connection);
-        (next, turn)
+        (next, transition)
     }
 
     /// A connect to an unproven server succeeded. A server that has moved meanwhile has proven nothing.
-    pub fn proven(&mut self, target: &Arc<Target>) -> Option<Turn> {
+    pub fn proven(&mut self, target: &Arc<Target>) -> Option<Transition> {
         let number = self.servers.iter().position(|server| Arc::ptr_eq(server.target(), target))?;
         let server = &mut self.servers[number];
         let was = std::mem::replace(&mut server.health, Health::Up);
         let upstream = Upstream::Regular(ServerId::new(number)?);
-        (was != Health::Up).then(|| Turn::Up(upstream, Arc::clone(target)))
+        (was != Health::Up).then(|| Transition::Up(upstream, Arc::clone(target)))
     }
 
     /// Adds bytes that went through a connection: `sent` to the server, `received` from it.
@@ -340,7 +340,7 @@ impl Balancer {
         upstream: Upstream,
         blame: bool,
         now: Instant,
-    ) -> Option<Turn> {
+    ) -> Option<Transition> {
         connection.upstream = None;
         let trial = std::mem::take(&mut connection.trial);
         let Upstream::Regular(id) = upstream else { return None };
@@ -355,7 +355,7 @@ impl Balancer {
         } else if trial && was == Health::Trial {
             server.health = Health::Blacklisted { until: now };
         }
-        (blame && was == Health::Up).then(|| Turn::Blacklisted(upstream, Arc::clone(server.target()), time))
+        (blame && was == Health::Up).then(|| Transition::Blacklisted(upstream, Arc::clone(server.target()), time))
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Why {
     Weight,
     /// The hash of the client's address.
     Hash,
-    /// Its turn.
+    /// Its transition.
     RoundRobin,
     /// The one that should have been it cannot be used.
     FailedOver,

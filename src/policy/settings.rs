@@ -161,7 +161,7 @@ pub struct Settings {
     pub peek: bool,
     /// Server by priority: `prio`.
     pub prio: bool,
-    /// No memory of clients, servers in turn: `roundrobin`, `-r`.
+    /// No memory of clients, servers in transition: `roundrobin`, `-r`.
     pub roundrobin: bool,
     /// Local address towards the servers: `source`.
     pub source: Option<IpAddr>,

@@ -12,9 +12,9 @@ use pen::id::ConnId;
 use pen::policy::acl::{Acl, Net, Whom};
 use pen::policy::balancer::{Assignment, Balancer};
 use pen::policy::command::Command;
-use pen::policy::configure::Moment;
 use pen::policy::country::{Guest, Origin};
 use pen::policy::identity::Identity;
+use pen::policy::report::Context;
 
 /// How many clients are remembered.
 const CLIENTS: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
@@ -29,7 +29,7 @@ fn balancer(clients: u32, switches: &[&str], now: Instant) -> Balancer {
     let mut balancer = Balancer::new(Identity::default(), String::from("80"));
     let mut say = |line: &str| {
         let command = Command::parse(line, Some(&Port::Number(80))).expect("it is a command");
-        balancer.apply(command, &Moment::start(now));
+        balancer.apply(command, &Context::start(now));
     };
     say(&format!("clients_max {clients}"));
     (0..8).for_each(|n| say(&format!("server {n} address 10.0.0.{n} port 80 weight 1")));

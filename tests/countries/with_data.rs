@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pen::net::countries;
-use pen::net::root::Root;
 use pen::policy::country::GeoipFile;
+use pen::sys::geoip;
+use pen::sys::root::Root;
 use rustix::process::Signal;
 
 use crate::harness::mmdb::{self, map, text};
@@ -70,7 +70,7 @@ fn country(file: &GeoipFile, ip: &str) -> String {
 
 fn read(path: &Path) -> Result<GeoipFile, String> {
     let mut file = GeoipFile::named(path.to_path_buf());
-    countries::read(&mut file, &Root::new(None).unwrap()).map(|()| file).map_err(|error| error.to_string())
+    geoip::read(&mut file, &Root::new(None).unwrap()).map(|()| file).map_err(|error| error.to_string())
 }
 
 /// Makes pen read again what it has read, and waits until it says so.

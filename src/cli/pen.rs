@@ -1,0 +1,216 @@
+//! The `pen` program: its command line.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{self, ExitCode};
+
+use super::getopt::{self, CommandLine};
+use super::print;
+use crate::daemon::startup;
+use crate::daemon::startup::config::{self, Options};
+use crate::endpoint::{Endpoint, Port};
+use crate::error::Error;
+use crate::id::ServerId;
+use crate::policy::clients::Clients;
+use crate::policy::command::Command;
+use crate::policy::command::parse::{number, seconds};
+use crate::policy::command::table::MOST_CONNECTIONS;
+use crate::policy::identity::Identity;
+use crate::policy::settings::{LogTarget, Tracking};
+use crate::sys::privileges::{Account, is_root};
+
+/// The options as getopt(3) takes them.
+const OPTIONS: &str = "b:c:e:B:fhj:l:Np:q:rst:T:x:Wdam:O:o:C:F:Xu:w:DnPQS:";
+
+/// Options that are others by another name.
+const SAME: &[(char, char)] = &[('o', 'O')];
+
+const USAGE: &str = "\
+usage: pen [options] [host:]port|/path/to/socket server ...
+
+A server is host[:port[:soft[:hard[:weight[:prio]]]]] or /path/to/socket; IPv6 addresses go
+in brackets. Its port is the listener's unless it says otherwise; soft and hard limit its
+connections (0 = no limit).
+
+  -a            dump traffic (-ddd) in ASCII instead of hexadecimal
+  -B host:port  abuse server, for clients that client_acl denies
+  -C [host:]port|/path  control port, for penctl
+  -b sec        leave a server alone for so long after a failed connect [30]
+  -c N          size of the client table [2048]
+  -d            tell what happens: -d decisions, -dd sessions, -ddd traffic
+  -e host:port  emergency server, for when no other is left
+  -F file       read commands from this file, after the options and at HUP
+  -f            stay in the foreground, and say there what is to be said
+  -h            choose the first server by a hash of the client's address (-hr: and port)
+  -j dir        take this directory for the whole file system (chroot)
+  -l file|host:port  log requests in a file, or by penlogd at host:port
+  -m N          accepted for compatibility
+  -N            choose by hash and do not remember clients
+  -O command    carry out a penctl command, e.g. -O 'idle_timeout 60' (-o is the same)
+  -p file       write the process id into this file
+  -q N          how many clients the kernel may queue [500]
+  -r            round robin, without remembering clients
+  -s            stubborn: no failover
+  -T sec        remember clients for so long after their last connection [0 = for ever]
+  -t sec        connect timeout [3]
+  -u user       run as this user, by name or uid[:gid]
+  -W            choose by weight
+  -w file       status page in HTML: written at USR1 and by penctl status
+  -X            let penctl exit end pen
+  -x N          most simultaneous connections [500]
+  --check       read options and file, say whether they make sense, and exit
+  --help        this text
+  --version     the version
+
+example: pen -f 80 www1:8000:10 www2:80:10 www3
+";
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args_os().skip(1).collect();
+    let bare = arguments.is_empty();
+    let outcome = getopt::parse(arguments, OPTIONS, &["--check", "--help", "--version"], SAME)
+        .map_err(Error::Usage)
+        .and_then(|mut line| {
+            if bare || line.options.contains("--help") {
+                return Ok(print(USAGE));
+            }
+            if line.options.contains("--version") {
+                return Ok(print(concat!("pen ", env!("CARGO_PKG_VERSION"), "\n")));
+            }
+            if line.options.contains("--check") {
+                return config::check(configure(line)?, &complain).map(|()| print("the configuration makes sense\n"));
+            }
+            startup::run(configure(line)?, &complain).map(|()| ExitCode::SUCCESS)
+        });
+    outcome.unwrap_or_else(|error| {
+        error.to_string().lines().for_each(complain);
+        ExitCode::FAILURE
+    })
+}
+
+/// Makes a configuration of the command line.
+fn configure(mut line: CommandLine) -> Result<Options, Error> {
+    let usage = Error::Usage;
+    for (option, flag) in [("-D", "D"), ("-n", "n"), ("-P", "P"), ("-Q", "Q")] {
+        if line.count(option) > 0 {
+            complain(&format!("option -{flag} is obsolete and does nothing"));
+        }
+    }
+    if !line.values("-S").map_err(usage)?.is_empty() {
+        complain("option -S is obsolete and does nothing");
+    }
+    if let Some(0) = line.value("-m", |text| number::<i32>("-m", text, 0, i32::MAX as u64)).map_err(usage)? {
+        complain("multi_accept bumped to 1");
+    }
+    let mut backlog = line.value("-q", |text| number("-q", text, 0, i32::MAX as u64)).map_err(usage)?.unwrap_or(500);
+    if backlog < 50 {
+        complain("listen_queue bumped to 50");
+        backlog = 50;
+    }
+    let text = |text: &str| Ok(text.to_string());
+    let user = line.value("-u", text).map_err(usage)?;
+    let mut control = line.value("-C", text).map_err(usage)?;
+    if control.is_some() && user.is_none() && is_root() {
+        complain("Won't open control port running as root; use -u to run as different user");
+        control = None;
+    }
+    let endpoint = |text: String| Endpoint::parse_listener(&text).map(|endpoint| (text, endpoint));
+    let control = control.map(endpoint).transpose().map_err(|e| usage(format!("-C {e}")))?;
+    let identity = Identity {
+        pid: process::id(),
+        foreground: line.count("-f") > 0,
+        jail: line.value("-j", path).map_err(usage)?,
+        pidfile: line.value("-p", path).map_err(usage)?,
+        user: user.clone().unwrap_or_default(),
+        control: control.as_ref().map_or_else(String::new, |(text, _)| text.clone()),
+        file: line.value("-F", path).map_err(usage)?,
+        may_exit: line.count("-X") > 0,
+    };
+
+    let mut operands = std::mem::take(&mut line.operands).into_iter();
+    let listener = operands.next().map(endpoint).transpose().map_err(usage)?;
+    let port = listener.as_ref().and_then(|(_, endpoint)| endpoint.port().cloned());
+    let mut commands = options(&mut line, port.as_ref()).map_err(usage)?;
+    no_file_twice(&identity, &commands).map_err(usage)?;
+    for (number, operand) in operands.enumerate() {
+        let id = ServerId::new(number).ok_or_else(|| usage(format!("more than {} servers", ServerId::MAX)))?;
+        commands.push(Command::parse_server(id, &operand, port.as_ref()).map_err(usage)?);
+    }
+    for text in line.values("-O").map_err(usage)? {
+        commands.push(Command::parse(&text, port.as_ref()).map_err(|e| usage(format!("-O {e}")))?);
+    }
+    let user = user.map(|user| Account::find(&user)).transpose()?;
+    Ok(Options { listener, backlog, control, user, commands, identity })
+}
+
+/// The options that are commands under another name.
+fn options(line: &mut CommandLine, port: Option<&Port>) -> Result<Vec<Command>, String> {
+    let mut commands = Vec::new();
+    let switches: [(&str, Command); 5] = [
+        ("-a", Command::Ascii(true)),
+        ("-h", Command::Hash(true)),
+        ("-r", Command::Roundrobin(true)),
+        ("-s", Command::Stubborn(true)),
+        ("-W", Command::Weight(true)),
+    ];
+    for (option, command) in switches {
+        if line.count(option) > 0 {
+            commands.push(command);
+        }
+    }
+    commands.extend(line.value("-b", |text| seconds("-b", text, 0))?.map(Command::Blacklist));
+    commands.extend(line.value("-t", |text| seconds("-t", text, 1))?.map(Command::Timeout));
+    commands.extend(line.value("-T", |text| {
+        let time = seconds("-T", text, 0)?;
+        Ok(Command::Tracking(if time.is_zero() { Tracking::Forever } else { Tracking::For(time) }))
+    })?);
+    let most = Clients::MAX as u64;
+    commands.extend(line.value("-c", |text| number("-c", text, 1, most))?.map(Command::ClientsMax));
+    commands.extend(line.value("-x", |text| number("-x", text, 1, MOST_CONNECTIONS))?.map(Command::ConnMax));
+    let target = |text: &str| path(text).and_then(|_| LogTarget::parse(text).map_err(|e| format!("-l {e}")));
+    commands.extend(line.value("-l", target)?.map(|target| Command::Log(Some(target))));
+    commands.extend(line.value("-w", path)?.map(|file| Command::WebStats(Some(file))));
+    if line.count("-N") > 0 {
+        commands.extend([Command::Hash(true), Command::Tracking(Tracking::Off)]);
+    }
+    for (option, word) in [("-e", "emergency"), ("-B", "abuse")] {
+        let read = |text: &str| Command::parse(&format!("{word} {text}"), port).map_err(|e| e.to_string());
+        commands.extend(line.value(option, read)?);
+    }
+    match line.count("-d") {
+        0 => {}
+        level => commands.push(Command::Debug(level.min(255) as u8)),
+    }
+    Ok(commands)
+}
+
+/// Refuses a file that would be two things at once, of which one destroys the other.
+fn no_file_twice(identity: &Identity, commands: &[Command]) -> Result<(), String> {
+    let written = commands.iter().filter_map(|command| match command {
+        Command::Log(Some(LogTarget::File(path))) => Some(("-l", path)),
+        Command::WebStats(Some(path)) => Some(("-w", path)),
+        _ => None,
+    });
+    let own = [("-F", &identity.file), ("-p", &identity.pidfile)];
+    let own = own.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)));
+    let files: Vec<_> = own.chain(written).collect();
+    for (at, (option, path)) in files.iter().enumerate() {
+        if let Some((other, _)) = files[..at].iter().find(|(_, other)| other == path) {
+            return Err(format!("{other} and {option} name the same file \"{}\"", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// The name of a file as commands can name it too: `write` must be able to repeat it in a line.
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.contains(char::is_control) || text.trim() != text {
+        return Err(format!("file name {text:?}: control characters and blanks at its ends are not possible"));
+    }
+    Ok(PathBuf::from(text))
+}
+
+fn complain(text: &str) {
+    super::complain("pen", text);
+}

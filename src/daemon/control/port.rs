@@ -1,0 +1,89 @@
+//! The control port: a thread that accepts, and one for each client, so that a client that is slow, silent or malicious keeps
+//! nobody waiting but itself.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+
+use super::executor::{Executor, STACK};
+use crate::daemon::events::Event;
+use crate::daemon::permits::{Permit, Permits};
+use crate::endpoint::ClientAddr;
+use crate::net::control::{Conversation, LONGEST, Line};
+use crate::net::listener::Listener;
+use crate::sys::log::Log;
+
+/// Clients of the control port at once. Whoever is over that waits in the kernel's queue, as long as others may be silent.
+const CLIENTS: usize = 64;
+
+/// How long to wait before accepting again when the system gives no more descriptors or threads.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Starts the thread that accepts.
+pub fn start(listener: Arc<Listener>, executor: Executor, log: Log) -> io::Result<()> {
+    let permits = Permits::new(CLIENTS);
+    thread::Builder::new().name(String::from("control")).stack_size(STACK).spawn(move || {
+        let _bell = Bell(&executor);
+        loop {
+            let permit = permits.acquire();
+            match listener.accept() {
+                Ok((socket, peer)) => {
+                    let client = ClientAddr::new(peer.map(|peer| peer.ip()));
+                    if let Err(error) = serve(socket, client, permit, &executor) {
+                        log.error(format_args!("control port: cannot start a thread: {error}"));
+                    }
+                }
+                Err(_) => permits.wait_for_release(PAUSE),
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Rings when the thread ends, which only a panic can bring about: without a control port a running pen could not be steered any more.
+struct Bell<'a>(&'a Executor);
+
+impl Drop for Bell<'_> {
+    fn drop(&mut self) {
+        // The supervisor is gone: then so is the process.
+        let _ = self.0.events.send(Event::Died("control thread"));
+    }
+}
+
+fn serve(socket: OwnedFd, client: ClientAddr, permit: Permit, executor: &Executor) -> io::Result<()> {
+    let executor = executor.clone();
+    thread::Builder::new().name(String::from("control client")).stack_size(STACK).spawn(move || {
+        if is_admitted(client, &executor) {
+            converse(Conversation::new(socket), &executor);
+        }
+        drop(permit);
+    })?;
+    Ok(())
+}
+
+fn is_admitted(client: ClientAddr, executor: &Executor) -> bool {
+    let (answer, admitted) = bounded(1);
+    executor.events.send(Event::Admit(client, answer)).is_ok() && admitted.recv().unwrap_or(false)
+}
+
+fn converse(mut client: Conversation, executor: &Executor) {
+    loop {
+        let reply = match client.line() {
+            Line::End => return client.finish(),
+            Line::Command(line) if line.is_empty() || line.starts_with('#') => continue,
+            Line::Command(line) => executor.say(&line),
+            Line::TooLong => format!("line too long: a command has at most {LONGEST} bytes\n"),
+            Line::Cut => String::from("command without a newline: not carried out\n"),
+        };
+        if client.reply(&reply).is_err() {
+            return;
+        }
+        if client.is_over() {
+            return client.finish();
+        }
+    }
+}

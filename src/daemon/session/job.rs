@@ -1,0 +1,127 @@
+//! What a worker is given, what it is told while it works, and what it reports at the end.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use rustix::net::{Shutdown, shutdown};
+
+use crate::daemon::permits::Permit;
+use crate::daemon::pool::WorkerId;
+use crate::id::ConnId;
+use crate::net::relay::half::Meter;
+use crate::policy::report::SocketStats;
+use crate::policy::servers::Target;
+use crate::policy::settings::Settings;
+
+/// What a worker waits for.
+#[derive(Debug)]
+pub enum Order {
+    /// Serve this client.
+    Serve(Job),
+    /// The connect failed, or the client has spoken: try this one.
+    Retry(Arc<Target>, Proof),
+    /// There is no server for it.
+    Refuse,
+}
+
+/// Whether a successful connect is news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It is not known whether the server works: tell when it does.
+    Wanted,
+    /// Nobody doubts it.
+    Unneeded,
+}
+
+/// A client and what to do with it.
+#[derive(Debug)]
+pub struct Job {
+    /// Its number.
+    pub conn: ConnId,
+    /// Its sockets and counters.
+    pub link: Arc<Link>,
+    /// Where it comes from.
+    pub peer: Option<SocketAddr>,
+    /// What it gets.
+    pub task: Task,
+    /// The settings of the moment it came.
+    pub settings: Arc<Settings>,
+    /// Given back when the session is over and reported.
+    pub permit: Permit,
+}
+
+/// What a client gets.
+#[derive(Debug)]
+pub enum Task {
+    /// A server.
+    Connect(Arc<Target>, Proof),
+    /// A server, once it has spoken.
+    Peek,
+    /// A page of pen's own, which names this address.
+    Dummy(Arc<str>),
+}
+
+/// What the supervisor can see of a running session. The worker owns it; the supervisor holds it weakly, so that the
+/// sockets close when the session ends.
+#[derive(Debug)]
+pub struct Link {
+    pub(super) client: OwnedFd,
+    pub(super) server: OnceLock<OwnedFd>,
+    pub(super) up: Meter,
+    pub(super) down: Meter,
+    /// Somebody wants it to end.
+    pub(super) closing: AtomicBool,
+}
+
+impl Link {
+    /// A session with a client and no server yet.
+    pub fn new(client: OwnedFd) -> Self {
+        Self {
+            client,
+            server: OnceLock::new(),
+            up: Meter::default(),
+            down: Meter::default(),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes the bytes that were not accounted yet: to the server, and from it.
+    pub fn take_counts(&self) -> (u64, u64) {
+        (self.up.take(), self.down.take())
+    }
+
+    /// Ends the session: its relay finds both sockets closed, and a connect that is under way comes to nothing.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        for socket in [Some(&self.client), self.server.get()].into_iter().flatten() {
+            // It fails when the other side has ended the connection already: then there is nothing to end.
+            let _ = shutdown(socket, Shutdown::Both);
+        }
+    }
+
+    /// What reports show of it.
+    pub fn socket_stats(&self) -> SocketStats {
+        SocketStats {
+            down: self.client.as_raw_fd(),
+            up: self.server.get().map_or(-1, AsRawFd::as_raw_fd),
+            pending_down: self.down.pending(),
+            pending_up: self.up.pending(),
+        }
+    }
+}
+
+/// The end of a session. It travels in a channel of its own, which wakes nobody: the supervisor empties it before it looks
+/// at anything else, and that is early enough. There are never more of them than there are permits.
+#[derive(Debug)]
+pub struct Closed {
+    /// Which connection.
+    pub conn: ConnId,
+    /// Who served it and is idle now.
+    pub worker: WorkerId,
+    /// Bytes to the server that were not accounted yet.
+    pub sent: u64,
+    /// Bytes from the server that were not accounted yet.
+    pub received: u64,
+}

@@ -1,0 +1,83 @@
+//! What pen takes from its host under a name, and gives back at its end: the listener, the control port, the pid file.
+
+use std::path::Path;
+use std::process;
+use std::sync::Arc;
+
+use super::config::{Config, Options};
+use crate::endpoint::Address;
+use crate::error::Error;
+use crate::net::listener::{Access, Listener};
+use crate::sys::pidfile::PidFile;
+use crate::sys::privileges::Account;
+use crate::sys::root::Root;
+
+/// How many clients of the control port the kernel may queue.
+const CONTROL_BACKLOG: i32 = 64;
+
+/// See the module's documentation. Files are removed when it is dropped.
+#[derive(Debug)]
+pub(super) struct Bound {
+    /// Where clients come in.
+    pub(super) listener: Arc<Listener>,
+    /// Where commands come in.
+    pub(super) control: Option<Arc<Listener>>,
+    pidfile: Option<PidFile>,
+}
+
+impl Bound {
+    /// Listens. What belongs into a jail is not touched yet.
+    pub(super) fn stake(options: &Options, config: &Config) -> Result<Self, Error> {
+        let (text, addresses) = &config.listener;
+        let listener = Listener::open_first(text, addresses, options.backlog, Access::Everybody)?;
+        let mut bound = Self { listener: Arc::new(listener), control: None, pidfile: None };
+        if let Some((text, addresses)) = &config.control {
+            bound.control = Some(Arc::new(open_control(text, addresses, options.user.as_ref())?));
+        }
+        Ok(bound)
+    }
+
+    /// Goes through what changes the meaning of names (`enter`), and calls the files of sockets as they are called then.
+    pub(super) fn enter(&mut self, root: &Root, enter: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+        let alias = |listener: &Listener| match listener.address() {
+            Address::Unix(path) => root.alias(path),
+            Address::Ip(_) => None,
+        };
+        // Asked before: in the jail nobody knows what lies outside.
+        let names: Vec<_> = self.listeners().map(|listener| alias(listener)).collect();
+        enter()?;
+        for (listener, name) in self.listeners().zip(names) {
+            // Nobody shares them yet.
+            if let Some(listener) = Arc::get_mut(listener) {
+                listener.rename(name);
+            }
+        }
+        Ok(())
+    }
+
+    fn listeners(&mut self) -> impl Iterator<Item = &mut Arc<Listener>> {
+        std::iter::once(&mut self.listener).chain(&mut self.control)
+    }
+
+    /// Bound the pid file, in the jail if there is one, while the directory that it lies in can still be written to.
+    pub(super) fn number(&mut self, path: &Path, account: Option<&Account>) -> Result<(), Error> {
+        self.pidfile = Some(PidFile::claim(path, process::id(), account)?);
+        Ok(())
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.listeners().for_each(|listener| listener.remove_file());
+    }
+}
+
+/// Opens the control port. A Unix socket is for the user that pen will run as and nobody else.
+fn open_control(text: &str, addresses: &[Address], user: Option<&Account>) -> Result<Listener, Error> {
+    let control = Listener::open_first(text, addresses, CONTROL_BACKLOG, Access::Owner)?;
+    if let Some(Err(error)) = user.map(|user| control.give_to(user)) {
+        control.remove_file();
+        return Err(Error::System(format!("Can't chown {text}"), error));
+    }
+    Ok(control)
+}

@@ -1,0 +1,105 @@
+//! What pen is to do, read and understood before anything is started.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::daemon::control::loader::Loader;
+use crate::endpoint::{Address, Endpoint};
+use crate::error::Error;
+use crate::net::resolve::Names;
+use crate::policy::balancer::Balancer;
+use crate::policy::command::Command;
+use crate::policy::command::apply::Effect;
+use crate::policy::command::file::{Located, rebuild_lists};
+use crate::policy::identity::Identity;
+use crate::policy::report::Context;
+use crate::sys::privileges::Account;
+use crate::sys::root::Root;
+
+/// What the command line says.
+#[derive(Debug)]
+pub struct Options {
+    /// Where clients come in, as it was written and as it is understood; a file may say it instead.
+    pub listener: Option<(String, Endpoint)>,
+    /// How many clients the kernel may queue before they are accepted.
+    pub backlog: i32,
+    /// Where commands come in, likewise.
+    pub control: Option<(String, Endpoint)>,
+    /// Whom to become.
+    pub user: Option<Account>,
+    /// What is said on the command line, in order.
+    pub commands: Vec<Command>,
+    /// What `write` repeats, and the file that is read after the commands.
+    pub identity: Identity,
+}
+
+/// A configuration that has been read and understood.
+#[derive(Debug)]
+pub struct Config {
+    /// Configured, and without connections.
+    pub balancer: Balancer,
+    /// Where clients come in, as it was written, and its addresses.
+    pub listener: (String, Vec<Address>),
+    /// Where commands come in, likewise.
+    pub control: Option<(String, Vec<Address>)>,
+    /// What the commands ask of the world outside.
+    pub effects: Vec<Effect>,
+    /// What the commands were read with, outside the jail.
+    pub loader: Loader,
+}
+
+/// Reads and resolves everything without starting anything. `warn` is told what is odd but no reason to stop.
+pub fn check(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
+    Config::make(&options, warn)?;
+    Root::new(options.identity.jail.as_deref()).map(drop)
+}
+
+impl Config {
+    /// Applies the command line and the file to a new balancer, and looks up all names: whoever interrupts a resolver that takes
+    /// its time finds that there is nothing to end in peace yet.
+    pub fn make(options: &Options, warn: &dyn Fn(&str)) -> Result<Self, Error> {
+        let mut listener = options.listener.clone();
+        let loader = Loader {
+            port: listener.as_ref().and_then(|(_, endpoint)| endpoint.port().cloned()),
+            root: Root::new(None)?,
+            names: Arc::new(Names::new(options.identity.jail.is_some())),
+        };
+        let said = options.commands.iter().map(|command| Located { place: String::new(), command: command.clone() });
+        let mut commands = loader.prepare(said.collect(), &|| Ok(None))?;
+        if let Some(file) = &options.identity.file {
+            match loader.read(file) {
+                Ok(lines) => {
+                    let said = commands.iter().rev().find_map(|command| match command {
+                        Command::Geoip(file) => Some(file.clone()),
+                        _ => None,
+                    });
+                    let said = said.flatten();
+                    commands.extend(loader.prepare(rebuild_lists(lines), &|| Ok(said.clone()))?);
+                }
+                Err(Error::System(what, cause)) if cause.kind() == io::ErrorKind::NotFound => {
+                    warn(&Error::System(what, cause).to_string());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let text = listener.as_ref().map_or_else(String::new, |(text, _)| text.clone());
+        let mut balancer = Balancer::new(options.identity.clone(), text);
+        let mut effects = Vec::new();
+        let now = Instant::now();
+        for command in commands {
+            if let Command::Listen(text, endpoint) = &command {
+                listener = Some((text.clone(), endpoint.clone()));
+            }
+            effects.extend(balancer.apply(command, &Context::start(now)).effects);
+        }
+        let listener = listener.ok_or_else(|| Error::Usage(String::from("no listening port given")))?;
+        if !balancer.has_servers() && options.identity.file.is_none() && options.control.is_none() {
+            return Err(Error::Usage(String::from("no server given")));
+        }
+        let resolved = |(text, endpoint)| loader.names.listener(&endpoint).map(|addresses| (text, addresses));
+        let listener = resolved(listener)?;
+        let control = options.control.clone().map(resolved).transpose()?;
+        Ok(Self { balancer, listener, control, effects, loader })
+    }
+}

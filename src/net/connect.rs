@@ -1,0 +1,153 @@
+//! Connecting to servers: deadlines, local addresses, the options of a session's sockets, and whose fault a failure is.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_keepalive, set_socket_linger, set_socket_timeout, set_tcp_nodelay};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getpeername, socket_with};
+
+use crate::endpoint::Address;
+use crate::policy::settings::Settings;
+
+/// Connects to a server as the settings say, and gives the socket the options they ask for. `client` is where the client
+/// comes from; it matters in transparent mode only. The error is the last address's.
+///
+/// All addresses are tried within the connect timeout; each may use an even share of what is left of it, so that one
+/// that does not answer does not keep the others from being tried.
+pub fn connect_any(addresses: &[Address], settings: &Settings, client: Option<SocketAddr>) -> io::Result<OwnedFd> {
+    let deadline = Instant::now() + settings.timeout;
+    let mut result = Err(Errno::ADDRNOTAVAIL.into());
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now()) / (addresses.len() - tried) as u32;
+        if left.is_zero() {
+            return Err(Errno::TIMEDOUT.into());
+        }
+        result = connect_one(address, settings, client, left);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn connect_one(
+    address: &Address,
+    settings: &Settings,
+    client: Option<SocketAddr>,
+    time: Duration,
+) -> io::Result<OwnedFd> {
+    let socket = stream(address)?;
+    match address {
+        Address::Ip(ip) => bind_source(&socket, *ip, settings, client)?,
+        Address::Unix(_) => {}
+    }
+    // connect(2) on a blocking socket gives up after SO_SNDTIMEO (socket(7)): no poll, no O_NONBLOCK and back.
+    set_socket_timeout(&socket, Timeout::Send, Some(time))?;
+    let connected = match address {
+        Address::Ip(ip) => connect(&socket, ip),
+        Address::Unix(path) => SocketAddrUnix::new(path).and_then(|path| connect(&socket, &path)),
+    };
+    match connected {
+        Ok(()) => {}
+        Err(Errno::INPROGRESS | Errno::AGAIN) => return Err(Errno::TIMEDOUT.into()),
+        Err(error) => return Err(error.into()),
+    }
+    if matches!(address, Address::Ip(_)) {
+        set_options(&socket, settings)?;
+    }
+    Ok(socket)
+}
+
+/// The options of both sockets of a session. They make no sense on a Unix socket.
+pub fn set_options(socket: &OwnedFd, settings: &Settings) -> io::Result<()> {
+    if settings.nodelay {
+        set_tcp_nodelay(socket, true)?;
+    }
+    if settings.keepalive {
+        set_socket_keepalive(socket, true)?;
+    }
+    Ok(())
+}
+
+/// Where a connected socket leads to: an address without the port, or the path of a Unix socket.
+pub fn peer_name(socket: &OwnedFd) -> String {
+    let peer = getpeername(socket).ok().flatten();
+    let ip =
+        peer.clone().and_then(|peer| SocketAddr::try_from(peer).ok()).map(|peer| peer.ip().to_canonical().to_string());
+    let path = || SocketAddrUnix::try_from(peer?).ok()?.path().map(|path| path.to_string_lossy().into_owned());
+    // It is not connected any more, or the other end is a Unix socket without a name.
+    ip.or_else(path).unwrap_or_else(|| String::from("unknown"))
+}
+
+/// Makes the end of this socket a reset (SO_LINGER 0, socket(7)), so that the other end does not take what it got for all.
+pub fn break_off(socket: &OwnedFd) {
+    // It fails when the connection has ended already.
+    let _ = set_socket_linger(socket, Some(Duration::ZERO));
+}
+
+/// Whether the other end closes or breaks the connection within that time.
+pub fn is_gone(socket: &OwnedFd, time: Duration) -> bool {
+    let time = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
+    let mut heard = [PollFd::new(socket, PollFlags::empty())];
+    // An error is as good as the end of the time: the caller tries again.
+    poll(&mut heard, Some(&time)).is_ok_and(|found| found > 0)
+}
+
+/// Whom a failed connect speaks against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The server, or the way there.
+    Server,
+    /// This host, which lacks descriptors or memory at the moment.
+    Shortage,
+    /// This host, which has no port left or may not use the address it was told to use.
+    Local,
+}
+
+impl Fault {
+    /// Judges by the error.
+    pub fn of(error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Self::Shortage,
+            Some(Errno::ADDRNOTAVAIL | Errno::PERM | Errno::ADDRINUSE) => Self::Local,
+            _ => Self::Server,
+        }
+    }
+}
+
+/// Gives the socket the local address that `transparent` or `source` ask for. An address of the other family than the
+/// server's cannot be used and is left alone.
+fn bind_source(
+    socket: &OwnedFd,
+    server: SocketAddr,
+    settings: &Settings,
+    client: Option<SocketAddr>,
+) -> io::Result<()> {
+    let same_family = |ip: &IpAddr| ip.is_ipv4() == server.is_ipv4();
+    let client = client.map(|client| client.ip().to_canonical()).filter(|_| settings.transparent);
+    if let Some(ip) = client.filter(same_family) {
+        // Linux takes the IPv4 option for IPv6 sockets too, and it is the same flag (ipv6(7), net/ipv6/ipv6_sockglue.c).
+        setsockopt(socket, sockopt::IpTransparent, &true)?;
+        bind(socket, &SocketAddr::new(ip, 0))?;
+    } else if let Some(ip) = settings.source.filter(same_family) {
+        // The port is chosen at connect, when the whole quadruple is known, so that source ports do not run out.
+        setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+        bind(socket, &SocketAddr::new(ip, 0))?;
+    }
+    Ok(())
+}
+
+/// A socket for connections of that address's family.
+pub(super) fn stream(address: &Address) -> io::Result<OwnedFd> {
+    let family = match address {
+        Address::Ip(SocketAddr::V4(_)) => AddressFamily::INET,
+        Address::Ip(SocketAddr::V6(_)) => AddressFamily::INET6,
+        Address::Unix(_) => AddressFamily::UNIX,
+    };
+    Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}

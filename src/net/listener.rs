@@ -1,0 +1,209 @@
+//! Listening sockets: opened once, accepted from by one thread, ended from another.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, openat};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_ipv6_v6only, set_socket_reuseaddr, set_socket_timeout};
+use rustix::net::{
+    Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with, bind, connect, listen, shutdown,
+};
+use rustix::process::umask;
+
+use super::connect::stream;
+use crate::endpoint::Address;
+use crate::error::Error;
+use crate::sys::privileges::Account;
+
+/// How long the owner of a Unix socket has for showing that it is alive; a full queue shows it too.
+const PROBE_TIME: Duration = Duration::from_secs(1);
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    address: Address,
+    /// Device and inode of a Unix socket's file, to know it again.
+    file: Option<(u64, u64)>,
+    retired: AtomicBool,
+}
+
+/// Who may connect to a Unix socket, as far as its file has a say and not only the folders it lies in: connect(2) asks for the
+/// right to write to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Mode 0666.
+    Everybody,
+    /// Mode 0600.
+    Owner,
+}
+
+impl Listener {
+    /// Listens at the first of these addresses that can be had; they are what `text` stands for.
+    pub fn open_first(text: &str, addresses: &[Address], backlog: i32, access: Access) -> Result<Self, Error> {
+        let mut result = Err(Error::Address(text.to_string(), String::from("no address found")));
+        for address in addresses {
+            result = Self::open(address, backlog, access).map_err(|error| Error::Bind(text.to_string(), error));
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+
+    /// Listens. A Unix socket's file that nobody listens on any more is replaced; one in use is not, and no other kind of
+    /// file is ever touched.
+    fn open(address: &Address, backlog: i32, access: Access) -> io::Result<Self> {
+        let socket = stream(address)?;
+        match address {
+            Address::Ip(ip) => {
+                set_socket_reuseaddr(&socket, true)?;
+                if ip.is_ipv6() {
+                    set_ipv6_v6only(&socket, false)?;
+                }
+                bind(&socket, ip)?;
+            }
+            Address::Unix(path) => {
+                remove_stale(path)?;
+                bind_file(&socket, path, access)?;
+            }
+        }
+        listen(&socket, backlog)?;
+        Ok(Self { socket, address: address.clone(), file: file_identity(address), retired: AtomicBool::new(false) })
+    }
+
+    /// Makes the file of a Unix socket that user's. If something else is in its place by now, that keeps its owner.
+    pub fn give_to(&self, account: &Account) -> io::Result<()> {
+        let Address::Unix(path) = &self.address else { return Ok(()) };
+        // Not by name: whoever may change the directory could put a link there between a look and the change.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(openat(CWD, path, flags, Mode::empty())?);
+        let found = file.metadata()?;
+        if !found.file_type().is_socket() || found.nlink() != 1 {
+            return Err(io::Error::other("somebody has put something else in its place"));
+        }
+        let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+        Ok(chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
+    }
+
+    /// The file of a Unix socket is called like this from now on; without a name it cannot be removed any more.
+    pub fn rename(&mut self, name: Option<PathBuf>) {
+        if let Address::Unix(path) = &mut self.address {
+            match name {
+                Some(name) => *path = name,
+                None => self.file = None,
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Waits for the next client.
+    pub fn accept(&self) -> Result<(OwnedFd, Option<SocketAddr>), Errno> {
+        let (socket, peer) = acceptfrom_with(&self.socket, SocketFlags::CLOEXEC)?;
+        Ok((socket, peer.and_then(|peer: SocketAddrAny| SocketAddr::try_from(peer).ok())))
+    }
+
+    /// Ends listening, and wakes whoever waits for a client here.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.remove_file();
+        // On Linux this ends a waiting accept(2) with EINVAL. It cannot fail for a listening socket.
+        let _ = shutdown(&self.socket, Shutdown::Both);
+    }
+
+    /// Whether listening was ended.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Removes the file of a Unix socket, unless somebody else has put another in its place.
+    pub fn remove_file(&self) {
+        if let Address::Unix(path) = &self.address {
+            if self.file.is_some() && self.file == file_identity(&self.address) {
+                // Failing means that it is gone already or the directory is not ours to change: nothing more to do.
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+fn file_identity(address: &Address) -> Option<(u64, u64)> {
+    match address {
+        Address::Ip(_) => None,
+        Address::Unix(path) => fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino())),
+    }
+}
+
+/// Binds to a path. The file has its mode from the first moment on, so that nobody needs to change it by its name, which may
+/// stand for something else by then: a socket is made with all permissions but those of the umask (unix(7)).
+fn bind_file(socket: &OwnedFd, path: &Path, access: Access) -> io::Result<()> {
+    let mask = match access {
+        Access::Everybody => 0o111,
+        Access::Owner => 0o177,
+    };
+    // From here on it is the umask of this thread alone. Where that is forbidden, the others share it for a moment, in which it
+    // has no say in what they make: all files are made with the mode 0644.
+    let _ = unshare(CloneFlags::CLONE_FS);
+    let before = umask(Mode::from_bits_retain(mask));
+    let bound = SocketAddrUnix::new(path).and_then(|path| bind(socket, &path));
+    umask(before);
+    Ok(bound?)
+}
+
+/// Removes the file of a Unix socket that nobody listens on.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(found) if !found.file_type().is_socket() => Err(io::Error::other("the file exists and is not a socket")),
+        Ok(_) => {
+            let probe = stream(&Address::Unix(path.to_path_buf()))?;
+            set_socket_timeout(&probe, Timeout::Send, Some(PROBE_TIME))?;
+            match connect(&probe, &SocketAddrUnix::new(path)?) {
+                Err(Errno::CONNREFUSED) => fs::remove_file(path),
+                _ => Err(Errno::ADDRINUSE.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::env;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_was_put_in_the_place_of_a_socket_keeps_its_owner() {
+        let directory = env::temp_dir().join(format!("pen-socket-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let (path, precious, other) = (directory.join("socket"), directory.join("precious"), directory.join("other"));
+        let open = |path: &Path| Listener::open(&Address::Unix(path.to_path_buf()), 1, Access::Owner).unwrap();
+        let (listener, _other) = (open(&path), open(&other));
+        fs::write(&precious, "").unwrap();
+        let owner = |path: &Path| fs::symlink_metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+        let before = owner(&precious);
+        let account = Account::find("12345:54321").unwrap();
+        for target in [&precious, &other] {
+            for trap in [symlink, fs::hard_link] {
+                fs::remove_file(&path).unwrap();
+                trap(target, &path).unwrap();
+                assert!(listener.give_to(&account).is_err(), "{}", target.display());
+                assert_eq!((owner(target), owner(&path)), (before, before));
+            }
+        }
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,0 +1,84 @@
+//! Pipes for directions that carry bulk: splice(2) moves bytes through one from socket to socket.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+/// Size of a pipe in bytes. The kernel may grant less.
+pub(super) const SIZE: usize = 256 * 1024;
+
+/// The most pipes, in use and unused. Each is two descriptors, which the limit on open files allows for.
+pub const MOST: usize = 8;
+
+/// The most unused pipes that are kept.
+const KEPT: usize = 4;
+
+/// A bounded set of pipes. Copies share it.
+#[derive(Clone, Debug, Default)]
+pub struct Pipes {
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    unused: Vec<Pipe>,
+    /// In use and unused.
+    count: usize,
+}
+
+/// A pipe that bytes go through from one socket to another.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    /// Where they go in.
+    pub(super) writer: OwnedFd,
+    /// Where they come out.
+    pub(super) reader: OwnedFd,
+    /// How many bytes are inside.
+    pub(super) held: usize,
+}
+
+impl Pipes {
+    /// An empty pipe, to be given back with [`Pipes::give_back`]. `None`: all are in use, or the system has none.
+    pub(super) fn take(&self) -> Option<Pipe> {
+        let mut pipes = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipe) = pipes.unused.pop() {
+            return Some(pipe);
+        }
+        if pipes.count == MOST {
+            return None;
+        }
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+        // A smaller pipe works too, only not as well.
+        let _ = fcntl_setpipe_size(&writer, SIZE);
+        pipes.count += 1;
+        Some(Pipe { writer, reader, held: 0 })
+    }
+
+    /// Gives a pipe back. One that is not empty belongs to a session that has broken, and is closed.
+    pub(super) fn give_back(&self, pipe: Pipe) {
+        let mut pipes = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if pipe.held == 0 && pipes.unused.len() < KEPT {
+            pipes.unused.push(pipe);
+        } else {
+            pipes.count -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_only_so_many_pipes_and_a_broken_ones_place_is_free_again() {
+        let pipes = Pipes::default();
+        let mut taken: Vec<_> = std::iter::from_fn(|| pipes.take()).collect();
+        assert_eq!(taken.len(), MOST);
+        let mut broken = taken.pop().unwrap();
+        broken.held = 1;
+        pipes.give_back(broken);
+        assert!(pipes.take().is_some());
+        assert!(pipes.take().is_none());
+    }
+}

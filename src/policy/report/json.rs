@@ -1,0 +1,71 @@
+//! The same facts as JSON (RFC 8259), for programs that do not want to know pen's formats.
+
+use std::time::Instant;
+
+use super::{address, health};
+use crate::policy::clients::Client;
+use crate::policy::servers::Server;
+
+/// `servers json`.
+pub(super) fn servers(servers: &[Server], now: Instant) -> String {
+    list(servers.iter().enumerate().map(|(number, server)| {
+        format!(
+            "{{\"server\":{number},\"address\":{},\"port\":{},\"status\":{},\"blacklisted\":{},\"connections\":{},\"max\":{},\
+             \"hard\":{},\"weight\":{},\"prio\":{},\"acl\":{},\"sent\":{},\"received\":{}}}",
+            string(&address(server)),
+            server.port(),
+            string(&health(server, now)),
+            server.blacklisted_for(now).map_or(0, |left| left.as_secs() + 1),
+            server.connections,
+            server.soft,
+            server.hard,
+            server.weight,
+            server.prio,
+            server.acl,
+            server.sent,
+            server.received
+        )
+    }))
+}
+
+/// `recent json`.
+pub(super) fn clients<'a>(clients: impl Iterator<Item = &'a Client>, now: Instant) -> String {
+    list(clients.map(|client| {
+        format!(
+            "{{\"address\":{},\"age\":{},\"server\":{},\"connects\":{},\"sent\":{},\"received\":{}}}",
+            string(&client.address.to_string()),
+            now.duration_since(client.seen).as_secs(),
+            client.server.map_or_else(|| String::from("null"), |id| id.to_string()),
+            client.connects,
+            client.sent,
+            client.received
+        )
+    }))
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<_> = items.collect();
+    format!("[{}]\n", items.join(",\n "))
+}
+
+fn string(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_quoted() {
+        assert_eq!(string("/run/a\"b\\c\n"), "\"/run/a\\\"b\\\\c\\u000a\"");
+    }
+}

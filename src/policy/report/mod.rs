@@ -1,0 +1,78 @@
+//! Reports: what can be asked of a running pen, and how it is answered.
+
+pub mod answers;
+mod explain;
+mod json;
+mod page;
+pub mod query;
+pub mod statistics;
+
+use std::time::Instant;
+
+use super::servers::{Health, Place, Server};
+use crate::id::{ConnId, Upstream};
+
+/// What only the shell can know about the context in which a command is carried out.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "it holds a closure")]
+pub struct Context<'a> {
+    /// The clock that everything is measured by.
+    pub now: Instant,
+    /// The wall clock, `YYYY-MM-DD HH:MM:SS`.
+    pub time: &'a str,
+    /// What the session of a connection knows of it.
+    pub socket_stats: &'a dyn Fn(ConnId) -> SocketStats,
+    /// How many idlers are connected.
+    pub idlers: usize,
+}
+
+impl Context<'_> {
+    /// A context in which nothing runs yet.
+    pub fn start(now: Instant) -> Self {
+        Context { now, time: "", socket_stats: &|_| SocketStats::default(), idlers: 0 }
+    }
+}
+
+/// What only the session itself knows of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketStats {
+    /// The descriptor of the client's socket; -1 when it is gone.
+    pub down: i32,
+    /// The descriptor of the server's socket; -1 before it is connected.
+    pub up: i32,
+    /// Bytes read from the server and not yet taken by the client.
+    pub pending_down: u64,
+    /// Bytes read from the client and not yet taken by the server.
+    pub pending_up: u64,
+}
+
+/// Where a connection goes, as reports name it: a server's number, or a word.
+fn upstream(upstream: Option<Upstream>) -> String {
+    match upstream {
+        Some(Upstream::Regular(id)) => id.to_string(),
+        Some(Upstream::Emergency) => String::from("emergency"),
+        Some(Upstream::Abuse) => String::from("abuse"),
+        None => String::from("none"),
+    }
+}
+
+/// A server's address as reports show it: the one that is tried first.
+fn address(server: &Server) -> String {
+    match server.place() {
+        Place::Tcp(host) => host.addresses().first().map_or_else(|| host.to_string(), |ip| ip.to_string()),
+        place @ Place::Unix(_) => place.to_string(),
+    }
+}
+
+/// How a server is doing, in words.
+fn health(server: &Server, now: Instant) -> String {
+    if server.is_empty() {
+        return String::from("empty");
+    }
+    match server.health {
+        Health::Blacklisted { until } if until > now => format!("blacklisted {} s", (until - now).as_secs() + 1),
+        Health::Blacklisted { .. } | Health::Trial => String::from("on trial"),
+        Health::Up if server.soft != 0 && server.connections >= server.soft => String::from("full"),
+        Health::Up => String::from("up"),
+    }
+}

@@ -1,0 +1,187 @@
+//! The status page: pen's facts, tables and column names, as a page that a person likes to read. One file, no script.
+
+use std::fmt::{Display, Write};
+use std::time::Instant;
+
+use super::SocketStats;
+use super::{address, health, upstream};
+use crate::policy::balancer::Balancer;
+use crate::policy::report::Context;
+use crate::policy::servers::Server;
+
+const STYLE: &str = "\
+:root{--ink:#1d2329;--soft:#5d6975;--line:#dfe4e9;--paper:#f6f8fa;--card:#fff;--good:#1a7f4b;--bad:#b3261e;--mid:#96610a}
+@media(prefers-color-scheme:dark){:root{--ink:#e4e9ee;--soft:#98a5b1;--line:#333c45;--paper:#14181c;--card:#1c2227;\
+--good:#5fce93;--bad:#ff8a80;--mid:#f0b95b}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:80rem;padding:1.25rem;background:var(--paper);color:var(--ink);\
+font:15px/1.45 system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif}
+h1{font-size:1.5rem;margin:0}
+h2{font-size:1.1rem;margin:2rem 0 .2rem}
+p{margin:.2rem 0 .8rem;color:var(--soft)}
+table{width:100%;border-collapse:collapse;background:var(--card);border:1px solid var(--line);border-radius:8px;overflow:hidden}
+th,td{padding:.42rem .7rem;text-align:left;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
+tr:last-child td{border-bottom:0}
+th{font-size:.78rem;font-weight:600;color:var(--soft);white-space:nowrap}
+.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.up{color:var(--good);font-weight:600}
+.blacklisted{color:var(--bad);font-weight:600}
+.full,.on{color:var(--mid);font-weight:600}
+.empty{color:var(--soft)}
+@media(max-width:46rem){body{padding:.8rem}thead{position:absolute;clip-path:inset(50%)}
+table,tbody,tr,td{display:block}
+tr{padding:.35rem 0;border-bottom:1px solid var(--line)}
+td,td.n{display:flex;justify-content:space-between;gap:1rem;text-align:right;border:0;padding:.16rem .8rem}
+td::before{content:attr(data-c);color:var(--soft);flex:none}}
+";
+
+/// The columns of the servers' table; which of them are numbers decides how they are aligned.
+const SERVERS: [(&str, bool); 11] = [
+    ("server", true),
+    ("address", false),
+    ("status", false),
+    ("port", true),
+    ("connections", true),
+    ("max soft", true),
+    ("max hard", true),
+    ("sent", true),
+    ("received", true),
+    ("weight", true),
+    ("prio", true),
+];
+
+const CLIENTS: [(&str, bool); 7] = [
+    ("client", true),
+    ("address", false),
+    ("age(secs)", true),
+    ("last server", true),
+    ("connects", true),
+    ("sent", true),
+    ("received", true),
+];
+
+const CONNECTIONS: [(&str, bool); 7] = [
+    ("connection", true),
+    ("downfd", true),
+    ("upfd", true),
+    ("pending data down", true),
+    ("pending data up", true),
+    ("client", true),
+    ("server", true),
+];
+
+impl Balancer {
+    /// The page as `status`, `-w` and USR1 make it.
+    pub fn page(&self, context: &Context<'_>) -> String {
+        let mut page = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write_page(&mut page, context);
+        page
+    }
+
+    fn write_page(&self, out: &mut String, context: &Context<'_>) -> std::fmt::Result {
+        let Context { now, time, socket_stats, .. } = *context;
+        writeln!(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">")?;
+        writeln!(out, "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">")?;
+        writeln!(out, "<title>Pen status page</title>\n<style>\n{STYLE}</style>\n</head>\n<body>")?;
+        writeln!(out, "<h1>Pen status page</h1>")?;
+        let current = self.current.map_or(0, |id| id.index());
+        writeln!(out, "<p>Time {time}, {} servers, {current} current</p>", self.servers.len())?;
+
+        begin(out, &SERVERS)?;
+        for (number, server) in self.servers.iter().enumerate() {
+            write_server(out, number, server, now)?;
+        }
+        end(out)?;
+
+        writeln!(out, "<h2>Active clients</h2>\n<p>Max number of clients: {}</p>", self.clients.max())?;
+        begin(out, &CLIENTS)?;
+        for (number, client) in self.clients.iter() {
+            let age = now.duration_since(client.seen).as_secs();
+            let server = client.server.map_or_else(|| String::from("none"), |id| id.to_string());
+            let cells: [&dyn Display; 7] =
+                [&number, &client.address, &age, &server, &client.connects, &client.sent, &client.received];
+            row(out, &CLIENTS, &cells)?;
+        }
+        end(out)?;
+
+        let (max, used) = (self.settings.conn_max, self.connections.len());
+        writeln!(out, "<h2>Active connections</h2>\n<p>Max number of connections: {max}, {used} used</p>")?;
+        begin(out, &CONNECTIONS)?;
+        for (number, connection) in self.connections.iter() {
+            let SocketStats { down, up, pending_down, pending_up } = socket_stats(number);
+            let (client, server) = (connection.client.index(), upstream(connection.upstream));
+            let cells: [&dyn Display; 7] = [&number, &down, &up, &pending_down, &pending_up, &client, &server];
+            row(out, &CONNECTIONS, &cells)?;
+        }
+        end(out)?;
+        writeln!(out, "</body>\n</html>")
+    }
+}
+
+fn write_server(out: &mut String, number: usize, server: &Server, now: Instant) -> std::fmt::Result {
+    let status = health(server, now);
+    let class = status.split(' ').next().unwrap_or_default();
+    let address = escape(&address(server));
+    let status = format!("<span class=\"{class}\">{status}</span>");
+    let (port, prio) = (server.port(), server.prio);
+    let cells: [&dyn Display; 11] = [
+        &number,
+        &address,
+        &status,
+        &port,
+        &server.connections,
+        &server.soft,
+        &server.hard,
+        &server.sent,
+        &server.received,
+        &server.weight,
+        &prio,
+    ];
+    row(out, &SERVERS, &cells)
+}
+
+fn begin(out: &mut String, columns: &[(&str, bool)]) -> std::fmt::Result {
+    writeln!(out, "<table>\n<thead>\n<tr>")?;
+    for (name, is_number) in columns {
+        writeln!(out, "<th{}>{name}</th>", if *is_number { " class=\"n\"" } else { "" })?;
+    }
+    writeln!(out, "</tr>\n</thead>\n<tbody>")
+}
+
+fn row(out: &mut String, columns: &[(&str, bool)], cells: &[&dyn Display]) -> std::fmt::Result {
+    writeln!(out, "<tr>")?;
+    for ((name, is_number), cell) in columns.iter().zip(cells) {
+        writeln!(out, "<td{} data-c=\"{name}\">{cell}</td>", if *is_number { " class=\"n\"" } else { "" })?;
+    }
+    writeln!(out, "</tr>")
+}
+
+fn end(out: &mut String) -> std::fmt::Result {
+    writeln!(out, "</tbody>\n</table>")
+}
+
+/// Text that came from outside, as text in HTML.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_stays_text() {
+        assert_eq!(escape("/run/<b>\"&"), "/run/&lt;b&gt;&quot;&amp;");
+    }
+}

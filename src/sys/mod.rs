@@ -1,0 +1,12 @@
+//! Floor 2: this host, apart from its network. It decides nothing and starts no threads.
+
+pub mod access_log;
+pub mod clock;
+pub mod files;
+pub mod geoip;
+pub mod limits;
+pub mod log;
+pub mod pidfile;
+pub mod privileges;
+pub mod root;
+pub mod syslog;
