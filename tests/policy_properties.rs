@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use pen::endpoint::{ClientAddr, Host, Port};
 use pen::id::{AclId, ConnId, ServerId, Upstream};
 use pen::policy::acl::{Net, Whom};
-use pen::policy::balancer::{Assignment, Balancer};
+use pen::policy::balancer::{Admission, Balancer};
 use pen::policy::command::Command;
 use pen::policy::command::server::ServerChange;
 use pen::policy::country::{Country, Edition, Geography, GeoipFile};
+use pen::policy::facts::ClientFacts;
 use pen::policy::identity::Identity;
 use pen::policy::report::Context;
 use pen::policy::select::Why;
@@ -379,14 +380,25 @@ impl Model {
     fn arrive(&mut self, number: u8, port: u16) -> TestCaseResult {
         let last = self.last(number);
         let denied = !self.permits(self.client_list, number);
-        let assignment = self.balancer.assign(client(number), Some(port), self.now);
+        let facts = ClientFacts::new(client(number), Some(port));
+        let admission = self.balancer.admit(facts.clone(), self.now);
         let refused_at_the_door = denied && !self.abuse;
         if !refused_at_the_door {
             self.memory.entry(number).or_insert((None, self.now)).1 = self.now;
         }
-        match assignment {
-            Assignment::Dummy(_) | Assignment::Peek(_) => prop_assert!(false, "nobody asked for that"),
-            Assignment::Refuse(why) => {
+        let conn = match admission {
+            Admission::AtOnce(conn) => conn,
+            Admission::Refused(_) => {
+                prop_assert!(refused_at_the_door);
+                return Ok(());
+            }
+            Admission::AfterFirstBytes(_) | Admission::Dummy(_) => {
+                return Err(TestCaseError::fail("nobody asked for that"));
+            }
+        };
+        match self.balancer.choose(conn, facts, self.now) {
+            Err(why) => {
+                self.balancer.close(conn, self.now);
                 prop_assert!(
                     refused_at_the_door
                         || self.is(Switch::Stubborn)
@@ -394,7 +406,7 @@ impl Model {
                     "refused ({why}) although a server fits"
                 );
             }
-            Assignment::Connect(conn, choice) => {
+            Ok(choice) => {
                 prop_assert!(!refused_at_the_door, "a denied client got {}", choice.upstream);
                 prop_assert_eq!(denied, choice.upstream == Upstream::Abuse);
                 let failed = BTreeSet::new();

@@ -14,6 +14,7 @@ use crate::id::ConnId;
 use crate::net::listener::Listener;
 use crate::policy::command::Command;
 use crate::policy::command::apply::Outcome;
+use crate::policy::facts::ClientFacts;
 use crate::policy::servers::Target;
 
 /// What the supervisor waits for.
@@ -28,8 +29,8 @@ pub enum Event {
     Failed(ConnId, io::Error),
     /// A session cannot connect for want of descriptors or memory, and waits; this is the reason.
     Short(String),
-    /// A client that is peeked at has spoken; the worker waits for [`Order::Retry`] or [`Order::Refuse`].
-    Spoke(ConnId),
+    /// A client that is peeked at has spoken, and this is known about it; the worker waits for [`Order::Retry`] or [`Order::Refuse`].
+    Spoke(ConnId, ClientFacts),
     /// Somebody has something to command.
     Commands(Commands),
     /// May this client use the control port?

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::country::{Country, Guest};
+use super::country::{Country, Geography};
+use super::facts::ClientFacts;
 
 /// A set of addresses that one entry of a list speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,10 +81,10 @@ pub enum Whom {
 }
 
 impl Whom {
-    fn includes(self, ip: IpAddr, guest: &Guest<'_>) -> bool {
+    fn includes(self, ip: IpAddr, facts: &ClientFacts, geography: Option<&dyn Geography>) -> bool {
         match self {
             Self::Net(net) => net.contains(ip),
-            Self::Country(country) => guest.country() == Some(country),
+            Self::Country(country) => facts.country(geography) == Some(country),
         }
     }
 }
@@ -130,9 +131,9 @@ impl Acl {
     ///
     /// A client of a Unix socket has no address, so no entry matches it; it already had to pass the file permissions,
     /// and is permitted.
-    pub fn permits(&self, guest: &Guest<'_>) -> bool {
-        let Some(ip) = guest.address.ip() else { return true };
-        match self.entries.iter().find(|(_, whom)| whom.includes(ip, guest)) {
+    pub fn permits(&self, facts: &ClientFacts, geography: Option<&dyn Geography>) -> bool {
+        let Some(ip) = facts.address.ip() else { return true };
+        match self.entries.iter().find(|(_, whom)| whom.includes(ip, facts, geography)) {
             Some((permit, _)) => *permit,
             None => self.entries.last().is_none_or(|(permit, _)| !permit),
         }
@@ -143,7 +144,6 @@ impl Acl {
 mod tests {
     use super::*;
     use crate::endpoint::ClientAddr;
-    use crate::policy::country::{Geography, Origin};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn acl(entries: &[(bool, &str)]) -> Acl {
@@ -161,7 +161,7 @@ mod tests {
 
     fn permits_by(geography: Option<&dyn Geography>, list: &Acl, client: &str) -> bool {
         let address = ClientAddr::new(client.parse().ok());
-        list.permits(&Guest { address, origin: &Origin::default(), geography })
+        list.permits(&ClientFacts::new(address, None), geography)
     }
 
     /// Knows that 10.x.x.x is in Sweden and 11.x.x.x in Norway, and how often it was asked.
@@ -233,14 +233,14 @@ mod tests {
     #[test]
     fn the_country_of_a_client_is_looked_up_once_and_only_if_a_list_asks() {
         let nordic = Nordic::default();
-        let origin = Origin::default();
         let address = ClientAddr::new("10.2.0.1".parse().ok());
-        let guest = Guest { address, origin: &origin, geography: Some(&nordic) };
+        let facts = ClientFacts::new(address, None);
+        let permits = |list: &Acl| list.permits(&facts, Some(&nordic));
         let mut list = acl(&[(false, "10.1.0.0/16"), (true, "10.3.0.0/16")]);
-        assert!(!list.permits(&guest));
+        assert!(!permits(&list));
         assert_eq!(nordic.0.load(Ordering::Relaxed), 0);
         ["DK", "NO", "SE"].iter().for_each(|code| list.push(true, country(code)));
-        assert!(list.permits(&guest) && list.permits(&guest));
+        assert!(permits(&list) && permits(&list));
         assert_eq!(nordic.0.load(Ordering::Relaxed), 1);
     }
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::acl::Acl;
 use super::clients::Clients;
 use super::connections::{Connection, Connections};
-use super::country::{GeoipFile, Guest, Origin};
+use super::country::{Geography, GeoipFile};
+use super::facts::ClientFacts;
 use super::identity::Identity;
 use super::select::{View, Why, hash};
 use super::servers::{Health, Place, Server, Target};
@@ -54,17 +55,17 @@ pub struct Choice {
     pub unproven: bool,
 }
 
-/// The answer to a client's arrival.
+/// The answer to a client that has come.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Assignment {
-    /// Connect it to this server.
-    Connect(ConnId, Choice),
-    /// Answer it as a web server would.
+pub enum Admission {
+    /// Choose for it now.
+    AtOnce(ConnId),
+    /// Choose for it when it has sent its first bytes (`peek`).
+    AfterFirstBytes(ConnId),
+    /// pen answers it itself (`dummy`).
     Dummy(ConnId),
-    /// Wait for its first bytes, then ask [`Balancer::choose_late`].
-    Peek(ConnId),
-    /// There is no server for it.
-    Refuse(&'static str),
+    /// It is not served.
+    Refused(&'static str),
 }
 
 /// A change in a server's state, to be logged once.
@@ -107,7 +108,7 @@ impl Balancer {
 
     /// Whether a client of the control port may speak.
     pub fn admits_to_control(&self, client: ClientAddr) -> bool {
-        self.permits(self.settings.control_acl, client, &Origin::default())
+        self.permits(self.settings.control_acl, &ClientFacts::new(client, None))
     }
 
     /// The settings of this context, to be handed to a session.
@@ -135,53 +136,29 @@ impl Balancer {
         self.settings.weight && !self.settings.prio && self.servers.iter().all(|s| s.weight == 0)
     }
 
-    /// A client has arrived, from that port: which server does it get?
-    pub fn assign(&mut self, address: ClientAddr, port: Option<u16>, now: Instant) -> Assignment {
-        let settings = Arc::clone(&self.settings);
-        let origin = Origin::default();
-        let denied = !self.permits(settings.client_acl, address, &origin);
+    /// A client has come: it gets a slot, or is refused. A server is chosen later, by [`Balancer::choose`].
+    pub fn admit(&mut self, facts: ClientFacts, now: Instant) -> Admission {
+        let denied = !self.permits(self.settings.client_acl, &facts);
         if denied && self.abuse.is_none() {
-            return Assignment::Refuse("denied by client_acl");
+            return Admission::Refused("denied by client_acl");
         }
-        let (client, remembered) = self.clients.arrive(address, settings.tracking, now);
-        let last = remembered.filter(|_| settings.tracks());
-        let mut connection = Connection {
-            client,
-            address,
-            upstream: None,
-            target: None,
-            hash: hash(address, port.filter(|_| settings.roundrobin)),
-            last,
-            tried: Vec::new(),
-            emergency_failed: false,
-            trial: false,
-            since: now,
-            sent: 0,
-            received: 0,
-        };
-        if settings.dummy {
-            return Assignment::Dummy(self.connections.insert(connection));
+        let mut connection = Connection::new(facts, now);
+        if self.settings.dummy {
+            self.remember(&mut connection, now);
+            return Admission::Dummy(self.connections.insert(connection));
         }
-        if let Some(target) = self.abuse.as_ref().filter(|_| denied) {
-            let mut choice = choice(Upstream::Abuse, target, Why::Abuse);
-            self.take(&mut connection, &mut choice);
-            return Assignment::Connect(self.connections.insert(connection), choice);
-        }
-        if settings.peek {
-            return Assignment::Peek(self.connections.insert(connection));
-        }
-        match self.choose_for(&mut connection, &origin, now) {
-            Err(why) => Assignment::Refuse(why),
-            Ok(choice) => Assignment::Connect(self.connections.insert(connection), choice),
-        }
+        let conn = self.connections.insert(connection);
+        // The abuse server does not depend on what the client says.
+        if self.settings.peek && !denied { Admission::AfterFirstBytes(conn) } else { Admission::AtOnce(conn) }
     }
 
-    /// A client that was peeked at has spoken: which server does it get?
-    pub fn choose_late(&mut self, id: ConnId, now: Instant) -> Result<Choice, &'static str> {
+    /// Chooses for a client that was admitted; `facts` are those known by now. After an error the connection is still to be closed.
+    pub fn choose(&mut self, id: ConnId, facts: ClientFacts, now: Instant) -> Result<Choice, &'static str> {
         let mut connection = self.connections.remove(id).ok_or("the connection is gone")?;
-        let choice = self.choose_for(&mut connection, &Origin::default(), now);
+        connection.facts = facts;
+        let outcome = self.choose_for(&mut connection, now);
         self.put_back(id, connection);
-        choice
+        outcome
     }
 
     /// The connect failed, by the server's fault (`blame`) or not: where next? `None`: nowhere.
@@ -189,16 +166,15 @@ impl Balancer {
         let Some(mut connection) = self.connections.remove(id) else { return (None, None) };
         let failed = connection.upstream;
         let transition = failed.and_then(|upstream| self.give_back(&mut connection, upstream, blame, now));
-        let origin = Origin::default();
         let next = match failed {
             Some(Upstream::Regular(server)) if !self.settings.stubborn => {
                 connection.tried.push(server);
                 let emergency = !connection.emergency_failed;
-                self.choose_other(&self.view_of(&connection, &origin, now), Some(server), emergency)
+                self.choose_other(&self.view_of(&connection, now), Some(server), emergency)
             }
             Some(Upstream::Emergency) => {
                 connection.emergency_failed = true;
-                let last = self.view_of(&connection, &origin, now).last_resort();
+                let last = self.view_of(&connection, now).last_resort();
                 last.map(|id| self.regular(id, Why::LastResort))
             }
             _ => None,
@@ -230,7 +206,7 @@ impl Balancer {
             server.sent += sent;
             server.received += received;
         }
-        if let Some(client) = self.clients.find(connection.client) {
+        if let Some(client) = connection.client.and_then(|client| self.clients.find(client)) {
             client.sent += received;
             client.received += sent;
         }
@@ -256,40 +232,54 @@ impl Balancer {
         debug_assert_eq!(slot, id);
     }
 
-    pub(super) fn guest<'a>(&'a self, address: ClientAddr, origin: &'a Origin) -> Guest<'a> {
-        Guest { address, origin, geography: self.geoip.as_ref().and_then(GeoipFile::geography) }
+    /// What knows the countries of addresses, if anything does.
+    pub(super) fn geography(&self) -> Option<&dyn Geography> {
+        self.geoip.as_ref().and_then(GeoipFile::geography)
     }
 
-    fn permits(&self, list: AclId, client: ClientAddr, origin: &Origin) -> bool {
-        self.acls[list.index()].permits(&self.guest(client, origin))
+    fn permits(&self, list: AclId, facts: &ClientFacts) -> bool {
+        self.acls[list.index()].permits(facts, self.geography())
     }
 
     pub(super) fn view<'a>(
         &'a self,
-        guest: Guest<'a>,
+        facts: &'a ClientFacts,
         last: Option<ServerId>,
         tried: &'a [ServerId],
         now: Instant,
     ) -> View<'a> {
-        View { servers: &self.servers, acls: &self.acls, settings: &self.settings, guest, last, tried, now }
+        let (servers, acls, settings) = (self.servers.as_slice(), self.acls.as_slice(), &*self.settings);
+        View { servers, acls, settings, facts, geography: self.geography(), last, tried, now }
     }
 
-    fn view_of<'a>(&'a self, connection: &'a Connection, origin: &'a Origin, now: Instant) -> View<'a> {
-        self.view(self.guest(connection.address, origin), connection.last, &connection.tried, now)
+    fn view_of<'a>(&'a self, connection: &'a Connection, now: Instant) -> View<'a> {
+        self.view(&connection.facts, connection.last, &connection.tried, now)
     }
 
-    fn choose_for(
-        &mut self,
-        connection: &mut Connection,
-        origin: &Origin,
-        now: Instant,
-    ) -> Result<Choice, &'static str> {
-        let mut choice = self.choose(&self.view_of(connection, origin, now), connection.hash)?;
+    fn choose_for(&mut self, connection: &mut Connection, now: Instant) -> Result<Choice, &'static str> {
+        let denied = !self.permits(self.settings.client_acl, &connection.facts);
+        if denied && self.abuse.is_none() {
+            return Err("denied by client_acl");
+        }
+        self.remember(connection, now);
+        let mut choice = match self.abuse.as_ref().filter(|_| denied) {
+            Some(target) => choice(Upstream::Abuse, target, Why::Abuse),
+            None => self.select(&self.view_of(connection, now), connection.hash)?,
+        };
         self.take(connection, &mut choice);
         Ok(choice)
     }
 
-    pub(super) fn choose(&self, view: &View<'_>, hash: u64) -> Result<Choice, &'static str> {
+    /// Enters the client into the client table, and what that remembers of it into the connection.
+    fn remember(&mut self, connection: &mut Connection, now: Instant) {
+        let ClientFacts { address, port, .. } = connection.facts;
+        let (client, server) = self.clients.arrive(address, self.settings.tracking, now);
+        connection.client = Some(client);
+        connection.last = server.filter(|_| self.settings.tracks());
+        connection.hash = hash(address, port.filter(|_| self.settings.roundrobin));
+    }
+
+    pub(super) fn select(&self, view: &View<'_>, hash: u64) -> Result<Choice, &'static str> {
         let initial = view.initial(self.current, hash);
         match initial {
             Some((id, why)) if view.fitness(id).is_ok() => return Ok(self.regular(id, why)),
@@ -328,7 +318,7 @@ impl Balancer {
             connection.trial = true;
         }
         self.current = Some(id);
-        if let Some(client) = self.clients.find(connection.client) {
+        if let Some(client) = connection.client.and_then(|client| self.clients.find(client)) {
             client.server = Some(id);
         }
     }

@@ -1,20 +1,20 @@
-//! The connection table: who is connected to what, from the assignment to the end.
+//! The connection table: who is connected to what, from the admission to the end.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::clients::ClientRef;
+use super::facts::ClientFacts;
 use super::servers::Target;
-use crate::endpoint::ClientAddr;
 use crate::id::{ConnId, ServerId, Upstream};
 
 /// One connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// Who it belongs to.
-    pub client: ClientRef,
-    /// The client's address, which outlives its place in the client table.
-    pub address: ClientAddr,
+    /// What is known about the client.
+    pub facts: ClientFacts,
+    /// Its entry in the client table; `None` before a server was chosen.
+    pub client: Option<ClientRef>,
     /// Where it goes; `None` when pen answers itself (`dummy`).
     pub upstream: Option<Upstream>,
     /// What was connected to there.
@@ -29,12 +29,37 @@ pub struct Connection {
     pub emergency_failed: bool,
     /// It is the one connection that tries a server whose blacklist time is over.
     pub trial: bool,
-    /// When it was assigned.
+    /// When it was admitted.
     pub since: Instant,
     /// Bytes sent to the server.
     pub sent: u64,
     /// Bytes received from the server.
     pub received: u64,
+}
+
+impl Connection {
+    /// A connection of this client, without a server.
+    pub fn new(facts: ClientFacts, now: Instant) -> Self {
+        Self {
+            facts,
+            client: None,
+            upstream: None,
+            target: None,
+            hash: 0,
+            last: None,
+            tried: Vec::new(),
+            emergency_failed: false,
+            trial: false,
+            since: now,
+            sent: 0,
+            received: 0,
+        }
+    }
+
+    /// The number under which reports show its client.
+    pub fn client_number(&self) -> usize {
+        self.client.map_or(0, ClientRef::index)
+    }
 }
 
 /// The table: slots that are used again, so that connection numbers stay small.

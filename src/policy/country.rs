@@ -1,12 +1,9 @@
 //! Countries: how they are written, and where policy hears of them. Who reads the data is no business of policy's.
 
-use std::cell::OnceCell;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use crate::endpoint::ClientAddr;
 
 /// A country by its code of two letters (ISO 3166-1), in upper case.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,28 +99,6 @@ impl GeoipFile {
     /// What it says.
     pub fn geography(&self) -> Option<&dyn Geography> {
         self.content.as_ref().map(|(geography, _)| geography.as_ref())
-    }
-}
-
-/// The country of one client: looked up when a list first asks for it, and not again for the same decision.
-#[derive(Clone, Debug, Default)]
-pub struct Origin(OnceCell<Option<Country>>);
-
-/// A client at the door, as access lists see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Guest<'a> {
-    /// Its address.
-    pub address: ClientAddr,
-    /// Its country, once somebody has asked.
-    pub origin: &'a Origin,
-    /// Who knows countries, if anybody does.
-    pub geography: Option<&'a dyn Geography>,
-}
-
-impl Guest<'_> {
-    /// The country it comes from, as far as that is known.
-    pub fn country(&self) -> Option<Country> {
-        *self.origin.0.get_or_init(|| self.geography?.country_of(self.address.ip()?))
     }
 }
 

@@ -6,6 +6,7 @@ pub mod clients;
 pub mod command;
 pub mod connections;
 pub mod country;
+pub mod facts;
 pub mod http;
 pub mod identity;
 pub mod report;

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::acl::Acl;
-use super::country::Guest;
+use super::country::Geography;
+use super::facts::ClientFacts;
 use super::servers::{Health, Server};
 use super::settings::Settings;
 use crate::endpoint::ClientAddr;
@@ -79,7 +80,9 @@ pub struct View<'a> {
     /// The switches.
     pub settings: &'a Settings,
     /// Who asks.
-    pub guest: Guest<'a>,
+    pub facts: &'a ClientFacts,
+    /// What knows countries, if anything does.
+    pub geography: Option<&'a dyn Geography>,
     /// The server the client is to go back to; `None` for a new client and where clients are not tracked.
     pub last: Option<ServerId>,
     /// Servers that failed this connection already.
@@ -103,7 +106,7 @@ impl View<'_> {
             Err(Unfit::Empty)
         } else if self.tried.contains(&id) {
             Err(Unfit::Tried)
-        } else if !self.acls[server.acl.index()].permits(&self.guest) {
+        } else if !self.acls[server.acl.index()].permits(self.facts, self.geography) {
             Err(Unfit::Denied)
         } else if limit != 0 && server.connections >= limit {
             Err(Unfit::Full)

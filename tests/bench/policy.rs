@@ -10,9 +10,9 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use pen::endpoint::{ClientAddr, Port};
 use pen::id::ConnId;
 use pen::policy::acl::{Acl, Net, Whom};
-use pen::policy::balancer::{Assignment, Balancer};
+use pen::policy::balancer::{Admission, Balancer};
 use pen::policy::command::Command;
-use pen::policy::country::{Guest, Origin};
+use pen::policy::facts::ClientFacts;
 use pen::policy::identity::Identity;
 use pen::policy::report::Context;
 
@@ -39,8 +39,9 @@ fn balancer(clients: u32, switches: &[&str], now: Instant) -> Balancer {
 }
 
 fn arrive(balancer: &mut Balancer, n: u32, now: Instant) -> Option<ConnId> {
-    match balancer.assign(client(n), Some(4711), now) {
-        Assignment::Connect(conn, _) => Some(conn),
+    let facts = ClientFacts::new(client(n), Some(4711));
+    match balancer.admit(facts.clone(), now) {
+        Admission::AtOnce(conn) => balancer.choose(conn, facts, now).is_ok().then_some(conn),
         _ => None,
     }
 }
@@ -107,9 +108,8 @@ fn match_acl(bench: &mut Criterion) {
             acl.push(true, Whom::Net(net));
         }
         let last = [10, ((entries - 1) / 256) as u8, ((entries - 1) % 256) as u8, 7];
-        let origin = Origin::default();
-        let last = Guest { address: ClientAddr::new(Some(last.into())), origin: &origin, geography: None };
-        group.bench_function(BenchmarkId::from_parameter(entries), |b| b.iter(|| acl.permits(black_box(&last))));
+        let last = ClientFacts::new(ClientAddr::new(Some(last.into())), None);
+        group.bench_function(BenchmarkId::from_parameter(entries), |b| b.iter(|| acl.permits(black_box(&last), None)));
     }
 }
 

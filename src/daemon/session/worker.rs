@@ -28,6 +28,7 @@ use crate::net::relay::crowd::Crowd;
 use crate::net::relay::half::{Tap, Way};
 use crate::net::relay::pipes::Pipes;
 use crate::net::relay::{End, Relay, first_bytes};
+use crate::policy::facts::ClientFacts;
 use crate::policy::servers::Target;
 use crate::policy::settings::Settings;
 use crate::sys::access_log::Parties;
@@ -97,7 +98,9 @@ impl Worker {
         let (target, proof) = match task {
             Task::Connect(target, proof) => (target, proof),
             Task::Peek => {
-                if !first_bytes(&link.client, settings.idle_timeout) || self.events.send(Event::Spoke(conn)).is_err() {
+                if !first_bytes(&link.client, settings.idle_timeout)
+                    || self.events.send(Event::Spoke(conn, ClientFacts::of(peer))).is_err()
+                {
                     return;
                 }
                 match inbox.next(None) {

@@ -19,13 +19,13 @@ use crate::daemon::permits::Permits;
 use crate::daemon::pool::{Pool, WorkerId};
 use crate::daemon::reloader::Task as Clerical;
 use crate::daemon::session::job::{Closed, Job, Link, Order, Proof, Task};
-use crate::endpoint::ClientAddr;
 use crate::error::Error;
 use crate::error::reason;
 use crate::id::ConnId;
 use crate::net::connect::Fault;
 use crate::net::listener::Listener;
-use crate::policy::balancer::{Assignment, Balancer, Choice, Transition};
+use crate::policy::balancer::{Admission, Balancer, Choice, Transition};
+use crate::policy::facts::ClientFacts;
 use crate::policy::report::SocketStats;
 use crate::sys::clock::Clock;
 use crate::sys::log::Log;
@@ -126,7 +126,7 @@ impl<F: Fn(WorkerId, Mailbox<Order>) + Clone + Send + 'static> Supervisor<F> {
                 Event::Signal(Signal::Terminate) => return self.leave(Ok(())),
                 Event::Signal(Signal::Statistics) => self.statistics(now),
                 Event::Signal(Signal::Reload) => self.reload(),
-                Event::Spoke(conn) => self.choose_late(conn, now),
+                Event::Spoke(conn, facts) => self.spoke(conn, facts, now),
                 Event::Commands(commands) => {
                     if self.obey(commands, now) {
                         return self.leave(Ok(()));
@@ -179,16 +179,23 @@ impl<F: Fn(WorkerId, Mailbox<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     fn arrive(&mut self, arrival: Arrival, now: Instant) {
         let Arrival { socket, peer, permit } = arrival;
-        let client = ClientAddr::new(peer.map(|peer| peer.ip()));
-        let (conn, task) = match self.balancer.assign(client, peer.map(|peer| peer.port()), now) {
-            Assignment::Refuse(why) => return self.log.debug(1, || format!("client {client}: refused: {why}")),
-            Assignment::Peek(conn) => (conn, Task::Peek),
-            Assignment::Dummy(conn) => (conn, Task::Dummy(Arc::clone(&self.name))),
-            Assignment::Connect(conn, choice) => {
-                self.tell_choice(&client, conn, &choice);
-                let proof = proof(&choice);
-                (conn, Task::Connect(choice.target, proof))
-            }
+        let facts = ClientFacts::of(peer);
+        let client = facts.address;
+        let (conn, task) = match self.balancer.admit(facts.clone(), now) {
+            Admission::Refused(why) => return self.log.debug(1, || format!("client {client}: refused: {why}")),
+            Admission::AfterFirstBytes(conn) => (conn, Task::Peek),
+            Admission::Dummy(conn) => (conn, Task::Dummy(Arc::clone(&self.name))),
+            Admission::AtOnce(conn) => match self.balancer.choose(conn, facts, now) {
+                Err(why) => {
+                    self.balancer.close(conn, now);
+                    return self.log.debug(1, || format!("client {client}: refused: {why}"));
+                }
+                Ok(choice) => {
+                    self.tell_choice(&client, conn, &choice);
+                    let proof = proof(&choice);
+                    (conn, Task::Connect(choice.target, proof))
+                }
+            },
         };
         let link = Arc::new(Link::new(socket));
         if self.sessions.len() <= conn.index() {
@@ -237,8 +244,8 @@ impl<F: Fn(WorkerId, Mailbox<Order>) + Clone + Send + 'static> Supervisor<F> {
         self.proceed(conn, next.ok_or("no server is available"), "failed over");
     }
 
-    fn choose_late(&mut self, conn: ConnId, now: Instant) {
-        let choice = self.balancer.choose_late(conn, now);
+    fn spoke(&mut self, conn: ConnId, facts: ClientFacts, now: Instant) {
+        let choice = self.balancer.choose(conn, facts, now);
         self.proceed(conn, choice, "has spoken");
     }
 

@@ -94,7 +94,7 @@ impl Balancer {
                 let socket_stats = (context.socket_stats)(id);
                 // pen's numbers: 1, a connect is under way; 2, established.
                 let state = if socket_stats.up < 0 { 1 } else { 2 };
-                (state, socket_stats, connection.client.index(), upstream(connection.upstream))
+                (state, socket_stats, connection.client_number(), upstream(connection.upstream))
             }
         };
         let SocketStats { down, up, pending_down, pending_up } = socket_stats;
@@ -112,7 +112,7 @@ impl Balancer {
             let _ = writeln!(
                 text,
                 "{id} client {} server {} age {age} sx {} rx {}",
-                connection.address,
+                connection.facts.address,
                 upstream(connection.upstream),
                 connection.sent,
                 connection.received

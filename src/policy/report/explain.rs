@@ -7,7 +7,8 @@ use std::time::Instant;
 use crate::endpoint::ClientAddr;
 use crate::id::ServerId;
 use crate::policy::balancer::Balancer;
-use crate::policy::country::{GeoipFile, Origin};
+use crate::policy::country::GeoipFile;
+use crate::policy::facts::ClientFacts;
 use crate::policy::select::{Unfit, View, hash};
 use crate::policy::servers::Server;
 use crate::policy::settings::Tracking;
@@ -27,18 +28,18 @@ impl Balancer {
             return writeln!(out, "pen answers itself (dummy)");
         }
         let list = s.client_acl;
-        let origin = Origin::default();
-        let guest = self.guest(client, &origin);
+        let facts = ClientFacts::new(client, s.roundrobin.then_some(0));
+        let geography = self.geography();
         let servers = self.servers.iter().filter(|server| !server.is_empty());
         if servers.map(|server| server.acl).chain([list]).any(|list| self.acls[list.index()].asks_for_countries()) {
             let source = self.geoip.as_ref().map(GeoipFile::path);
-            match (guest.country(), source) {
+            match (facts.country(geography), source) {
                 (Some(country), Some(file)) => writeln!(out, "it is in {country} ({})", file.display())?,
                 (_, Some(file)) => writeln!(out, "its country is not known ({})", file.display())?,
                 (_, None) => writeln!(out, "its country is not known (geoip names no file)")?,
             }
         }
-        if !self.acls[list.index()].permits(&guest) {
+        if !self.acls[list.index()].permits(&facts, geography) {
             writeln!(out, "client_acl {list} denies it")?;
             return match &self.abuse {
                 Some(target) => writeln!(out, "-> abuse server ({})", target.name),
@@ -57,7 +58,7 @@ impl Balancer {
             (Some(_), None) => writeln!(out, "it was here, but too long ago or without a server")?,
             (None, _) => writeln!(out, "it is new")?,
         }
-        let view = self.view(guest, last, &[], now);
+        let view = self.view(&facts, last, &[], now);
         for (number, server) in self.servers.iter().enumerate() {
             let Some(id) = ServerId::new(number) else { break };
             writeln!(out, "server {id} ({}): {}", server.target().name, fitness(&view, id, server, now))?;
@@ -73,7 +74,7 @@ impl Balancer {
             Some((id, why)) => writeln!(out, "first choice: server {id}: {}", why.text())?,
             None => writeln!(out, "first choice: none")?,
         }
-        match self.choose(&view, hash) {
+        match self.select(&view, hash) {
             Ok(choice) => writeln!(out, "-> {} ({}): {}", choice.upstream, choice.target.name, choice.why.text()),
             Err(why) => writeln!(out, "-> refused: {why}"),
         }

@@ -110,7 +110,7 @@ impl Balancer {
         begin(out, &CONNECTIONS)?;
         for (number, connection) in self.connections.iter() {
             let SocketStats { down, up, pending_down, pending_up } = socket_stats(number);
-            let (client, server) = (connection.client.index(), upstream(connection.upstream));
+            let (client, server) = (connection.client_number(), upstream(connection.upstream));
             let cells: [&dyn Display; 7] = [&number, &down, &up, &pending_down, &pending_up, &client, &server];
             row(out, &CONNECTIONS, &cells)?;
         }

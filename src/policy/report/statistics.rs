@@ -38,7 +38,7 @@ impl Balancer {
         entries.push(String::from("Active connections:\n"));
         entries.extend(self.connections.iter().map(|(number, connection)| {
             let SocketStats { down, up, pending_down, pending_up } = socket_stats(number);
-            let (client, server) = (connection.client.index(), upstream(connection.upstream));
+            let (client, server) = (connection.client_number(), upstream(connection.upstream));
             format!(
                 "Connection {number} status:\ndownfd = {down}, upfd = {up}\n\
                  pending data {pending_down} down, {pending_up} up\nclient {client}, server {server}\n"
