@@ -355,30 +355,6 @@ fn the_idle_timeout_holds_for_half_closed_sessions_and_without_it_there_is_none(
     assert_eq!(patient.connections(0), 1);
 }
 
-#[cfg(feature = "slices")]
-#[test]
-fn a_session_that_takes_turns_has_a_time_slice_of_its_own_and_gives_it_back() {
-    let a = Backend::named("a");
-    let pen = Pen::start(&[], &[&a]);
-    let client = Client::connect(&pen);
-    assert_eq!(client.line().as_deref(), Some("a"));
-    let tasks = format!("/proc/{}/task", pen.pid());
-    let mut ids = fs::read_dir(&tasks).unwrap().map(|task| task.unwrap().file_name().into_string().unwrap());
-    let is_worker = |id: &String| fs::read_to_string(format!("{tasks}/{id}/comm")).unwrap() == "worker 0\n";
-    let worker = ids.find(is_worker).unwrap().parse().unwrap();
-    let slice = |thread| uapi::sched_getattr(thread, 0).unwrap().sched_runtime;
-    let usual = slice(pen.pid() as i32);
-    // Before Linux 6.12 no slice is told.
-    let is_own = || usual == 0 || (100_000..=800_000).contains(&slice(worker)) && slice(worker) < usual;
-    wait_until("turns to be seen", || {
-        client.assert_echo("turn");
-        is_own()
-    });
-    client.finish();
-    client.rest();
-    wait_until("the usual slice", || slice(worker) == usual);
-}
-
 #[test]
 fn with_tcp_fastclose_up_the_end_of_the_server_is_the_end_of_the_session() {
     for ends in ["up", "both"] {

@@ -13,15 +13,22 @@ use rustix::net::{RecvFlags, recv};
 use super::events::Event;
 use super::mailbox::Handle;
 use super::pool::STACK;
-use crate::net::connect::connect_any;
+use crate::net::connect::{ConnectOptions, connect_any};
 use crate::policy::servers::Target;
-use crate::policy::settings::Settings;
 
 /// How often dead connections are looked for and replaced.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// How many, and where.
-pub type Wanted = (usize, Vec<Arc<Target>>);
+/// Which idle connections are wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// How many.
+    pub count: usize,
+    /// Where.
+    pub targets: Vec<Arc<Target>>,
+    /// How to connect.
+    pub options: ConnectOptions,
+}
 
 /// Starts the thread.
 pub fn start(events: Handle<Event>) -> io::Result<Sender<Wanted>> {
@@ -31,23 +38,23 @@ pub fn start(events: Handle<Event>) -> io::Result<Sender<Wanted>> {
 }
 
 fn keep(inbox: &Receiver<Wanted>, events: &Handle<Event>) {
-    let mut wanted: Wanted = (0, Vec::new());
+    let mut wanted: Option<Wanted> = None;
     let mut connections: Vec<(Arc<Target>, OwnedFd)> = Vec::new();
     let mut told = 0;
     loop {
-        let next = match wanted.0 {
-            0 => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            _ => inbox.recv_timeout(ROUND),
+        let next = match &wanted {
+            Some(wanted) if wanted.count > 0 => inbox.recv_timeout(ROUND),
+            _ => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match next {
-            Ok(next) => wanted = inbox.try_iter().last().unwrap_or(next),
+            Ok(next) => wanted = inbox.try_iter().last().or(Some(next)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let (count, targets) = &wanted;
+        let Some(Wanted { count, targets, options }) = &wanted else { continue };
         connections.retain(|(at, socket)| targets.iter().any(|target| Arc::ptr_eq(at, target)) && is_alive(socket));
         connections.truncate(*count);
-        fill(&mut connections, *count, targets);
+        fill(&mut connections, *count, targets, options);
         if told != connections.len() {
             told = connections.len();
             if events.send(Event::Idlers(told)).is_err() {
@@ -58,12 +65,17 @@ fn keep(inbox: &Receiver<Wanted>, events: &Handle<Event>) {
 }
 
 /// Connects, each time to the server with the fewest, until there are so many connections or every server has refused.
-fn fill(connections: &mut Vec<(Arc<Target>, OwnedFd)>, count: usize, targets: &[Arc<Target>]) {
+fn fill(
+    connections: &mut Vec<(Arc<Target>, OwnedFd)>,
+    count: usize,
+    targets: &[Arc<Target>],
+    options: &ConnectOptions,
+) {
     let mut willing: Vec<_> = targets.iter().collect();
     while connections.len() < count {
         let held = |target: &Arc<Target>| connections.iter().filter(|(at, _)| Arc::ptr_eq(at, target)).count();
         let Some(place) = (0..willing.len()).min_by_key(|place| held(willing[*place])) else { return };
-        match connect_any(&willing[place].addresses, &Settings::default(), None) {
+        match connect_any(&willing[place].addresses, options, None) {
             Ok(socket) => connections.push((Arc::clone(willing[place]), socket)),
             Err(_) => drop(willing.remove(place)),
         }

@@ -1,25 +1,12 @@
-//! Mail for a thread that has nothing else to wait for: a channel, and the news that something lies in it.
+//! A mailbox: a bounded channel whose owner is parked while it is empty.
 //!
-//! Such a thread does not wait in the channel itself, as crossbeam would first spin for some microseconds and then let others run
-//! several times before it sleeps. Letting others run may cost a thread its time slice (see `net/pace.rs`): where other programs
-//! want all of the processor, a new connection waited 2 ms and more for that. So the supervisor does not, and a worker, who often
-//! has something to do again soon, does so only where pen has room (see `net/crowd.rs`).
+//! The owner does not wait in the channel itself. There crossbeam spins and yields before it sleeps, and where other programs
+//! compute a yield costs a time slice: a new connection waited 2 ms and more for that.
 
-use std::io;
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, TrySendError, bounded};
-
-use crate::net::relay::crowd::Crowd;
-
-/// How often a thread lets others run before it sleeps, who are likely to have something for it soon. Without that, workers take a
-/// third fewer connections where each carries one request.
-const PATIENCE: u32 = 4;
-
-/// Below this share of the processors' time, in thousandths, it sleeps at once: with the programs that want the rest it would take
-/// longer. Measured: the share at which one is as good as the other, for clients with one request a connection.
-const ROOM: u32 = 125;
 
 /// Where mail is sent; copies lead to the same thread.
 #[derive(Debug)]
@@ -32,25 +19,12 @@ pub struct Handle<T> {
 #[derive(Debug)]
 pub struct Mailbox<T> {
     receiver: Receiver<T>,
-    /// Who wants the processors besides those who are let run. `None`: nobody is.
-    crowd: Option<Crowd>,
 }
 
 /// A post to the calling thread. No more than `bound` messages lie in it.
 pub fn to_this_thread<T>(bound: usize) -> (Handle<T>, Mailbox<T>) {
     let (sender, receiver) = bounded(bound);
-    (Handle { sender, owner: thread::current() }, Mailbox { receiver, crowd: None })
-}
-
-/// A post to the thread that `start` starts, and which lets others run before it sleeps unless `crowd` wants all of the processors.
-pub fn to_new_thread<T>(
-    bound: usize,
-    crowd: Crowd,
-    start: impl FnOnce(Mailbox<T>) -> io::Result<JoinHandle<()>>,
-) -> io::Result<Handle<T>> {
-    let (sender, receiver) = bounded(bound);
-    let owner = start(Mailbox { receiver, crowd: Some(crowd) })?.thread().clone();
-    Ok(Handle { sender, owner })
+    (Handle { sender, owner: thread::current() }, Mailbox { receiver })
 }
 
 impl<T> Handle<T> {
@@ -67,12 +41,6 @@ impl<T> Handle<T> {
         self.owner.unpark();
         Ok(())
     }
-
-    /// The last post closes: nothing will come any more.
-    pub fn close(self) {
-        drop(self.sender);
-        self.owner.unpark();
-    }
 }
 
 impl<T> Clone for Handle<T> {
@@ -85,7 +53,6 @@ impl<T> Mailbox<T> {
     /// The next message. `None`: there was none within that time, or the post was closed.
     pub fn next(&self, time: Option<Duration>) -> Option<T> {
         let end = time.map(|time| Instant::now() + time);
-        let mut patience = PATIENCE;
         loop {
             match self.receiver.try_recv() {
                 Ok(message) => return Some(message),
@@ -93,14 +60,10 @@ impl<T> Mailbox<T> {
                 Err(TryRecvError::Empty) => {}
             }
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            match (&self.crowd, left) {
-                (_, Some(Duration::ZERO)) => return None,
-                (Some(crowd), _) if patience > 0 && !crowd.leaves_less_than(ROOM) => {
-                    patience -= 1;
-                    crowd.let_run();
-                }
-                (_, None) => thread::park(),
-                (_, Some(left)) => thread::park_timeout(left),
+            match left {
+                Some(Duration::ZERO) => return None,
+                None => thread::park(),
+                Some(left) => thread::park_timeout(left),
             }
         }
     }
@@ -131,22 +94,5 @@ mod tests {
         assert_eq!(inbox.next(Some(time)), None);
         assert!(start.elapsed() >= time);
         assert_eq!(inbox.next(Some(Duration::ZERO)), None);
-    }
-
-    #[test]
-    fn a_post_that_closes_wakes_who_waits_for_it() {
-        let (done, finished) = bounded(1);
-        let post = to_new_thread(1, Crowd::default(), |inbox| {
-            thread::Builder::new().spawn(move || {
-                while let Some(word) = inbox.next(None) {
-                    done.send(word).unwrap();
-                }
-            })
-        })
-        .unwrap();
-        post.try_send("word").unwrap();
-        assert_eq!(finished.recv(), Ok("word"));
-        post.close();
-        assert!(finished.recv().is_err());
     }
 }

@@ -5,8 +5,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::mailbox::{self, Handle, Mailbox};
-use crate::net::relay::crowd::Crowd;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 /// Stack of every thread, in bytes. No buffer lies on it, and what is not touched costs nothing: a session touches three pages.
 pub const STACK: usize = 128 * 1024;
@@ -22,18 +21,16 @@ pub struct WorkerId(usize);
 #[derive(Debug)]
 pub struct Pool<F, O> {
     work: F,
-    crowd: Crowd,
-    inboxes: Vec<Option<Handle<O>>>,
+    orders: Vec<Option<Sender<O>>>,
     free: Vec<usize>,
     /// The idle ones, the most recently idle at the back: its stack and caches are the warmest.
     idle: VecDeque<(WorkerId, Instant)>,
 }
 
-impl<F: Fn(WorkerId, Mailbox<O>) + Clone + Send + 'static, O: Send + 'static> Pool<F, O> {
-    /// An empty pool whose workers will run `work` until nothing comes into their inbox any more. `crowd`: who else wants the
-    /// processors.
-    pub fn new(work: F, crowd: Crowd) -> Self {
-        Self { work, crowd, inboxes: Vec::new(), free: Vec::new(), idle: VecDeque::new() }
+impl<F: Fn(WorkerId, Receiver<O>) + Clone + Send + 'static, O: Send + 'static> Pool<F, O> {
+    /// An empty pool. Each worker runs `work` until its channel of orders ends.
+    pub fn new(work: F) -> Self {
+        Self { work, orders: Vec::new(), free: Vec::new(), idle: VecDeque::new() }
     }
 
     /// An idle worker, or a new one.
@@ -44,11 +41,11 @@ impl<F: Fn(WorkerId, Mailbox<O>) + Clone + Send + 'static, O: Send + 'static> Po
         }
     }
 
-    /// Gives an order to a worker that waits for one. Its inbox has room, since it waits.
+    /// Gives an order to a worker that waits for one. Its channel has room, since it waits.
     pub fn order(&self, worker: WorkerId, order: O) {
-        if let Some(inbox) = &self.inboxes[worker.0] {
-            // A worker ends only when its post is closed.
-            let _ = inbox.try_send(order);
+        if let Some(orders) = &self.orders[worker.0] {
+            // A worker ends only when its channel does.
+            let _ = orders.try_send(order);
         }
     }
 
@@ -63,9 +60,7 @@ impl<F: Fn(WorkerId, Mailbox<O>) + Clone + Send + 'static, O: Send + 'static> Po
             if now.duration_since(*since) < IDLE_TIME {
                 break;
             }
-            if let Some(post) = self.inboxes[worker.0].take() {
-                post.close();
-            }
+            self.orders[worker.0] = None;
             self.free.push(worker.0);
             self.idle.pop_front();
         }
@@ -74,21 +69,23 @@ impl<F: Fn(WorkerId, Mailbox<O>) + Clone + Send + 'static, O: Send + 'static> Po
 
     /// How many workers there are, busy and idle.
     pub fn size(&self) -> usize {
-        self.inboxes.len() - self.free.len()
+        self.orders.len() - self.free.len()
     }
 
     fn start(&mut self) -> io::Result<WorkerId> {
-        let slot = self.free.last().copied().unwrap_or(self.inboxes.len());
+        let slot = self.free.last().copied().unwrap_or(self.orders.len());
         let worker = WorkerId(slot);
         let work = self.work.clone();
-        let post = mailbox::to_new_thread(1, self.crowd.clone(), |inbox| {
-            thread::Builder::new().name(format!("worker {slot}")).stack_size(STACK).spawn(move || work(worker, inbox))
-        })?;
-        if slot == self.inboxes.len() {
-            self.inboxes.push(Some(post));
+        let (orders, receiver) = bounded(1);
+        thread::Builder::new()
+            .name(format!("worker {slot}"))
+            .stack_size(STACK)
+            .spawn(move || work(worker, receiver))?;
+        if slot == self.orders.len() {
+            self.orders.push(Some(orders));
         } else {
             self.free.pop();
-            self.inboxes[slot] = Some(post);
+            self.orders[slot] = Some(orders);
         }
         Ok(worker)
     }

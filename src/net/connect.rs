@@ -14,20 +14,49 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 use crate::endpoint::Address;
 use crate::policy::settings::Settings;
 
-/// Connects to a server as the settings say, and gives the socket the options they ask for. `client` is where the client
+/// How to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// How long all addresses together may take.
+    pub timeout: Duration,
+    /// The local address.
+    pub source: Option<IpAddr>,
+    /// The client's address is the local address.
+    pub transparent: bool,
+    /// TCP_NODELAY on the socket.
+    pub nodelay: bool,
+    /// SO_KEEPALIVE on the socket.
+    pub keepalive: bool,
+}
+
+impl ConnectOptions {
+    /// With this timeout, and otherwise as the kernel does it.
+    pub fn within(timeout: Duration) -> Self {
+        Self { timeout, source: None, transparent: false, nodelay: false, keepalive: false }
+    }
+}
+
+impl From<&Settings> for ConnectOptions {
+    fn from(settings: &Settings) -> Self {
+        let Settings { timeout, source, transparent, nodelay, keepalive, .. } = *settings;
+        Self { timeout, source, transparent, nodelay, keepalive }
+    }
+}
+
+/// Connects to a server, and gives the socket its options. `client` is where the client
 /// comes from; it matters in transparent mode only. The error is the last address's.
 ///
 /// All addresses are tried within the connect timeout; each may use an even share of what is left of it, so that one
 /// that does not answer does not keep the others from being tried.
-pub fn connect_any(addresses: &[Address], settings: &Settings, client: Option<SocketAddr>) -> io::Result<OwnedFd> {
-    let deadline = Instant::now() + settings.timeout;
+pub fn connect_any(addresses: &[Address], options: &ConnectOptions, client: Option<SocketAddr>) -> io::Result<OwnedFd> {
+    let deadline = Instant::now() + options.timeout;
     let mut result = Err(Errno::ADDRNOTAVAIL.into());
     for (tried, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now()) / (addresses.len() - tried) as u32;
         if left.is_zero() {
             return Err(Errno::TIMEDOUT.into());
         }
-        result = connect_one(address, settings, client, left);
+        result = connect_one(address, options, client, left);
         if result.is_ok() {
             break;
         }
@@ -37,13 +66,13 @@ pub fn connect_any(addresses: &[Address], settings: &Settings, client: Option<So
 
 fn connect_one(
     address: &Address,
-    settings: &Settings,
+    options: &ConnectOptions,
     client: Option<SocketAddr>,
     time: Duration,
 ) -> io::Result<OwnedFd> {
     let socket = stream(address)?;
     match address {
-        Address::Ip(ip) => bind_source(&socket, *ip, settings, client)?,
+        Address::Ip(ip) => bind_source(&socket, *ip, options, client)?,
         Address::Unix(_) => {}
     }
     // connect(2) on a blocking socket gives up after SO_SNDTIMEO (socket(7)): no poll, no O_NONBLOCK and back.
@@ -58,17 +87,17 @@ fn connect_one(
         Err(error) => return Err(error.into()),
     }
     if matches!(address, Address::Ip(_)) {
-        set_options(&socket, settings)?;
+        set_options(&socket, options)?;
     }
     Ok(socket)
 }
 
 /// The options of both sockets of a session. They make no sense on a Unix socket.
-pub fn set_options(socket: &OwnedFd, settings: &Settings) -> io::Result<()> {
-    if settings.nodelay {
+pub fn set_options(socket: &OwnedFd, options: &ConnectOptions) -> io::Result<()> {
+    if options.nodelay {
         set_tcp_nodelay(socket, true)?;
     }
-    if settings.keepalive {
+    if options.keepalive {
         set_socket_keepalive(socket, true)?;
     }
     Ok(())
@@ -125,16 +154,16 @@ impl Fault {
 fn bind_source(
     socket: &OwnedFd,
     server: SocketAddr,
-    settings: &Settings,
+    options: &ConnectOptions,
     client: Option<SocketAddr>,
 ) -> io::Result<()> {
     let same_family = |ip: &IpAddr| ip.is_ipv4() == server.is_ipv4();
-    let client = client.map(|client| client.ip().to_canonical()).filter(|_| settings.transparent);
+    let client = client.map(|client| client.ip().to_canonical()).filter(|_| options.transparent);
     if let Some(ip) = client.filter(same_family) {
         // Linux takes the IPv4 option for IPv6 sockets too, and it is the same flag (ipv6(7), net/ipv6/ipv6_sockglue.c).
         setsockopt(socket, sockopt::IpTransparent, &true)?;
         bind(socket, &SocketAddr::new(ip, 0))?;
-    } else if let Some(ip) = settings.source.filter(same_family) {
+    } else if let Some(ip) = options.source.filter(same_family) {
         // The port is chosen at connect, when the whole quadruple is known, so that source ports do not run out.
         setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
         bind(socket, &SocketAddr::new(ip, 0))?;

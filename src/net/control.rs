@@ -8,9 +8,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use super::connect::connect_any;
+use super::connect::{ConnectOptions, connect_any};
 use crate::endpoint::Address;
-use crate::policy::settings::Settings;
 
 /// The longest command, in bytes.
 pub const LONGEST: usize = 8192;
@@ -127,8 +126,7 @@ fn printable(bytes: &[u8]) -> String {
 
 /// penctl's end: sends one command to the first address that can be reached, and reads the whole reply.
 pub fn ask(addresses: &[Address], command: &str) -> io::Result<Vec<u8>> {
-    let settings = Settings { timeout: CLIENT_TIME, ..Settings::default() };
-    let socket = connect_any(addresses, &settings, None)?;
+    let socket = connect_any(addresses, &ConnectOptions::within(CLIENT_TIME), None)?;
     set_socket_timeout(&socket, Timeout::Recv, Some(CLIENT_TIME))?;
     let line = format!("{command}\n");
     let mut rest = line.as_bytes();

@@ -92,6 +92,11 @@ impl Link {
         (self.up.take(), self.down.take())
     }
 
+    /// Whether the session is to end.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
     /// Ends the session: its relay finds both sockets closed, and a connect that is under way comes to nothing.
     pub fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);

@@ -1,5 +1,7 @@
 //! One session: from the order to serve a client to the report of its end.
 
+mod connect;
+mod dump;
 pub mod job;
-pub mod requests;
+mod requests;
 pub mod worker;

@@ -1,16 +1,18 @@
 //! The request log of one session: finds the requests in what the client says, and hands them to the access_log.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::daemon::access_log::AccessLog;
+use crate::net::relay::filter::Filter;
 use crate::net::relay::half::Way;
 use crate::policy::http::requests::Requests;
 use crate::sys::access_log::{Parties, Record};
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub struct RequestLog {
+pub(super) struct RequestLog {
     requests: Requests,
     parties: Arc<Parties>,
     access_log: AccessLog,
@@ -18,12 +20,12 @@ pub struct RequestLog {
 
 impl RequestLog {
     /// A session between these two.
-    pub fn new(parties: Parties, access_log: AccessLog) -> Self {
+    pub(super) fn new(parties: Parties, access_log: AccessLog) -> Self {
         Self { requests: Requests::default(), parties: Arc::new(parties), access_log }
     }
 
     /// The client says this, or the server.
-    pub fn hear(&mut self, way: Way, bytes: &[u8]) {
+    pub(super) fn hear(&mut self, way: Way, bytes: &[u8]) {
         self.tell(|requests, found| match way {
             Way::Up => requests.feed(bytes, found),
             Way::Down => requests.answered(found),
@@ -31,12 +33,12 @@ impl RequestLog {
     }
 
     /// Whether anything that the client says can still matter.
-    pub fn listens(&self) -> bool {
+    pub(super) fn listens(&self) -> bool {
         !self.requests.is_deaf()
     }
 
     /// The session is over.
-    pub fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.tell(Requests::finish);
     }
 
@@ -44,5 +46,30 @@ impl RequestLog {
     fn tell(&mut self, find: impl FnOnce(&mut Requests, &mut dyn FnMut(&[u8]))) {
         let Self { requests, parties, access_log } = self;
         find(requests, &mut |line| access_log.record(Record::new(Arc::clone(parties), SystemTime::now(), line)));
+    }
+}
+
+/// Lets a request log see what goes one way.
+#[derive(Debug)]
+pub(super) struct Listener<'a> {
+    requests: &'a RefCell<RequestLog>,
+    way: Way,
+}
+
+impl<'a> Listener<'a> {
+    /// For that direction.
+    pub(super) fn new(requests: &'a RefCell<RequestLog>, way: Way) -> Self {
+        Self { requests, way }
+    }
+}
+
+impl Filter for Listener<'_> {
+    fn pass(&mut self, bytes: &mut Vec<u8>) {
+        self.requests.borrow_mut().hear(self.way, bytes);
+    }
+
+    /// Of the server only the first words matter, and bulk comes later.
+    fn is_done(&self) -> bool {
+        self.way == Way::Down || !self.requests.borrow().listens()
     }
 }

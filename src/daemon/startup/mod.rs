@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::{io, panic, process};
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{Receiver, unbounded};
 
 use self::bound::Bound;
 use self::config::{Config, Options};
@@ -18,8 +18,9 @@ use crate::daemon::access_log::AccessLog;
 use crate::daemon::control::executor::Executor;
 use crate::daemon::control::loader::Loader;
 use crate::daemon::control::port;
+use crate::daemon::idlers::Wanted;
 use crate::daemon::logger::{Logger, Sink};
-use crate::daemon::mailbox::{self, Mailbox};
+use crate::daemon::mailbox;
 use crate::daemon::permits::Permits;
 use crate::daemon::pool::{Pool, WorkerId};
 use crate::daemon::session::job::Order;
@@ -27,8 +28,8 @@ use crate::daemon::session::worker::Worker;
 use crate::daemon::supervisor::Supervisor;
 use crate::daemon::{acceptor, idlers, reloader, signals};
 use crate::error::Error;
+use crate::net::connect::ConnectOptions;
 use crate::net::relay::buffers::Buffers;
-use crate::net::relay::crowd::Crowd;
 use crate::net::relay::pipes::{self, Pipes};
 use crate::policy::command::apply::Effect;
 use crate::sys::access_log::Destination;
@@ -130,7 +131,9 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
     let idlers = idlers::start(events.clone()).map_err(system("idlers"))?;
     // Of several the last one counts.
     let wanted = effects.into_iter().rev().find_map(|effect| match effect {
-        Effect::Idlers(count, targets) => Some((count, targets)),
+        Effect::Idlers(count, targets) => {
+            Some(Wanted { count, targets, options: ConnectOptions::from(&**balancer.settings()) })
+        }
         _ => None,
     });
     let file = options.identity.file.clone();
@@ -144,7 +147,6 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
     acceptor::start(Arc::clone(&listener), permits.clone(), events.clone(), log.clone()).map_err(system("acceptor"))?;
     log.debug(1, || format!("pen {} listens on {}", env!("CARGO_PKG_VERSION"), listener.address()));
 
-    let crowd = Crowd::default();
     let desk = Worker {
         events: events.clone(),
         closed,
@@ -152,11 +154,10 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
         access_log: access_log.clone(),
         buffers: Buffers::default(),
         pipes: Pipes::default(),
-        crowd: crowd.clone(),
     };
     let supervisor = Supervisor {
         balancer,
-        pool: Pool::new(move |worker: WorkerId, orders: Mailbox<Order>| desk.work(worker, &orders), crowd),
+        pool: Pool::new(move |worker: WorkerId, orders: Receiver<Order>| desk.work(worker, &orders)),
         permits,
         sessions_max: sessions,
         log: log.clone(),

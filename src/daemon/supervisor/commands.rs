@@ -4,15 +4,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use crossbeam_channel::Receiver;
+
 use super::{Session, Supervisor};
 use crate::daemon::acceptor;
 use crate::daemon::events::Commands;
-use crate::daemon::mailbox::Mailbox;
+use crate::daemon::idlers::Wanted;
 use crate::daemon::pool::WorkerId;
 use crate::daemon::reloader::Task;
 use crate::daemon::session::job::Order;
 use crate::error::Error;
 use crate::id::ConnId;
+use crate::net::connect::ConnectOptions;
 use crate::net::listener::Listener;
 use crate::net::relay::pipes;
 use crate::policy::command::Command;
@@ -21,7 +24,7 @@ use crate::policy::report::Context;
 use crate::policy::report::SocketStats;
 use crate::sys::limits::raise_open_files;
 
-impl<F: Fn(WorkerId, Mailbox<Order>) + Clone + Send + 'static> Supervisor<F> {
+impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Carries out commands, one after the other. Tells whether pen is to end.
     pub(super) fn obey(&mut self, Commands { commands, listener, reply }: Commands, now: Instant) -> bool {
         self.account();
@@ -48,7 +51,10 @@ impl<F: Fn(WorkerId, Mailbox<Order>) + Clone + Send + 'static> Supervisor<F> {
                             link.close();
                         }
                     }
-                    Effect::Idlers(count, targets) => self.wanted = Some((count, targets)),
+                    Effect::Idlers(count, targets) => {
+                        let options = ConnectOptions::from(&**self.balancer.settings());
+                        self.wanted = Some(Wanted { count, targets, options });
+                    }
                     Effect::Exit => exit = true,
                     Effect::Tell(_) | Effect::WriteFile(..) => outcome.effects.push(effect),
                 }

@@ -90,7 +90,7 @@ impl Session {
     }
 }
 
-impl<F: Fn(WorkerId, Mailbox<Order>) + Clone + Send + 'static> Supervisor<F> {
+impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Works until TERM, or until something has ended without which pen is of no use.
     pub fn run(mut self) -> Result<(), Error> {
         let mut looked = Instant::now();

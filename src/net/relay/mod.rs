@@ -1,65 +1,69 @@
 //! Copies bytes both ways between a client and a server until both ends are done: the heart of pen.
 //!
-//! One thread serves both directions and sleeps in poll(2). Reads and writes never block: a relay that waits in a write to
-//! a server which itself waits in a write to the relay would stand still for ever. What could not be written waits in the
-//! buffer of its direction, and its source is not read until that is gone; so a slow peer costs its own session only.
+//! One thread serves both halves. Writes never block: a relay that waits in a write to a server which itself waits in a write to
+//! the relay would stand still for ever. What could not be written waits in its half, and that half's source is not read until it
+//! is gone; so a slow peer costs its own session only.
 //!
-//! The end of one side's data is passed on as the end of that direction, when everything before it has been delivered. When
-//! something breaks on the server's side, what the server had said is still delivered; when the client is gone there is
-//! nobody to deliver to, and the session ends.
+//! The end of one side's data is passed on as the end of that direction, when everything before it has been delivered. When the
+//! server's side breaks, what the server had sent is still delivered. When the client is gone there is nobody to deliver to, and
+//! the session ends.
 
 pub mod buffers;
-pub mod crowd;
+pub mod filter;
 pub mod half;
-mod pace;
 pub mod pipes;
+pub mod stream;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use self::buffers::Buffers;
-use self::crowd::Crowd;
-use self::half::{Broken, Half, Meter, Tap, Way};
-use self::pace::Pace;
+use self::filter::Filter;
+use self::half::{Broken, Half, Meter, Moved, Sides, Way};
 use self::pipes::Pipes;
-use self::turns::{Hope, Moved, Ready, Turns};
+use self::stream::{Patience, Stream};
+use self::turns::{Next, Ready, Turns};
 use crate::policy::settings::FastClose;
 
-/// How many full buffers one direction may copy before the other is looked at again.
+/// How many full buffers one half may copy before the other is looked at again.
 const STREAK: u32 = 16;
 
-/// Below this share of the processors' time, in thousandths, nobody is let run in place of sleeping: with the programs that want
-/// the rest it would take longer. Measured: the share at which one is as good as the other.
-const ROOM: u32 = 62;
+/// How long a relay listens to one side only. So late it hears of the other side if that speaks out of turn, which happens once:
+/// then it polls both. A person does not notice it, and a session that falls idle is woken one time more.
+const LISTEN: Duration = Duration::from_millis(4);
 
 /// What a relay works between, and by which rules.
-#[derive(Clone, Copy, Debug)]
+#[expect(missing_debug_implementations, reason = "a filter has none")]
 pub struct Relay<'a> {
-    /// The client's socket.
-    pub client: &'a OwnedFd,
-    /// The server's socket.
-    pub server: &'a OwnedFd,
+    /// The client's side.
+    pub client: Stream<'a>,
+    /// The server's side.
+    pub server: Stream<'a>,
     /// Counts what goes to the server.
     pub up: &'a Meter,
     /// Counts what goes to the client.
     pub down: &'a Meter,
+    /// Sees what goes to the server.
+    pub up_filter: &'a mut dyn Filter,
+    /// Sees what goes to the client.
+    pub down_filter: &'a mut dyn Filter,
+    /// What the client has sent and was read already.
+    pub early: Vec<u8>,
     /// Where buffers come from.
     pub buffers: &'a Buffers,
     /// Where pipes come from.
     pub pipes: &'a Pipes,
-    /// Who else wants the processors.
-    pub crowd: &'a Crowd,
-    /// How long both may be silent; `None`, for ever.
+    /// How long both sides may be silent; `None`, for ever.
     pub idle_timeout: Option<Duration>,
     /// Which end closes both.
     pub fastclose: FastClose,
-    /// Sees what is read.
-    pub tap: Tap<'a>,
 }
 
 /// How a session ended.
@@ -81,21 +85,24 @@ impl Relay<'_> {
     /// Copies until the session has ended.
     #[inline(never)]
     pub fn run(self) -> End {
-        let mut up = Half::new(Way::Up, [self.client, self.server], self.up, self.tap, self.pipes);
-        let mut down = Half::new(Way::Down, [self.server, self.client], self.down, self.tap, self.pipes);
+        let Relay { mut client, mut server, buffers, pipes, idle_timeout, fastclose, .. } = self;
+        let mut up = Half::new(self.up, self.up_filter, pipes, self.early);
+        let mut down = Half::new(self.down, self.down_filter, pipes, Vec::new()).answering();
         let mut turns = Turns::new();
-        let mut pace = Pace::default();
         let mut deaf = Deaf::default();
+        let mut can_listen = None;
         let mut broken = None;
         let mut streak = 0;
         // The client often speaks first and has spoken already.
-        let mut ready = Ready { up: true, down: false };
+        let mut ready = Ready::only(Way::Up);
+        let mut patience = Patience::None;
         loop {
             let (mut moved_up, mut moved_down) = (Moved::Nothing, Moved::Nothing);
-            let mut buffer = self.buffers.borrow();
+            let mut buffer = buffers.borrow();
             if ready.up {
-                match up.pump(&mut buffer, down.finished) {
-                    Ok(Moved::Finished) if self.fastclose.down => return End::FastClosed,
+                let mut sides = Sides { source: &mut client, sink: &mut server };
+                match up.pump(&mut sides, &mut buffer, patience, down.finished) {
+                    Ok(Moved::Finished) if fastclose.down => return End::FastClosed,
                     Ok(moved) => moved_up = moved,
                     Err(Broken::Source(error)) => return End::ClientBroke(error.into()),
                     Err(Broken::Sink(error)) => {
@@ -105,8 +112,9 @@ impl Relay<'_> {
                 }
             }
             if ready.down {
-                match down.pump(&mut buffer, up.finished) {
-                    Ok(Moved::Finished) if self.fastclose.up => return End::FastClosed,
+                let mut sides = Sides { source: &mut server, sink: &mut client };
+                match down.pump(&mut sides, &mut buffer, patience, up.finished) {
+                    Ok(Moved::Finished) if fastclose.up => return End::FastClosed,
                     Ok(moved) => moved_down = moved,
                     Err(Broken::Source(error)) => return End::ServerBroke(error.into()),
                     Err(Broken::Sink(error)) => return End::ClientBroke(error.into()),
@@ -120,26 +128,27 @@ impl Relay<'_> {
                     None => {}
                 }
             }
-            let hope = match turns.step(moved_up, moved_down) {
-                Hope::AfterOthers(_) if self.crowd.leaves_less_than(ROOM) => {
-                    pace.give_back();
-                    Hope::None
-                }
-                hope => hope,
-            };
-            ready = match hope {
-                Hope::Now(next) if streak < STREAK => {
+            patience = Patience::None;
+            ready = match turns.step(moved_up, moved_down) {
+                Next::Try(next) if streak < STREAK => {
                     streak += 1;
                     next
                 }
-                Hope::AfterOthers(next) => {
-                    pace.keep(turns.slice());
-                    self.crowd.let_run();
-                    next
+                Next::Yield(way) => {
+                    let start = Instant::now();
+                    thread::yield_now();
+                    turns.yielded(start.elapsed());
+                    Ready::only(way)
+                }
+                Next::Listen(way)
+                    if *can_listen.get_or_insert_with(|| client.limit_waits(LISTEN) && server.limit_waits(LISTEN)) =>
+                {
+                    patience = Patience::Limited;
+                    Ready::only(way)
                 }
                 _ => {
                     streak = 0;
-                    match self.wait(&up, &down, &mut deaf) {
+                    match wait(&client, &server, &up, &down, &mut deaf, idle_timeout) {
                         Ok(Some(found)) => {
                             turns.woken(found);
                             found
@@ -151,46 +160,68 @@ impl Relay<'_> {
             };
         }
     }
-
-    /// Sleeps until a direction can go on. `None`: nothing did for the whole idle timeout.
-    fn wait(&self, up: &Half<'_>, down: &Half<'_>, deaf: &mut Deaf) -> Result<Option<Ready>, Errno> {
-        let wanted_of_client = up.reading() | down.writing();
-        let wanted_of_server = down.reading() | up.writing();
-        let mut sockets = [PollFd::new(self.client, wanted_of_client), PollFd::new(self.server, wanted_of_server)];
-        let heard = match (deaf.client && wanted_of_client.is_empty(), deaf.server && wanted_of_server.is_empty()) {
-            (true, false) => &mut sockets[1..],
-            (false, true) => &mut sockets[..1],
-            _ => &mut sockets[..],
-        };
-        match poll(heard, limit(self.idle_timeout).as_ref()) {
-            Ok(0) => return Ok(None),
-            Ok(_) => {}
-            Err(Errno::INTR) => return Ok(Some(Ready::default())),
-            Err(error) => return Err(error),
-        }
-        let [client, server] = sockets.map(|socket| socket.revents());
-        // A socket of which nothing is wanted still reports its end. The client's is the session's; the server's will be found
-        // when its turn to be read comes, and until then must not be reported again and again.
-        if wanted_of_client.is_empty() && client.contains(PollFlags::ERR) {
-            return Err(Errno::CONNRESET);
-        }
-        deaf.client |= wanted_of_client.is_empty() && !client.is_empty();
-        deaf.server |= wanted_of_server.is_empty() && !server.is_empty();
-        let ends = PollFlags::HUP | PollFlags::ERR;
-        let is = |found: PollFlags, wanted: PollFlags| !wanted.is_empty() && found.intersects(wanted | ends);
-        Ok(Some(Ready {
-            up: is(client, up.reading()) || is(server, up.writing()),
-            down: is(server, down.reading()) || is(client, down.writing()),
-        }))
-    }
 }
 
-/// Waits until the client has said something, or has ended. `false`: it did neither for the whole idle timeout, or broke.
-pub fn first_bytes(client: &OwnedFd, idle_timeout: Option<Duration>) -> bool {
+/// Sleeps until a half can go on. `None`: none could for the whole idle timeout.
+fn wait(
+    client: &Stream<'_>,
+    server: &Stream<'_>,
+    up: &Half<'_>,
+    down: &Half<'_>,
+    deaf: &mut Deaf,
+    idle_timeout: Option<Duration>,
+) -> Result<Option<Ready>, Errno> {
+    let buffered = Ready {
+        up: client.has_buffered() && !up.reading().is_empty(),
+        down: server.has_buffered() && !down.reading().is_empty(),
+    };
+    if buffered.up || buffered.down {
+        return Ok(Some(buffered));
+    }
+    let wanted_of_client = up.reading() | down.writing() | client.wants();
+    let wanted_of_server = down.reading() | up.writing() | server.wants();
+    let mut sockets = [PollFd::new(client.socket(), wanted_of_client), PollFd::new(server.socket(), wanted_of_server)];
+    let heard = match (deaf.client && wanted_of_client.is_empty(), deaf.server && wanted_of_server.is_empty()) {
+        (true, false) => &mut sockets[1..],
+        (false, true) => &mut sockets[..1],
+        _ => &mut sockets[..],
+    };
+    match poll(heard, limit(idle_timeout).as_ref()) {
+        Ok(0) => return Ok(None),
+        Ok(_) => {}
+        Err(Errno::INTR) => return Ok(Some(Ready::default())),
+        Err(error) => return Err(error),
+    }
+    let [client_found, server_found] = sockets.map(|socket| socket.revents());
+    // A socket of which nothing is wanted still reports its end. The client's is the session's; the server's will be found
+    // when its turn to be read comes, and until then must not be reported again and again.
+    if wanted_of_client.is_empty() && client_found.contains(PollFlags::ERR) {
+        return Err(Errno::CONNRESET);
+    }
+    deaf.client |= wanted_of_client.is_empty() && !client_found.is_empty();
+    deaf.server |= wanted_of_server.is_empty() && !server_found.is_empty();
+    let ends = PollFlags::HUP | PollFlags::ERR;
+    let is = |found: PollFlags, wanted: PollFlags| !wanted.is_empty() && found.intersects(wanted | ends);
+    let inner = is(client_found, client.wants()) || is(server_found, server.wants());
+    Ok(Some(Ready {
+        up: inner || is(client_found, up.reading()) || is(server_found, up.writing()),
+        down: inner || is(server_found, down.reading()) || is(client_found, down.writing()),
+    }))
+}
+
+/// Reads what a client sends first: at most as much as fits into the free space of `bytes`, and nothing if it only ends its side.
+/// `false`: it sent nothing for the whole idle timeout, or broke the connection.
+pub fn first_bytes(client: &mut Stream<'_>, bytes: &mut Vec<u8>, idle_timeout: Option<Duration>) -> bool {
     loop {
-        match poll(&mut [PollFd::new(client, PollFlags::IN)], limit(idle_timeout).as_ref()) {
-            Ok(found) => return found > 0,
-            Err(Errno::INTR) => {}
+        match poll(&mut [PollFd::new(client.socket(), PollFlags::IN)], limit(idle_timeout).as_ref()) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(_) => return false,
+        }
+        match client.recv(bytes, Patience::None) {
+            Ok(_) => return true,
+            Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => return false,
         }
     }
