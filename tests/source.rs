@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::harness::{Backend, Client, Launch, Pen, Scratch, free_port, greet, is_root, skip, visit};
+use crate::harness::{Backend, Client, Launch, Pen, Scratch, free_port, greet, is_root, skip, visit, wait_until};
 
 #[test]
 fn pen_goes_to_the_servers_under_its_own_address() {
@@ -18,6 +18,14 @@ fn source_is_the_address_towards_the_servers() {
     let pen = Pen::start(&["-O", "source 127.0.0.5"], &[&a]);
     assert_eq!(visit(&pen, "127.0.0.7").as_deref(), Some("a"));
     assert_eq!(source(&a, 0), "127.0.0.5");
+}
+
+#[test]
+fn idle_connections_have_the_source_too() {
+    let a = Backend::named("a");
+    let _pen = Pen::start(&["-O", "source 127.0.0.5", "-O", "idlers 2"], &[&a]);
+    wait_until("two idlers", || a.present() == 2);
+    assert_eq!((source(&a, 0), source(&a, 1)), (String::from("127.0.0.5"), String::from("127.0.0.5")));
 }
 
 #[test]

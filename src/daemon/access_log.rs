@@ -11,7 +11,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use crate::error::Error;
 use crate::error::reason;
 use crate::policy::settings::LogTarget;
-use crate::sys::access_log::{BATCH, Destination, Record};
+use crate::policy::weblog::Record;
+use crate::sys::access_log::{BATCH, Destination};
 use crate::sys::log::Log;
 use crate::sys::root::Root;
 
@@ -323,7 +324,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::access_log::Parties;
+    use crate::policy::weblog::Parties;
     use crate::sys::log;
     use std::path::Path;
     use std::{env, fs};
@@ -334,7 +335,7 @@ mod tests {
 
     fn request(line: &[u8]) -> Record {
         let client = crate::endpoint::ClientAddr::Local;
-        Record::new(Arc::new(Parties { client, server: String::from("s") }), std::time::UNIX_EPOCH, line)
+        Record::new(Arc::new(Parties { client, server: String::from("s") }), 0, line)
     }
 
     #[test]

@@ -13,3 +13,4 @@ pub mod report;
 pub mod select;
 pub mod servers;
 pub mod settings;
+pub mod weblog;

@@ -5,14 +5,12 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
 use super::root::Root;
-use crate::endpoint::ClientAddr;
 use crate::error::Error;
 use crate::policy::settings::LogTarget;
 
@@ -20,58 +18,8 @@ use crate::policy::settings::LogTarget;
 /// pages at most, so that there is hardly a moment in which a kill could leave a part of a line.
 pub const BATCH: usize = 4096;
 
-/// As much of a request as a line in a file has, in bytes: pen 0.34.1's measure, which mergelogs(1) knows.
-const LONGEST_IN_FILE: usize = 100;
-
-/// The longest datagram, in bytes: what penlogd(1) reads.
-const LONGEST_DATAGRAM: usize = 1024;
-
 /// How long a pipe or a terminal may take before it counts as an error.
 const PATIENCE: Duration = Duration::from_millis(100);
-
-/// The two ends of a session, as the log names them.
-#[derive(Debug)]
-pub struct Parties {
-    /// Where the client comes from.
-    pub client: ClientAddr,
-    /// The address it was connected to, without the port.
-    pub server: String,
-}
-
-/// A request that was read.
-#[derive(Debug)]
-pub struct Record {
-    parties: Arc<Parties>,
-    /// Seconds since 1970.
-    time: u64,
-    line: Box<[u8]>,
-}
-
-impl Record {
-    /// A request of which this is the first line, read at this time.
-    pub fn new(parties: Arc<Parties>, time: SystemTime, line: &[u8]) -> Self {
-        let time = time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        Self { parties, time, line: line.into() }
-    }
-
-    /// Adds the line that it makes in such a log. Whatever is not printable ASCII becomes a dot, so that nothing that a client
-    /// sends commands a terminal or adds a line of its own.
-    pub fn render(&self, target: &LogTarget, text: &mut Vec<u8>) {
-        let Parties { client, server } = &*self.parties;
-        let (head, most) = match target {
-            LogTarget::File(_) => (format!("{client} {} {server} ", self.time), LONGEST_IN_FILE),
-            LogTarget::Udp(..) => {
-                let head = format!("+ {client} {server} ");
-                let most = LONGEST_DATAGRAM.saturating_sub(head.len() + 1);
-                (head, most)
-            }
-        };
-        text.extend_from_slice(head.as_bytes());
-        let line = &self.line[..self.line.len().min(most)];
-        text.extend(line.iter().map(|byte| if (b' '..=b'~').contains(byte) { *byte } else { b'.' }));
-        text.push(b'\n');
-    }
-}
 
 /// Something to write lines to.
 #[derive(Debug)]
@@ -248,34 +196,9 @@ fn put(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::{Host, Port};
     use std::env;
     use std::fs;
     use std::path::PathBuf;
-
-    fn record(line: &[u8]) -> Record {
-        let parties = Parties { client: ClientAddr::Local, server: String::from("192.0.2.1") };
-        Record::new(Arc::new(parties), UNIX_EPOCH + Duration::from_millis(7999), line)
-    }
-
-    fn rendered(line: &[u8], target: &LogTarget) -> String {
-        let mut text = Vec::new();
-        record(line).render(target, &mut text);
-        String::from_utf8(text).unwrap()
-    }
-
-    #[test]
-    fn lines_are_pens_and_harmless() {
-        let (file, udp) = (
-            LogTarget::File(PathBuf::from("/x")),
-            LogTarget::Udp(String::from("a:1"), Host::new("a"), Port::Number(1)),
-        );
-        assert_eq!(rendered(b"GET / HTTP/1.1", &file), "local 7 192.0.2.1 GET / HTTP/1.1\n");
-        assert_eq!(rendered(b"GET / HTTP/1.1", &udp), "+ local 192.0.2.1 GET / HTTP/1.1\n");
-        assert_eq!(rendered(b"\x1b[2J\t\x7f\xc3\xa4~", &file), "local 7 192.0.2.1 .[2J....~\n");
-        assert_eq!(rendered(&[b'x'; 1000], &file), format!("local 7 192.0.2.1 {}\n", "x".repeat(100)));
-        assert_eq!(rendered(&[b'x'; 1010], &udp).len(), 1024);
-    }
 
     #[test]
     fn a_batch_ends_with_a_line_and_a_file_that_does_not_is_continued_on_a_new_one() {

@@ -1,5 +1,6 @@
 //! What a worker is given, what it is told while it works, and what it reports at the end.
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,15 +64,27 @@ pub enum Task {
     Dummy(Arc<str>),
 }
 
-/// What the supervisor can see of a running session. The worker owns it; the supervisor holds it weakly, so that the
-/// sockets close when the session ends.
+/// What the supervisor can see and do of a running session, whatever that is made of. It holds it weakly, so that what the session
+/// owns is gone when the session ends.
+pub trait Live: Debug + Send + Sync {
+    /// Ends the session.
+    fn close(&self);
+
+    /// Takes the bytes that were not accounted yet: to the server, and from it.
+    fn take_counts(&self) -> (u64, u64);
+
+    /// What reports show of its sockets.
+    fn socket_stats(&self) -> SocketStats;
+}
+
+/// The sockets and counters of a session between two of them. Its worker owns it.
 #[derive(Debug)]
 pub struct Link {
     pub(super) client: OwnedFd,
     pub(super) server: OnceLock<OwnedFd>,
     pub(super) up: Meter,
     pub(super) down: Meter,
-    /// Somebody wants it to end.
+    /// The session is to end.
     pub(super) closing: AtomicBool,
 }
 
@@ -87,18 +100,15 @@ impl Link {
         }
     }
 
-    /// Takes the bytes that were not accounted yet: to the server, and from it.
-    pub fn take_counts(&self) -> (u64, u64) {
-        (self.up.take(), self.down.take())
-    }
-
     /// Whether the session is to end.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
+}
 
-    /// Ends the session: its relay finds both sockets closed, and a connect that is under way comes to nothing.
-    pub fn close(&self) {
+impl Live for Link {
+    /// The relay finds both sockets closed, and a connect that is under way comes to nothing.
+    fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         for socket in [Some(&self.client), self.server.get()].into_iter().flatten() {
             // It fails when the other side has ended the connection already: then there is nothing to end.
@@ -106,8 +116,11 @@ impl Link {
         }
     }
 
-    /// What reports show of it.
-    pub fn socket_stats(&self) -> SocketStats {
+    fn take_counts(&self) -> (u64, u64) {
+        (self.up.take(), self.down.take())
+    }
+
+    fn socket_stats(&self) -> SocketStats {
         SocketStats {
             down: self.client.as_raw_fd(),
             up: self.server.get().map_or(-1, AsRawFd::as_raw_fd),

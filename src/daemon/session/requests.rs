@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::daemon::access_log::AccessLog;
 use crate::net::relay::filter::Filter;
 use crate::net::relay::half::Way;
 use crate::policy::http::requests::Requests;
-use crate::sys::access_log::{Parties, Record};
+use crate::policy::weblog::{Parties, Record};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -45,7 +45,8 @@ impl RequestLog {
     /// Records what is found by this.
     fn tell(&mut self, find: impl FnOnce(&mut Requests, &mut dyn FnMut(&[u8]))) {
         let Self { requests, parties, access_log } = self;
-        find(requests, &mut |line| access_log.record(Record::new(Arc::clone(parties), SystemTime::now(), line)));
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        find(requests, &mut |line| access_log.record(Record::new(Arc::clone(parties), now(), line)));
     }
 }
 

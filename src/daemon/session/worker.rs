@@ -9,7 +9,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::dump::Dump;
-use super::job::{Closed, Job, Link, Order, Task};
+use super::job::{Closed, Job, Link, Live, Order, Task};
 use super::requests::{Listener, RequestLog};
 use crate::daemon::access_log::AccessLog;
 use crate::daemon::events::Event;
@@ -28,7 +28,7 @@ use crate::net::relay::stream::Stream;
 use crate::net::relay::{End, Relay, first_bytes};
 use crate::policy::facts::ClientFacts;
 use crate::policy::settings::Settings;
-use crate::sys::access_log::Parties;
+use crate::policy::weblog::Parties;
 use crate::sys::log::Log;
 
 /// The most bytes that are read from a client before its server is chosen (`peek`).

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::Receiver;
 
-use super::{Session, Supervisor};
+use super::{Running, Supervisor};
 use crate::daemon::acceptor;
 use crate::daemon::events::Commands;
 use crate::daemon::idlers::Wanted;
@@ -47,8 +47,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                         self.permits.limit(self.sessions_max);
                     }
                     Effect::Close(conn) => {
-                        if let Some(link) = self.link(conn) {
-                            link.close();
+                        if let Some(live) = self.live(conn) {
+                            live.close();
                         }
                     }
                     Effect::Idlers(count, targets) => {
@@ -67,8 +67,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     fn apply(&mut self, command: Command, now: Instant) -> Outcome {
         let sessions = &self.sessions;
-        let socket_stats =
-            |conn: ConnId| sessions.get(conn.index()).map_or(SocketStats::default(), Session::socket_stats);
+        let socket_stats = |conn: ConnId| stats(sessions, conn);
         let time = self.clock.format(SystemTime::now());
         self.balancer.apply(command, &Context { now, time: &time, socket_stats: &socket_stats, idlers: self.idle })
     }
@@ -102,8 +101,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     pub(super) fn statistics(&mut self, now: Instant) {
         self.account();
-        let socket_stats =
-            |conn: ConnId| self.sessions.get(conn.index()).map_or(SocketStats::default(), Session::socket_stats);
+        let socket_stats = |conn: ConnId| stats(&self.sessions, conn);
         let time = self.clock.format(SystemTime::now());
         let context = Context { now, time: &time, socket_stats: &socket_stats, idlers: self.idle };
         match self.balancer.settings().web_stats.clone() {
@@ -116,10 +114,14 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Books what has gone through the running sessions.
     fn account(&mut self) {
         for conn in self.balancer.connection_ids() {
-            if let Some(link) = self.link(conn) {
-                let (sent, received) = link.take_counts();
+            if let Some(live) = self.live(conn) {
+                let (sent, received) = live.take_counts();
                 self.balancer.account(conn, sent, received);
             }
         }
     }
+}
+
+fn stats(sessions: &[Option<Running>], conn: ConnId) -> SocketStats {
+    sessions.get(conn.index()).and_then(Option::as_ref).map_or(SocketStats::default(), Running::socket_stats)
 }

@@ -18,7 +18,7 @@ use crate::daemon::mailbox::{Handle, Mailbox};
 use crate::daemon::permits::Permits;
 use crate::daemon::pool::{Pool, WorkerId};
 use crate::daemon::reloader::Task as Clerical;
-use crate::daemon::session::job::{Closed, Job, Link, Order, Proof, Task};
+use crate::daemon::session::job::{Closed, Job, Link, Live, Order, Proof, Task};
 use crate::error::Error;
 use crate::error::reason;
 use crate::id::ConnId;
@@ -55,7 +55,7 @@ pub struct Supervisor<F> {
     pub events: Mailbox<Event>,
     pub closed: Receiver<Closed>,
     /// The running sessions by connection number.
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<Option<Running>>,
     /// Clients that found no worker because the system gives no more threads.
     pub waiting: VecDeque<Job>,
     pub reminded: Option<Instant>,
@@ -77,16 +77,16 @@ pub struct Supervisor<F> {
 }
 
 /// What the supervisor keeps of a running session.
-#[derive(Debug, Default)]
-pub struct Session {
-    link: Weak<Link>,
+#[derive(Debug)]
+pub struct Running {
+    live: Weak<dyn Live>,
     worker: Option<WorkerId>,
 }
 
-impl Session {
+impl Running {
     /// What reports show of it.
     pub(super) fn socket_stats(&self) -> SocketStats {
-        self.link.upgrade().map_or(SocketStats::default(), |link| link.socket_stats())
+        self.live.upgrade().map_or(SocketStats::default(), |live| live.socket_stats())
     }
 }
 
@@ -199,9 +199,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         };
         let link = Arc::new(Link::new(socket));
         if self.sessions.len() <= conn.index() {
-            self.sessions.resize_with(conn.index() + 1, Session::default);
+            self.sessions.resize_with(conn.index() + 1, || None);
         }
-        self.sessions[conn.index()] = Session { link: Arc::downgrade(&link), worker: None };
+        self.sessions[conn.index()] = Some(Running { live: Arc::<Link>::downgrade(&link), worker: None });
         let settings = Arc::clone(self.balancer.settings());
         let job = Job { conn, link, peer, task, settings, permit };
         match self.pool.hire() {
@@ -211,7 +211,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     fn start(&mut self, worker: WorkerId, job: Job) {
-        self.sessions[job.conn.index()].worker = Some(worker);
+        if let Some(running) = &mut self.sessions[job.conn.index()] {
+            running.worker = Some(worker);
+        }
         self.pool.order(worker, Order::Serve(job));
     }
 
@@ -251,7 +253,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     /// Tells a worker that waits for it how its session goes on.
     fn proceed(&self, conn: ConnId, choice: Result<Choice, &'static str>, who: &str) {
-        let Some(worker) = self.sessions.get(conn.index()).and_then(|session| session.worker) else { return };
+        let Some(worker) = self.running(conn).and_then(|running| running.worker) else { return };
         match choice {
             Ok(choice) => {
                 self.tell_choice(&who, conn, &choice);
@@ -273,8 +275,12 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         outcome
     }
 
-    pub(super) fn link(&self, conn: ConnId) -> Option<Arc<Link>> {
-        self.sessions.get(conn.index())?.link.upgrade()
+    pub(super) fn live(&self, conn: ConnId) -> Option<Arc<dyn Live>> {
+        self.running(conn)?.live.upgrade()
+    }
+
+    pub(super) fn running(&self, conn: ConnId) -> Option<&Running> {
+        self.sessions.get(conn.index())?.as_ref()
     }
 
     fn tell_choice(&self, who: &dyn Display, conn: ConnId, choice: &Choice) {

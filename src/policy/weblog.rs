@@ -1,0 +1,87 @@
+//! Records of the request log, and the lines that they make.
+
+use std::sync::Arc;
+
+use super::settings::LogTarget;
+use crate::endpoint::ClientAddr;
+
+/// As much of a request as a line in a file has, in bytes: pen 0.34.1's measure, which mergelogs(1) knows.
+const LONGEST_IN_FILE: usize = 100;
+
+/// The longest datagram, in bytes: what penlogd(1) reads.
+const LONGEST_DATAGRAM: usize = 1024;
+
+/// The two ends of a session, as the log names them.
+#[derive(Debug)]
+pub struct Parties {
+    /// Where the client comes from.
+    pub client: ClientAddr,
+    /// The address it was connected to, without the port.
+    pub server: String,
+}
+
+/// A request that was read.
+#[derive(Debug)]
+pub struct Record {
+    parties: Arc<Parties>,
+    /// Seconds since 1970.
+    time: u64,
+    line: Box<[u8]>,
+}
+
+impl Record {
+    /// A request of which this is the first line, read at this time: seconds since 1970.
+    pub fn new(parties: Arc<Parties>, time: u64, line: &[u8]) -> Self {
+        Self { parties, time, line: line.into() }
+    }
+
+    /// Adds the line that it makes in such a log. Whatever is not printable ASCII becomes a dot, so that nothing that a client
+    /// sends commands a terminal or adds a line of its own.
+    pub fn render(&self, target: &LogTarget, text: &mut Vec<u8>) {
+        let Parties { client, server } = &*self.parties;
+        let (head, most) = match target {
+            LogTarget::File(_) => (format!("{client} {} {server} ", self.time), LONGEST_IN_FILE),
+            LogTarget::Udp(..) => {
+                let head = format!("+ {client} {server} ");
+                let most = LONGEST_DATAGRAM.saturating_sub(head.len() + 1);
+                (head, most)
+            }
+        };
+        text.extend_from_slice(head.as_bytes());
+        let line = &self.line[..self.line.len().min(most)];
+        text.extend(line.iter().map(|byte| if (b' '..=b'~').contains(byte) { *byte } else { b'.' }));
+        text.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::endpoint::{Host, Port};
+
+    fn record(line: &[u8]) -> Record {
+        let parties = Parties { client: ClientAddr::Local, server: String::from("192.0.2.1") };
+        Record::new(Arc::new(parties), 7, line)
+    }
+
+    fn rendered(line: &[u8], target: &LogTarget) -> String {
+        let mut text = Vec::new();
+        record(line).render(target, &mut text);
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn lines_are_pens_and_harmless() {
+        let (file, udp) = (
+            LogTarget::File(PathBuf::from("/x")),
+            LogTarget::Udp(String::from("a:1"), Host::new("a"), Port::Number(1)),
+        );
+        assert_eq!(rendered(b"GET / HTTP/1.1", &file), "local 7 192.0.2.1 GET / HTTP/1.1\n");
+        assert_eq!(rendered(b"GET / HTTP/1.1", &udp), "+ local 192.0.2.1 GET / HTTP/1.1\n");
+        assert_eq!(rendered(b"\x1b[2J\t\x7f\xc3\xa4~", &file), "local 7 192.0.2.1 .[2J....~\n");
+        assert_eq!(rendered(&[b'x'; 1000], &file), format!("local 7 192.0.2.1 {}\n", "x".repeat(100)));
+        assert_eq!(rendered(&[b'x'; 1010], &udp).len(), 1024);
+    }
+}
