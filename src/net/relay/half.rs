@@ -18,8 +18,8 @@ use super::filter::Filter;
 use super::pipes::{self, Pipe, Pipes};
 use super::stream::{Patience, Stream};
 
-/// Full buffers in a row that make a half bulk.
-const BULK: u32 = 4;
+/// Bytes that make a half bulk if the other half is silent meanwhile: more than most answers have.
+const BULK: usize = 4 * SIZE;
 
 /// A direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +93,8 @@ pub(super) struct Half<'a> {
     /// What was read and not delivered, from `start` on.
     pending: Vec<u8>,
     start: usize,
-    /// Full buffers in a row.
-    bulk: u32,
+    /// Bytes that were read, up to [`BULK`]. It halves with each turn of the other half.
+    run: usize,
     pipe: Option<Pipe>,
     discarding: bool,
     /// What comes next may be all that comes: the first answer of a server.
@@ -115,7 +115,7 @@ impl<'a> Half<'a> {
             early,
             pending: Vec::new(),
             start: 0,
-            bulk: 0,
+            run: 0,
             pipe: None,
             discarding: false,
             fresh: false,
@@ -138,6 +138,11 @@ impl<'a> Half<'a> {
     /// What to wait for at the sink.
     pub(super) fn writing(&self) -> PollFlags {
         if self.holds() { PollFlags::OUT } else { PollFlags::empty() }
+    }
+
+    /// The other half has carried something, and this one has not: the sides take turns.
+    pub(super) fn interrupt(&mut self) {
+        self.run /= 2;
     }
 
     /// The sink is gone: from now on the source is read so that its data do not stand in the way of closing it in peace.
@@ -186,6 +191,7 @@ impl<'a> Half<'a> {
             self.look_ahead(sides.source, buffer);
         }
         let full = buffer.len() >= SIZE;
+        self.run = BULK.min(self.run + buffer.len());
         self.filter.pass(buffer);
         // If all of them fit, the end follows at once, and goes in the same packet.
         let more = self.end == Some(Ok(()));
@@ -195,7 +201,6 @@ impl<'a> Half<'a> {
         } else if let Some(end) = self.end.take() {
             return self.pass_on(end, sides.sink, last);
         }
-        self.bulk = if full { self.bulk + 1 } else { 0 };
         Ok(if full { Moved::Full } else { Moved::Some })
     }
 
@@ -261,15 +266,17 @@ impl<'a> Half<'a> {
             return true;
         }
         let sockets = sides.source.plain().zip(sides.sink.plain());
-        let Some((source, sink)) = sockets.filter(|_| self.bulk >= BULK && !self.discarding && self.filter.is_done())
+        let Some((source, sink)) = sockets.filter(|_| self.run >= BULK && !self.discarding && self.filter.is_done())
         else {
             self.give_back();
             return false;
         };
         if self.pipe.is_none() {
-            // Without a pipe it goes on as before, and tries again when it has proven bulk again.
+            // Without a pipe it goes on as before, and tries again some bytes later.
             self.pipe = self.pipes.take().filter(|_| never_waits(source) && never_waits(sink));
-            self.bulk = if self.pipe.is_some() { BULK } else { 0 };
+            if self.pipe.is_none() {
+                self.run = 0;
+            }
         }
         self.pipe.is_some()
     }
@@ -282,7 +289,7 @@ impl<'a> Half<'a> {
                 // The end, or urgent data with the end somewhere behind it: recv(2) can tell them apart.
                 Ok(0) => {
                     self.give_back();
-                    self.bulk = 0;
+                    self.run = BULK - SIZE;
                     return Ok(Moved::Full);
                 }
                 Ok(count) => count,
@@ -290,7 +297,7 @@ impl<'a> Half<'a> {
                 // lying although poll(2) reports it, such as bytes behind urgent data, recv(2) will take.
                 Err(Errno::AGAIN | Errno::INTR) => {
                     self.give_back();
-                    self.bulk = 0;
+                    self.run = BULK - SIZE;
                     return Ok(Moved::Nothing);
                 }
                 Err(error) => return Err(Broken::Source(error)),

@@ -121,6 +121,12 @@ impl Relay<'_> {
                 }
             }
             drop(buffer);
+            match (moved_up, moved_down) {
+                (Moved::Nothing, Moved::Nothing) => {}
+                (Moved::Nothing, _) => up.interrupt(),
+                (_, Moved::Nothing) => down.interrupt(),
+                _ => {}
+            }
             if down.finished {
                 match broken {
                     Some(error) => return End::ServerBroke(error.into()),
