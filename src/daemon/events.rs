@@ -25,11 +25,11 @@ pub enum Event {
     /// A connect to an unproven server succeeded. It names the server and not the connection, which may be over already and
     /// its number given to another.
     Proven(Arc<Target>),
-    /// A connect failed; the worker waits for [`Order::Retry`] or [`Order::Refuse`].
+    /// A connect failed; the worker waits for `Order::Retry` or `Order::Refuse`.
     Failed(ConnId, io::Error),
     /// A session cannot connect for want of descriptors or memory, and waits; this is the reason.
     Short(String),
-    /// A client that is peeked at has spoken, and this is known about it; the worker waits for [`Order::Retry`] or [`Order::Refuse`].
+    /// A client that is peeked at has spoken, and this is known about it; the worker waits for `Order::Retry` or `Order::Refuse`.
     Spoke(ConnId, ClientFacts),
     /// Somebody has something to command.
     Commands(Commands),

@@ -5,8 +5,9 @@
 //! If the answer is not there, it sleeps in a read of that side alone (recv(2) with a time limit), which is one system call where
 //! poll(2) and a read are two. Only when that brings nothing does it poll both sides.
 //!
-//! A yield costs a system call, and where other programs compute it costs their time slices. So a yield that brought nothing, or
-//! that took long, is followed by a pause without yields, which doubles each time.
+//! A yield costs a system call, and where other programs compute it costs their time slices. A read whose time runs out costs a
+//! wake-up. So each of the two is followed by a pause when it brought nothing, and a yield also when it took long; a pause is twice
+//! as long as the last one.
 
 use std::time::Duration;
 
@@ -55,10 +56,44 @@ pub(super) struct Turns {
     /// Who is to speak next, if they take turns.
     expected: Option<Way>,
     tried: Tried,
-    /// How many turns still pass without a yield.
-    pause: u8,
+    yields: Pause,
+    listens: Pause,
+}
+
+/// Whether a guess is worth a try, which its luck so far decides.
+#[derive(Debug)]
+struct Pause {
+    /// How many turns still pass without one.
+    left: u8,
     /// How long the next pause will be, in turns.
-    next_pause: u8,
+    next: u8,
+}
+
+impl Pause {
+    /// In turns.
+    const SHORTEST: u8 = 1;
+    /// In turns. One try in so many may be in vain.
+    const LONGEST: u8 = 64;
+
+    fn new() -> Self {
+        Self { left: 0, next: Self::SHORTEST }
+    }
+
+    /// Whether it may be tried in this turn.
+    fn is_over(&mut self) -> bool {
+        let over = self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        over
+    }
+
+    fn was_right(&mut self) {
+        self.next = (self.next / 2).max(Self::SHORTEST);
+    }
+
+    fn was_wrong(&mut self) {
+        self.left = self.next;
+        self.next = (self.next * 2).min(Self::LONGEST);
+    }
 }
 
 impl Turns {
@@ -68,18 +103,16 @@ impl Turns {
     const MISTRUST: i8 = -4;
     /// A yield that takes longer has let a program run that computes: the peers of a connection need less for an answer.
     const LONG: Duration = Duration::from_micros(500);
-    /// The shortest and the longest pause, in turns. At the longest one yield in 64 is in vain.
-    const PAUSES: (u8, u8) = (1, 64);
 
     pub(super) fn new() -> Self {
-        Self { seen: 0, expected: None, tried: Tried::Nothing, pause: 0, next_pause: Self::PAUSES.0 }
+        Self { seen: 0, expected: None, tried: Tried::Nothing, yields: Pause::new(), listens: Pause::new() }
     }
 
     /// A yield took this long.
     pub(super) fn yielded(&mut self, time: Duration) {
         if time >= Self::LONG {
             self.tried = Tried::LongYield;
-            self.begin_pause();
+            self.yields.was_wrong();
         }
     }
 
@@ -87,17 +120,20 @@ impl Turns {
     pub(super) fn step(&mut self, up: Moved, down: Moved) -> Next {
         let tried = std::mem::replace(&mut self.tried, Tried::Nothing);
         if (up, down) == (Moved::Nothing, Moved::Nothing) {
-            return match (tried, self.expected) {
-                (Tried::Yield, Some(expected)) => {
-                    self.begin_pause();
-                    self.listen(expected)
-                }
-                (Tried::LongYield, Some(expected)) => self.listen(expected),
+            match tried {
+                Tried::Yield => self.yields.was_wrong(),
+                Tried::Listen => self.listens.was_wrong(),
+                Tried::Nothing | Tried::LongYield => {}
+            }
+            return match self.expected {
+                Some(expected) if matches!(tried, Tried::Yield | Tried::LongYield) => self.listen(expected),
                 _ => Next::Poll,
             };
         }
-        if tried == Tried::Yield {
-            self.next_pause = (self.next_pause / 2).max(Self::PAUSES.0);
+        match tried {
+            Tried::Yield => self.yields.was_right(),
+            Tried::Listen => self.listens.was_right(),
+            Tried::Nothing | Tried::LongYield => {}
         }
         self.expected = None;
         match (up, down) {
@@ -127,8 +163,7 @@ impl Turns {
         if self.seen < Self::SURE {
             return Next::Poll;
         }
-        if self.pause > 0 {
-            self.pause -= 1;
+        if !self.yields.is_over() {
             return self.listen(next);
         }
         self.tried = Tried::Yield;
@@ -136,13 +171,11 @@ impl Turns {
     }
 
     fn listen(&mut self, way: Way) -> Next {
+        if !self.listens.is_over() {
+            return Next::Poll;
+        }
         self.tried = Tried::Listen;
         Next::Listen(way)
-    }
-
-    fn begin_pause(&mut self) {
-        self.pause = self.next_pause;
-        self.next_pause = (self.next_pause * 2).min(Self::PAUSES.1);
     }
 }
 
@@ -187,15 +220,20 @@ mod tests {
         assert_eq!(turns.step(Moved::Nothing, Moved::Nothing), Next::Listen(Way::Down));
         assert_eq!(turns.step(Moved::Nothing, Moved::Nothing), Next::Poll);
         turns.woken(DOWN);
-        assert_eq!(turns.step(Moved::Nothing, Moved::Some), Next::Listen(Way::Up), "a turn without a yield");
+        assert_eq!(turns.step(Moved::Nothing, Moved::Some), Next::Poll, "a turn without guesses");
+        turns.woken(UP);
+        assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
     }
 
-    /// How many turns pass before the next yield.
+    /// How many turns pass before the next yield. Each is woken by its answer.
     fn pause(turns: &mut Turns) -> usize {
         for turn in 0.. {
-            let (up, down) = if turn % 2 == 0 { (Moved::Nothing, Moved::Some) } else { (Moved::Some, Moved::Nothing) };
-            if let Next::Yield(_) = turns.step(up, down) {
-                return turn;
+            let (up, down, next) =
+                if turn % 2 == 0 { (Moved::Nothing, Moved::Some, UP) } else { (Moved::Some, Moved::Nothing, DOWN) };
+            match turns.step(up, down) {
+                Next::Yield(_) => return turn,
+                Next::Poll => turns.woken(next),
+                Next::Listen(_) | Next::Try(_) => {}
             }
         }
         unreachable!()
@@ -231,6 +269,24 @@ mod tests {
         }
         turns.step(Moved::Nothing, Moved::Nothing);
         assert_eq!(pause(&mut turns), 2);
+    }
+
+    #[test]
+    fn listening_that_is_in_vain_becomes_rare() {
+        let mut turns = settled();
+        let mut listened = 0;
+        let mut next = turns.step(Moved::Some, Moved::Nothing);
+        for turn in 0..1000 {
+            let (up, down, found) =
+                if turn % 2 == 0 { (Moved::Nothing, Moved::Some, DOWN) } else { (Moved::Some, Moved::Nothing, UP) };
+            while next != Next::Poll {
+                listened += usize::from(matches!(next, Next::Listen(_)));
+                next = turns.step(Moved::Nothing, Moved::Nothing);
+            }
+            turns.woken(found);
+            next = turns.step(up, down);
+        }
+        assert!((10..30).contains(&listened), "{listened} of 1000");
     }
 
     #[test]
