@@ -67,6 +67,10 @@ struct Pause {
     left: u8,
     /// How long the next pause will be, in turns.
     next: u8,
+    /// So many right guesses in a row halve it: as many as one wrong guess costs.
+    odds: u8,
+    /// Right guesses in a row.
+    right: u8,
 }
 
 impl Pause {
@@ -75,8 +79,8 @@ impl Pause {
     /// In turns. One try in so many may be in vain.
     const LONGEST: u8 = 64;
 
-    fn new() -> Self {
-        Self { left: 0, next: Self::SHORTEST }
+    fn with_odds(odds: u8) -> Self {
+        Self { left: 0, next: Self::SHORTEST, odds, right: 0 }
     }
 
     /// Whether it may be tried in this turn.
@@ -87,10 +91,15 @@ impl Pause {
     }
 
     fn was_right(&mut self) {
-        self.next = (self.next / 2).max(Self::SHORTEST);
+        self.right += 1;
+        if self.right == self.odds {
+            self.right = 0;
+            self.next = (self.next / 2).max(Self::SHORTEST);
+        }
     }
 
     fn was_wrong(&mut self) {
+        self.right = 0;
         self.left = self.next;
         self.next = (self.next * 2).min(Self::LONGEST);
     }
@@ -104,8 +113,15 @@ impl Turns {
     /// A yield that takes longer has let a program run that computes: the peers of a connection need less for an answer.
     const LONG: Duration = Duration::from_micros(500);
 
+    /// A right yield saves a sleep, and a wrong one costs less. A right read saves a system call, and a wrong one costs a wake-up.
     pub(super) fn new() -> Self {
-        Self { seen: 0, expected: None, tried: Tried::Nothing, yields: Pause::new(), listens: Pause::new() }
+        Self {
+            seen: 0,
+            expected: None,
+            tried: Tried::Nothing,
+            yields: Pause::with_odds(1),
+            listens: Pause::with_odds(8),
+        }
     }
 
     /// A yield took this long.
