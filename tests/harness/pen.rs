@@ -294,9 +294,10 @@ impl Pen {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// How many descriptors it has open.
-    pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    /// The numbers of its open descriptors.
+    pub(crate) fn descriptors(&self) -> HashSet<usize> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
     }
 
     /// Ends it with TERM, as an administrator would, and checks that it goes in peace.
