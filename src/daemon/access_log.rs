@@ -3,11 +3,13 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
+use super::events::Event;
+use super::mailbox::Handle;
+use super::thread::{self, STACK};
 use crate::error::Error;
 use crate::error::reason;
 use crate::policy::settings::LogTarget;
@@ -68,14 +70,16 @@ enum Entry {
 
 impl AccessLog {
     /// Starts the thread, which writes to this destination until it is told otherwise.
-    pub fn start(destination: Option<Destination>, root: Root, log: Log) -> io::Result<Self> {
+    pub fn start(
+        destination: Option<Destination>,
+        root: Root,
+        log: Log,
+        events: &Handle<Event>,
+    ) -> Result<Self, Error> {
         let (entries, queue) = bounded(CAPACITY);
         let shared = Arc::new(Shared::default());
         let writer = Writer::new(destination, root, log, Arc::clone(&shared));
-        thread::Builder::new()
-            .name(String::from("access_log"))
-            .stack_size(super::pool::STACK)
-            .spawn(move || writer.work(&queue))?;
+        thread::start("access_log", STACK, events, move || writer.work(&queue))?;
         Ok(Self { entries, shared })
     }
 
@@ -124,7 +128,7 @@ impl AccessLog {
         // Asked after it was handed over: who finds this open is in the queue before `Finish`. The others must not pass the
         // request on, and wait for the end of the process, which is near.
         while closed.load(Ordering::SeqCst) {
-            thread::park();
+            std::thread::park();
         }
     }
 }
@@ -324,6 +328,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::mailbox;
     use crate::policy::weblog::Parties;
     use crate::sys::log;
     use std::path::Path;
@@ -343,7 +348,9 @@ mod tests {
         let paths =
             [1, 2].map(|number| env::temp_dir().join(format!("pen-access_log-{}-{number}", std::process::id())));
         let (lines, _nobody) = bounded::<log::Entry>(8);
-        let access_log = AccessLog::start(Some(open(&paths[0])), Root::new(None).unwrap(), Log::new(lines)).unwrap();
+        let (events, _inbox) = mailbox::to_this_thread(1);
+        let (root, log) = (Root::new(None).unwrap(), Log::new(lines));
+        let access_log = AccessLog::start(Some(open(&paths[0])), root, log, &events).unwrap();
         access_log.record(request(b"a"));
         drop(access_log.turn().unwrap());
         access_log.record(request(b"b"));

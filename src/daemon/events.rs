@@ -39,8 +39,8 @@ pub enum Event {
     Idlers(usize),
     /// A signal came.
     Signal(Signal),
-    /// A thread that must not end has ended.
-    Died(&'static str),
+    /// A thread that pen cannot do without has ended.
+    Ended(&'static str),
 }
 
 /// A client that has just been accepted.

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::control::executor::{Executor, STACK};
+use super::control::executor::Executor;
+use super::thread::{self, DEEP_STACK};
 use crate::error::Error;
 use crate::error::reason;
 use crate::sys::files;
@@ -26,9 +26,10 @@ pub enum Task {
 }
 
 /// Starts the thread.
-pub fn start(executor: Executor, log: Log) -> io::Result<Sender<Task>> {
+pub fn start(executor: Executor, log: Log) -> Result<Sender<Task>, Error> {
     let (tasks, inbox) = bounded(TASKS);
-    thread::Builder::new().name(String::from("reloader")).stack_size(STACK).spawn(move || {
+    let events = executor.events.clone();
+    thread::start("reloader", DEEP_STACK, &events, move || {
         for task in inbox {
             match task {
                 Task::Reload(path) => {

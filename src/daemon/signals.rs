@@ -1,8 +1,6 @@
 //! The signal thread: turns signals into events.
 
-use std::io;
 use std::sync::Arc;
-use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
@@ -11,6 +9,8 @@ use signal_hook::iterator::Signals;
 
 use super::events::{self, Event};
 use super::mailbox::Handle;
+use super::thread::{self, STACK};
+use crate::error::Error;
 
 /// The signals that mean something, for the mask of a thread.
 fn mask() -> SigSet {
@@ -29,9 +29,11 @@ pub fn hold() {
 }
 
 /// Starts the thread. From now on these signals do not kill pen.
-pub fn start(events: Handle<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2])?;
-    thread::Builder::new().name(String::from("signals")).stack_size(super::pool::STACK).spawn(move || {
+pub fn start(events: &Handle<Event>) -> Result<(), Error> {
+    let caught = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2]);
+    let mut signals = caught.map_err(|error| Error::System(String::from("cannot catch signals"), error))?;
+    let supervisor = events.clone();
+    thread::start("signal thread", STACK, events, move || {
         // See `hold`.
         let _ = mask().thread_unblock();
         for signal in signals.forever() {
@@ -42,12 +44,9 @@ pub fn start(events: Handle<Event>) -> io::Result<()> {
                 SIGUSR2 => continue,
                 _ => events::Signal::Terminate,
             };
-            if events.send(Event::Signal(signal)).is_err() {
+            if supervisor.send(Event::Signal(signal)).is_err() {
                 return;
             }
         }
-        // Only the end of the process ends this loop; should it ever end otherwise, pen could not be stopped any more.
-        let _ = events.send(Event::Died("signal thread"));
-    })?;
-    Ok(())
+    })
 }

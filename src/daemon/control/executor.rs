@@ -24,10 +24,6 @@ use crate::sys::access_log::Destination;
 use crate::sys::files;
 use crate::sys::privileges::may_be_transparent;
 
-/// The stack of a thread that steers, in bytes. Country data is maps in maps, which its reader follows 128 deep; what a stack
-/// does not use costs nothing.
-pub const STACK: usize = 1024 * 1024;
-
 /// The reply to `transparent` where it would make every connect to a server fail.
 const NOT_TRANSPARENT: &str =
     "transparent: pen has no right to its clients' addresses; it keeps it only if started with transparent";

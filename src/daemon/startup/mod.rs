@@ -86,11 +86,8 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
     // As the user who must be able to open it again at HUP.
     let logfile = balancer.settings().log.as_ref().map(|target| Destination::open(target, &root)).transpose()?;
 
-    let system = |what: &str| {
-        let what = format!("cannot start the {what}");
-        move |error| Error::System(what, error)
-    };
-    let logger = Logger::start(sink, clock.clone()).map_err(system("logger"))?;
+    let (events, inbox) = mailbox::to_this_thread(EVENTS);
+    let logger = Logger::start(sink, clock.clone(), &events)?;
     let log = logger.log.clone();
     log.set_debug(balancer.settings().debug);
     log.set_facility(balancer.settings().syslog_facility);
@@ -121,14 +118,13 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
         let log = log.clone();
         panic::set_hook(Box::new(move |fault| log.error(fault)));
     }
-    let access_log = AccessLog::start(logfile, root, log.clone()).map_err(system("access_log"))?;
-    let (events, inbox) = mailbox::to_this_thread(EVENTS);
+    let access_log = AccessLog::start(logfile, root, log.clone(), &events)?;
     // Without a bound of its own: see `Closed`.
     let (closed, ended) = unbounded();
     let permits = Permits::new(sessions);
     let executor =
         Executor { events: events.clone(), loader, backlog: options.backlog, access_log: access_log.clone() };
-    let idlers = idlers::start(events.clone()).map_err(system("idlers"))?;
+    let idlers = idlers::start(&events)?;
     // Of several the last one counts.
     let wanted = effects.into_iter().rev().find_map(|effect| match effect {
         Effect::Idlers(count, targets) => {
@@ -137,14 +133,14 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
         _ => None,
     });
     let file = options.identity.file.clone();
-    let reloader = reloader::start(executor.clone(), log.clone()).map_err(system("reloader"))?;
-    signals::start(events.clone()).map_err(system("signal thread"))?;
+    let reloader = reloader::start(executor.clone(), log.clone())?;
+    signals::start(&events)?;
     if let Some(gate) = &bound.control {
-        port::start(Arc::clone(gate), executor, log.clone()).map_err(system("control thread"))?;
+        port::start(Arc::clone(gate), executor, log.clone())?;
     }
     balancer.begin_serving(process::id());
     let listener = Arc::clone(&bound.listener);
-    acceptor::start(Arc::clone(&listener), permits.clone(), events.clone(), log.clone()).map_err(system("acceptor"))?;
+    acceptor::start(Arc::clone(&listener), permits.clone(), &events, log.clone())?;
     log.debug(1, || format!("pen {} listens on {}", env!("CARGO_PKG_VERSION"), listener.address()));
 
     let desk = Worker {

@@ -1,6 +1,5 @@
 //! What administrators ask of the supervisor: commands, statistics, reloads.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -30,7 +29,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         self.account();
         if let Some(Err(error)) = listener.map(|listener| self.listen(listener)) {
             // Whoever asked may be gone: then nobody needs to know.
-            let _ = reply.try_send(Err(Error::System(String::from("cannot start an acceptor"), error)));
+            let _ = reply.try_send(Err(error));
             return false;
         }
         let mut outcome = Outcome::default();
@@ -73,9 +72,10 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// Takes another listener; the sessions of the old one go on.
-    fn listen(&mut self, listener: Arc<Listener>) -> io::Result<()> {
-        let (permits, doorway, log) = (self.permits.clone(), self.doorway.clone(), self.log.clone());
-        if let Err(error) = acceptor::start(Arc::clone(&listener), permits, doorway, log) {
+    fn listen(&mut self, listener: Arc<Listener>) -> Result<(), Error> {
+        if let Err(error) =
+            acceptor::start(Arc::clone(&listener), self.permits.clone(), &self.doorway, self.log.clone())
+        {
             listener.retire();
             return Err(error);
         }

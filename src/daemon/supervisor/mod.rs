@@ -137,7 +137,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     let _ = answer.try_send(self.balancer.admits_to_control(client));
                 }
                 Event::Idlers(count) => self.idle = count,
-                Event::Died(who) => {
+                Event::Ended(who) => {
                     let error = io::Error::other("ended unexpectedly");
                     return self.leave(Err(Error::System(who.to_string(), error)));
                 }
