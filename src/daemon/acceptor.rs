@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -10,7 +9,8 @@ use rustix::io::Errno;
 use super::events::{Arrival, Event};
 use super::mailbox::Handle;
 use super::permits::Permits;
-use crate::error::reason;
+use super::thread::{self, STACK};
+use crate::error::{Error, reason};
 use crate::net::listener::Listener;
 use crate::sys::log::Log;
 
@@ -21,25 +21,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 const REMIND: Duration = Duration::from_secs(1);
 
 /// Starts the thread.
-pub fn start(listener: Arc<Listener>, permits: Permits, events: Handle<Event>, log: Log) -> io::Result<()> {
-    thread::Builder::new().name(String::from("acceptor")).stack_size(super::pool::STACK).spawn(move || {
-        let bell = Bell(&listener, &events);
-        accept(&listener, &permits, &events, &log);
-        drop(bell);
-    })?;
-    Ok(())
-}
-
-/// Rings when the thread ends before its listener was retired, by a panic too: without it pen would live on and serve nobody.
-struct Bell<'a>(&'a Listener, &'a Handle<Event>);
-
-impl Drop for Bell<'_> {
-    fn drop(&mut self) {
-        if !self.0.is_retired() {
-            // The supervisor is gone: then so is the process.
-            let _ = self.1.send(Event::Died("acceptor"));
-        }
-    }
+pub fn start(listener: Arc<Listener>, permits: Permits, events: &Handle<Event>, log: Log) -> Result<(), Error> {
+    let (own, arrivals) = (Arc::clone(&listener), events.clone());
+    let work = move || accept(&own, &permits, &arrivals, &log);
+    thread::start_until("acceptor", STACK, events, move || listener.is_retired(), work)
 }
 
 fn accept(listener: &Listener, permits: &Permits, events: &Handle<Event>, log: &Log) {

@@ -1,4 +1,4 @@
-//! What the threads tell the supervisor and what it tells the workers.
+//! What the threads tell the supervisor.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,6 +16,7 @@ use crate::policy::command::Command;
 use crate::policy::command::apply::Outcome;
 use crate::policy::facts::ClientFacts;
 use crate::policy::servers::Target;
+use crate::sys::access_log::Destination;
 
 /// What the supervisor waits for.
 #[derive(Debug)]
@@ -31,16 +32,17 @@ pub enum Event {
     Short(String),
     /// A client that is peeked at has spoken, and this is known about it; the worker waits for `Order::Retry` or `Order::Refuse`.
     Spoke(ConnId, ClientFacts),
-    /// Somebody has something to command.
-    Commands(Commands),
+    /// Apply this. The answer has the replies, one after the other, and the effects that are left to whoever asked; after an error
+    /// nothing was changed.
+    Apply(Prepared, Sender<Result<Outcome, Error>>),
     /// May this client use the control port?
     Admit(ClientAddr, Sender<bool>),
     /// So many idlers are connected now.
     Idlers(usize),
     /// A signal came.
     Signal(Signal),
-    /// A thread that must not end has ended.
-    Died(&'static str),
+    /// A thread that pen cannot do without has ended.
+    Ended(&'static str),
 }
 
 /// A client that has just been accepted.
@@ -54,23 +56,20 @@ pub struct Arrival {
     pub permit: Permit,
 }
 
-/// Commands that belong together: nothing comes between them.
-#[derive(Debug)]
-pub struct Commands {
-    /// Ready to be applied: names resolved, files included.
+/// Commands with what they need. They are applied whole or not at all, and nothing comes between them.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// Files are included, country data is read, names are resolved.
     pub commands: Vec<Command>,
-    /// What a `listen` among them asks for, open already.
+    /// What the last `listen` among them asks for, open already.
     pub listener: Option<Arc<Listener>>,
-    /// For the replies, one after the other, and the effects that the supervisor leaves to whoever asked. After an error nothing
-    /// was changed.
-    pub reply: Sender<Result<Outcome, Error>>,
+    /// What the last `log` among them asks for, open already; `Some(None)` is no log.
+    pub access_log: Option<Option<Box<Destination>>>,
 }
 
 /// The signals that mean something to pen (pen(1)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// HUP.
-    Reload,
     /// USR1.
     Statistics,
     /// TERM and INT.

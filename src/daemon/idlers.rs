@@ -1,9 +1,7 @@
 //! Idle connections to the servers, kept up for those who want them (penctl(1), `idlers`).
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -12,7 +10,8 @@ use rustix::net::{RecvFlags, recv};
 
 use super::events::Event;
 use super::mailbox::Handle;
-use super::pool::STACK;
+use super::thread::{self, STACK};
+use crate::error::Error;
 use crate::net::connect::{ConnectOptions, connect_any};
 use crate::policy::servers::Target;
 
@@ -31,9 +30,11 @@ pub struct Wanted {
 }
 
 /// Starts the thread.
-pub fn start(events: Handle<Event>) -> io::Result<Sender<Wanted>> {
-    let (wanted, inbox) = bounded(16);
-    thread::Builder::new().name(String::from("idlers")).stack_size(STACK).spawn(move || keep(&inbox, &events))?;
+pub fn start(events: &Handle<Event>) -> Result<Sender<Wanted>, Error> {
+    // Only the last wish counts.
+    let (wanted, inbox) = bounded(1);
+    let counts = events.clone();
+    thread::start("idlers", STACK, events, move || keep(&inbox, &counts))?;
     Ok(wanted)
 }
 
@@ -47,7 +48,7 @@ fn keep(inbox: &Receiver<Wanted>, events: &Handle<Event>) {
             _ => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match next {
-            Ok(next) => wanted = inbox.try_iter().last().or(Some(next)),
+            Ok(next) => wanted = Some(next),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -2,11 +2,14 @@
 
 use std::io::{self, Write};
 use std::slice;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
+use super::events::Event;
+use super::mailbox::Handle;
+use super::thread::{self, STACK};
+use crate::error::Error;
 use crate::sys::clock::Clock;
 use crate::sys::log::{Entry, Level, Log};
 use crate::sys::syslog::{self, Syslog};
@@ -36,14 +39,11 @@ pub struct Logger {
 
 impl Logger {
     /// Starts the thread.
-    pub fn start(sink: Sink, clock: Clock) -> io::Result<Self> {
+    pub fn start(sink: Sink, clock: Clock, events: &Handle<Event>) -> Result<Self, Error> {
         let (entries, queue) = bounded(CAPACITY);
         let log = Log::new(entries.clone());
         let writer = Writer { sink, clock, log: log.clone(), lost: 0 };
-        thread::Builder::new()
-            .name(String::from("logger"))
-            .stack_size(super::pool::STACK)
-            .spawn(move || writer.run(&queue))?;
+        thread::start("logger", STACK, events, move || writer.run(&queue))?;
         Ok(Self { log, flush: entries })
     }
 

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// Stack of every thread, in bytes. No buffer lies on it, and what is not touched costs nothing: a session touches three pages.
-pub const STACK: usize = 128 * 1024;
+use super::thread::STACK;
 
 /// How long a worker may be idle.
 const IDLE_TIME: Duration = Duration::from_secs(10);

@@ -1,61 +1,59 @@
-//! The reloader: does for the supervisor what may wait for a disk or for DNS.
+//! The reloader: does at HUP what may wait for a disk or for DNS. It reads again what was read at the start: the configuration
+//! file, if there is one, and country data that has changed.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
-use super::control::executor::{Executor, STACK};
-use crate::error::Error;
-use crate::error::reason;
+use super::control::executor::Executor;
+use super::thread::{self, DEEP_STACK};
+use crate::error::{Error, reason};
 use crate::sys::files;
 use crate::sys::log::Log;
 
-/// Tasks that may wait; more signals than that in a row mean the same thing again.
-const TASKS: usize = 16;
+/// A file, and the text to be written to it.
+pub type Page = (PathBuf, String);
 
-/// What there is to do.
-#[derive(Debug)]
-pub enum Task {
-    /// Open the log again, and read again what was read at the start: the configuration file, if there is one, and country data
-    /// that has changed.
-    Reload(Option<PathBuf>),
-    /// Write the status page.
-    Publish(PathBuf, String),
-}
-
-/// Starts the thread.
-pub fn start(executor: Executor, log: Log) -> io::Result<Sender<Task>> {
-    let (tasks, inbox) = bounded(TASKS);
-    thread::Builder::new().name(String::from("reloader")).stack_size(STACK).spawn(move || {
-        for task in inbox {
-            match task {
-                Task::Reload(path) => {
-                    if let Err(error) = executor.access_log.reopen() {
-                        log.error(error);
-                    }
-                    if let Some(path) = path {
-                        reload(&executor, &path, &log);
-                    }
-                    renew(&executor, &log);
-                }
-                Task::Publish(path, page) => {
-                    if let Err(error) = files::replace(&executor.loader.root.name(&path), &page) {
-                        log.error(format_args!("Unable to create webstats: {}: {}", path.display(), reason(&error)));
-                    }
-                }
-            }
-        }
+/// Starts the thread. Returns how to have it read everything again, and how to have a page written. Both have room for one: what
+/// finds none comes before the thread has begun with the one that has it, and is done with that.
+pub fn start(executor: Executor, file: Option<PathBuf>, log: Log) -> Result<(Sender<()>, Sender<Page>), Error> {
+    let ((wake, hups), (publish, pages)) = (bounded(1), bounded(1));
+    let events = executor.events.clone();
+    thread::start("reloader", DEEP_STACK, &events, move || {
+        serve(&hups, &pages, || reload(&executor, file.as_deref(), &log), |page| write(&executor, page, &log));
     })?;
-    Ok(tasks)
+    Ok((wake, publish))
 }
 
-fn reload(executor: &Executor, path: &Path, log: &Log) {
-    match executor.reload(path) {
-        Ok(count) => log.notice(format_args!("{}: read again, {count} commands", path.display())),
-        Err(error) => log.error(format_args!("the old configuration stays: {error}")),
+/// Works until nobody has anything to do for it any more.
+fn serve(hups: &Receiver<()>, pages: &Receiver<Page>, reload: impl Fn(), write: impl Fn(Page)) {
+    loop {
+        select! {
+            recv(hups) -> hup => match hup {
+                Ok(()) => reload(),
+                Err(_) => return,
+            },
+            recv(pages) -> page => match page {
+                Ok(page) => write(page),
+                Err(_) => return,
+            },
+        }
     }
+}
+
+fn reload(executor: &Executor, file: Option<&Path>, log: &Log) {
+    match file {
+        None => log.debug(1, || String::from("HUP: there is no file to read again")),
+        Some(path) => match executor.reload(path) {
+            Ok((count, failures)) => {
+                failures.iter().for_each(|failure| log.error(failure));
+                log.notice(format_args!("{}: read again, {count} commands", path.display()));
+            }
+            Err(error) => log.error(format_args!("the old configuration stays: {error}")),
+        },
+    }
+    renew(executor, log);
 }
 
 fn renew(executor: &Executor, log: &Log) {
@@ -68,5 +66,42 @@ fn renew(executor: &Executor, log: &Log) {
             log.debug(1, || format!("the country data stays: {what}: not in the jail"));
         }
         Err(error) => log.error(format_args!("the old country data stays: {error}")),
+    }
+}
+
+fn write(executor: &Executor, (path, text): Page, log: &Log) {
+    if let Err(error) = files::replace(&executor.loader.root.name(&path), &text) {
+        log.error(format_args!("Unable to create webstats: {}: {}", path.display(), reason(&error)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn hups_during_a_slow_reload_lead_to_one_more_reload() {
+        let ((wake, hups), (publish, pages)) = (bounded(1), bounded(1));
+        let ((begin, begun), (finish, finished)) = (bounded(16), bounded(0));
+        let reloader = std::thread::spawn(move || {
+            let reload = || {
+                begin.send(()).unwrap();
+                finished.recv().unwrap();
+            };
+            serve(&hups, &pages, reload, |_| unreachable!("nothing is published"));
+        });
+        let deadline = Duration::from_secs(30);
+        wake.try_send(()).unwrap();
+        begun.recv_timeout(deadline).unwrap();
+        // The second is kept, and those after it are the same.
+        wake.try_send(()).unwrap();
+        (0..10).for_each(|_| assert!(wake.try_send(()).is_err()));
+        finish.send(()).unwrap();
+        begun.recv_timeout(deadline).unwrap();
+        drop((wake, publish));
+        finish.send(()).unwrap();
+        reloader.join().unwrap();
+        assert!(begun.try_recv().is_err());
     }
 }

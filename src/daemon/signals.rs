@@ -1,16 +1,18 @@
-//! The signal thread: turns signals into events.
+//! The signal thread: HUP goes to the access log and to the reloader, the others to the supervisor.
 
-use std::io;
 use std::sync::Arc;
-use std::thread;
 
+use crossbeam_channel::Sender;
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
+use super::access_log::AccessLog;
 use super::events::{self, Event};
 use super::mailbox::Handle;
+use super::thread::{self, STACK};
+use crate::error::Error;
 
 /// The signals that mean something, for the mask of a thread.
 fn mask() -> SigSet {
@@ -28,26 +30,31 @@ pub fn hold() {
     let _ = flag::register(SIGXFSZ, Arc::default());
 }
 
-/// Starts the thread. From now on these signals do not kill pen.
-pub fn start(events: Handle<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2])?;
-    thread::Builder::new().name(String::from("signals")).stack_size(super::pool::STACK).spawn(move || {
+/// Starts the thread. From now on these signals do not kill pen. `reload` wakes the reloader; it needs room for one: what finds
+/// none comes while the reloader has yet to begin, and is done with the one before.
+pub fn start(events: &Handle<Event>, access_log: AccessLog, reload: Sender<()>) -> Result<(), Error> {
+    let caught = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2]);
+    let mut signals = caught.map_err(|error| Error::System(String::from("cannot catch signals"), error))?;
+    let supervisor = events.clone();
+    thread::start("signal thread", STACK, events, move || {
         // See `hold`.
         let _ = mask().thread_unblock();
         for signal in signals.forever() {
             let signal = match signal {
-                SIGHUP => events::Signal::Reload,
+                SIGHUP => {
+                    // At once: whoever has moved the file away waits for the new one, and the reloader may be waiting for DNS.
+                    access_log.reopen();
+                    let _ = reload.try_send(());
+                    continue;
+                }
                 SIGUSR1 => events::Signal::Statistics,
                 // Reserved: it must do no harm, as its default would.
                 SIGUSR2 => continue,
                 _ => events::Signal::Terminate,
             };
-            if events.send(Event::Signal(signal)).is_err() {
+            if supervisor.send(Event::Signal(signal)).is_err() {
                 return;
             }
         }
-        // Only the end of the process ends this loop; should it ever end otherwise, pen could not be stopped any more.
-        let _ = events.send(Event::Died("signal thread"));
-    })?;
-    Ok(())
+    })
 }

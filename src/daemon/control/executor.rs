@@ -2,31 +2,23 @@
 //! All that may wait, so it is done here and never in the supervisor.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crossbeam_channel::bounded;
 
 use super::countries;
 use super::loader::Loader;
 use crate::daemon::access_log::AccessLog;
-use crate::daemon::events::{Commands, Event};
+use crate::daemon::events::{Event, Prepared};
 use crate::daemon::mailbox::Handle;
-use crate::error::Error;
-use crate::error::reason;
-use crate::net::listener::Listener;
+use crate::error::{Error, reason};
 use crate::policy::command::Command;
 use crate::policy::command::apply::{Effect, Outcome};
 use crate::policy::command::file::{self, Located};
 use crate::policy::country::GeoipFile;
 use crate::policy::report::query::Query;
-use crate::policy::settings::LogTarget;
-use crate::sys::access_log::Destination;
 use crate::sys::files;
 use crate::sys::privileges::may_be_transparent;
-
-/// The stack of a thread that steers, in bytes. Country data is maps in maps, which its reader follows 128 deep; what a stack
-/// does not use costs nothing.
-pub const STACK: usize = 1024 * 1024;
+use crate::sys::root::Root;
 
 /// The reply to `transparent` where it would make every connect to a server fail.
 const NOT_TRANSPARENT: &str =
@@ -53,8 +45,9 @@ impl Executor {
             Ok(command) => {
                 let silent = matches!(command, Command::Include(_));
                 match self.perform(vec![Located { place: String::new(), command }]) {
+                    Ok((_, failures)) if !failures.is_empty() => failures.join("\n") + "\n",
                     Ok(_) if silent => String::new(),
-                    Ok(reply) => reply,
+                    Ok((reply, _)) => reply,
                     Err(error) => format!("{error}\n"),
                 }
             }
@@ -62,8 +55,8 @@ impl Executor {
     }
 
     /// Reads a configuration file and carries it out, whole or not at all. Access lists that it mentions are rebuilt. Tells how
-    /// many commands there were.
-    pub fn reload(&self, path: &Path) -> Result<usize, Error> {
+    /// many commands there were, and which files they could not write.
+    pub fn reload(&self, path: &Path) -> Result<(usize, Vec<String>), Error> {
         let mut commands = self.loader.read(path)?;
         let count = commands.len();
         if let Some(in_use) = self.geoip()? {
@@ -74,8 +67,8 @@ impl Executor {
                 }
             }
         }
-        self.perform(file::rebuild_lists(commands))?;
-        Ok(count)
+        let (_, failures) = self.perform(file::rebuild_lists(commands))?;
+        Ok((count, failures))
     }
 
     /// Reads the country data again if its file has changed; when that fails the old data stays. Tells which file was read.
@@ -83,62 +76,57 @@ impl Executor {
         let Some(in_use) = self.geoip()? else { return Ok(None) };
         let Some(file) = countries::renew(&in_use, &self.loader.root)? else { return Ok(None) };
         let path = in_use.path().to_path_buf();
-        self.send(vec![Command::Renew(in_use, file)], None)?;
+        self.send(vec![Command::Renew(in_use, file)])?;
         Ok(Some(path))
     }
 
     /// The country data in use.
     fn geoip(&self) -> Result<Option<GeoipFile>, Error> {
-        let effects = self.send(vec![Command::Show(Query::Geoip)], None)?.effects;
+        let effects = self.send(vec![Command::Show(Query::Geoip)])?.effects;
         Ok(effects.into_iter().find_map(|effect| if let Effect::Tell(file) = effect { Some(file) } else { None }))
     }
 
-    /// Carries out commands, all or none, and gives their replies.
-    fn perform(&self, commands: Vec<Located>) -> Result<String, Error> {
-        let commands = self.loader.prepare(commands, &|| self.geoip())?;
+    /// Carries out commands, all or none. Gives their replies, and tells which files they could not write.
+    fn perform(&self, commands: Vec<Located>) -> Result<(String, Vec<String>), Error> {
+        let mut prepared = self.loader.prepare(commands, &|| self.geoip())?;
         // Asked here, since all threads have the same rights.
-        if commands.contains(&Command::Transparent(true)) && !may_be_transparent() {
+        if prepared.commands.contains(&Command::Transparent(true)) && !may_be_transparent() {
             return Err(Error::Config(String::from(NOT_TRANSPARENT)));
         }
-        // Of several the last one counts.
-        let log = commands.iter().rev().find_map(|command| match command {
-            Command::Log(target) => Some(target.as_ref()),
-            _ => None,
-        });
-        let open =
-            |target: Option<&LogTarget>| target.map(|target| Destination::open(target, &self.loader.root)).transpose();
-        let logfile = log.map(open).transpose()?;
-        let mut listener = None;
-        if let Some(Command::Listen(text, endpoint)) = commands.iter().rfind(|c| matches!(c, Command::Listen(..))) {
-            let now = self.send(vec![Command::Show(Query::Listen)], None)?.reply;
-            if now.trim_end() != text {
-                listener = Some(Arc::new(self.loader.open(endpoint, text, self.backlog)?));
-            }
+        if prepared.commands.iter().any(|command| matches!(command, Command::Log(_))) {
+            self.access_log.has_room()?;
         }
-        // The last thing that may fail: from here on all is carried out.
-        let turn = logfile.map(|logfile| self.access_log.turn().map(|turn| (turn, logfile))).transpose();
-        if let (Err(_), Some(listener)) = (&turn, &listener) {
-            listener.retire();
-        }
-        let turn = turn?;
-        let Outcome { mut reply, effects } = self.send(commands, listener)?;
-        if let Some((turn, logfile)) = turn {
-            turn.switch(logfile);
-        }
-        for effect in effects {
-            if let Effect::WriteFile(path, text, words) = effect {
-                if let Err(error) = files::replace(&self.loader.root.name(&path), &text) {
-                    reply = format!("{words}: {}: {}\n", path.display(), reason(&error));
-                }
-            }
-        }
-        Ok(reply)
+        self.loader.open_access_log(&mut prepared)?;
+        // Last: a listener that is not used would have to be given back.
+        self.loader.open_listener(&mut prepared, self.backlog, || {
+            let now = self.send(vec![Command::Show(Query::Listen)])?.reply;
+            Ok(now.trim_end().to_string())
+        })?;
+        let Outcome { reply, effects } = self.apply(prepared)?;
+        Ok((reply, write_files(effects, &self.loader.root)))
     }
 
-    fn send(&self, commands: Vec<Command>, listener: Option<Arc<Listener>>) -> Result<Outcome, Error> {
+    fn send(&self, commands: Vec<Command>) -> Result<Outcome, Error> {
+        self.apply(Prepared { commands, ..Prepared::default() })
+    }
+
+    fn apply(&self, prepared: Prepared) -> Result<Outcome, Error> {
         let gone = |_| Error::System(String::from("pen"), std::io::Error::other("is about to end"));
         let (reply, answer) = bounded(1);
-        self.events.send(Event::Commands(Commands { commands, listener, reply })).map_err(|_| gone(()))?;
+        self.events.send(Event::Apply(prepared, reply)).map_err(|_| gone(()))?;
         answer.recv().map_err(|_| gone(()))?
     }
+}
+
+/// Writes the files that commands ask for. Returns a sentence for each that could not be written.
+pub fn write_files(effects: Vec<Effect>, root: &Root) -> Vec<String> {
+    let mut failures = Vec::new();
+    for effect in effects {
+        if let Effect::WriteFile(path, text, words) = effect {
+            if let Err(error) = files::replace(&root.name(&path), &text) {
+                failures.push(format!("{words}: {}: {}", path.display(), reason(&error)));
+            }
+        }
+    }
+    failures
 }

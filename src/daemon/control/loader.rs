@@ -1,16 +1,19 @@
-//! Commands made ready: files read and included, country data read, names resolved, listeners opened. All that may wait for a disk or for DNS.
+//! Commands made ready: files read and included, country data read, names resolved, listeners and logs opened. All that may wait for
+//! a disk or for DNS.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::countries::Supply;
-use crate::endpoint::{Endpoint, Port};
+use crate::daemon::events::Prepared;
+use crate::endpoint::Port;
 use crate::error::Error;
 use crate::net::listener::{Access, Listener};
 use crate::net::resolve::Names;
 use crate::policy::command::Command;
 use crate::policy::command::file::{self, Located};
 use crate::policy::country::GeoipFile;
+use crate::sys::access_log::Destination;
 use crate::sys::files;
 use crate::sys::root::Root;
 
@@ -67,27 +70,57 @@ impl Loader {
         Ok(expanded)
     }
 
-    /// Includes files, reads country data and resolves names, so that the commands can be applied. Blocks for as long as that
-    /// takes. `geoip` tells which country data pen has before the commands.
+    /// Includes files, reads country data and resolves names. Blocks for as long as that takes. Nothing is opened yet: at the start
+    /// that comes later. `geoip` tells which country data pen has before the commands.
     pub fn prepare(
         &self,
         commands: Vec<Located>,
         geoip: &dyn Fn() -> Result<Option<GeoipFile>, Error>,
-    ) -> Result<Vec<Command>, Error> {
+    ) -> Result<Prepared, Error> {
         let mut supply = Supply::new(&self.root, geoip);
-        let mut prepared = Vec::with_capacity(commands.len());
+        let mut prepared = Prepared::default();
         for Located { place, mut command } in self.expand(commands, 0)? {
             let found = supply.serve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;
-            prepared.extend(found.map(|file| Command::Geoip(Some(file))));
+            prepared.commands.extend(found.map(|file| Command::Geoip(Some(file))));
             self.names.resolve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;
-            prepared.push(command);
+            prepared.commands.push(command);
         }
         Ok(prepared)
     }
 
-    /// Opens the first of a listener's addresses that can be had, for everybody.
-    pub fn open(&self, endpoint: &Endpoint, text: &str, backlog: i32) -> Result<Listener, Error> {
-        Listener::open_first(text, &self.names.listener(endpoint)?, backlog, Access::Everybody)
+    /// Opens where the request log goes after the last `log` command, if there is one.
+    pub fn open_access_log(&self, prepared: &mut Prepared) -> Result<(), Error> {
+        let last = prepared.commands.iter().rev().find_map(|command| match command {
+            Command::Log(target) => Some(target.as_ref()),
+            _ => None,
+        });
+        if let Some(target) = last {
+            let destination = target.map(|target| Destination::open(target, &self.root)).transpose()?;
+            prepared.access_log = Some(destination.map(Box::new));
+        }
+        Ok(())
+    }
+
+    /// Opens the listener that the last `listen` command asks for, if there is one and `now` tells another; the first of its
+    /// addresses that can be had, for everybody.
+    pub fn open_listener(
+        &self,
+        prepared: &mut Prepared,
+        backlog: i32,
+        now: impl FnOnce() -> Result<String, Error>,
+    ) -> Result<(), Error> {
+        let last = prepared.commands.iter().rev().find_map(|command| match command {
+            Command::Listen(text, endpoint) => Some((text, endpoint)),
+            _ => None,
+        });
+        if let Some((text, endpoint)) = last {
+            if now()? != *text {
+                let addresses = self.names.listener(endpoint)?;
+                let listener = Listener::open_first(text, &addresses, backlog, Access::Everybody)?;
+                prepared.listener = Some(Arc::new(listener));
+            }
+        }
+        Ok(())
     }
 }
 

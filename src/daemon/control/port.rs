@@ -4,15 +4,16 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
-use super::executor::{Executor, STACK};
+use super::executor::Executor;
 use crate::daemon::events::Event;
 use crate::daemon::permits::{Permit, Permits};
+use crate::daemon::thread::{self, DEEP_STACK, STACK};
 use crate::endpoint::ClientAddr;
+use crate::error::Error;
 use crate::net::control::{Conversation, LONGEST, Line};
 use crate::net::listener::Listener;
 use crate::sys::log::Log;
@@ -24,45 +25,33 @@ const CLIENTS: usize = 64;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Starts the thread that accepts.
-pub fn start(listener: Arc<Listener>, executor: Executor, log: Log) -> io::Result<()> {
+pub fn start(listener: Arc<Listener>, executor: Executor, log: Log) -> Result<(), Error> {
     let permits = Permits::new(CLIENTS);
-    thread::Builder::new().name(String::from("control")).stack_size(STACK).spawn(move || {
-        let _bell = Bell(&executor);
+    let events = executor.events.clone();
+    thread::start("control thread", STACK, &events, move || {
         loop {
             let permit = permits.acquire();
             match listener.accept() {
                 Ok((socket, peer)) => {
                     let client = ClientAddr::new(peer.map(|peer| peer.ip()));
-                    if let Err(error) = serve(socket, client, permit, &executor) {
+                    if let Err(error) = serve(socket, client, permit, &executor, log.clone()) {
                         log.error(format_args!("control port: cannot start a thread: {error}"));
                     }
                 }
                 Err(_) => permits.wait_for_release(PAUSE),
             }
         }
-    })?;
-    Ok(())
+    })
 }
 
-/// Rings when the thread ends, which only a panic can bring about: without a control port a running pen could not be steered any more.
-struct Bell<'a>(&'a Executor);
-
-impl Drop for Bell<'_> {
-    fn drop(&mut self) {
-        // The supervisor is gone: then so is the process.
-        let _ = self.0.events.send(Event::Died("control thread"));
-    }
-}
-
-fn serve(socket: OwnedFd, client: ClientAddr, permit: Permit, executor: &Executor) -> io::Result<()> {
+fn serve(socket: OwnedFd, client: ClientAddr, permit: Permit, executor: &Executor, log: Log) -> io::Result<()> {
     let executor = executor.clone();
-    thread::Builder::new().name(String::from("control client")).stack_size(STACK).spawn(move || {
+    thread::start_dispensable("control client", DEEP_STACK, log, move || {
         if is_admitted(client, &executor) {
             converse(Conversation::new(socket), &executor);
         }
         drop(permit);
-    })?;
-    Ok(())
+    })
 }
 
 fn is_admitted(client: ClientAddr, executor: &Executor) -> bool {

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::daemon::control::loader::Loader;
+use crate::daemon::events::Prepared;
 use crate::endpoint::{Address, Endpoint};
 use crate::error::Error;
 use crate::net::resolve::Names;
@@ -14,6 +15,7 @@ use crate::policy::command::apply::Effect;
 use crate::policy::command::file::{Located, rebuild_lists};
 use crate::policy::identity::Identity;
 use crate::policy::report::Context;
+use crate::sys::clock::Clock;
 use crate::sys::privileges::Account;
 use crate::sys::root::Root;
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub listener: (String, Vec<Address>),
     /// Where commands come in, likewise.
     pub control: Option<(String, Vec<Address>)>,
+    /// What the balancer was configured with. Nothing is open yet.
+    pub prepared: Prepared,
     /// What the commands ask of the world outside.
     pub effects: Vec<Effect>,
     /// What the commands were read with, outside the jail.
@@ -65,33 +69,31 @@ impl Config {
             root: Root::new(None)?,
             names: Arc::new(Names::new(options.identity.jail.is_some())),
         };
-        let said = options.commands.iter().map(|command| Located { place: String::new(), command: command.clone() });
-        let mut commands = loader.prepare(said.collect(), &|| Ok(None))?;
+        let located = |command: &Command| Located { place: String::new(), command: command.clone() };
+        // What the command line writes shall have everything in it, also what comes from the file.
+        let (writing, mut commands): (Vec<_>, Vec<_>) =
+            options.commands.iter().map(located).partition(|located| matches!(located.command, Command::Write(_)));
         if let Some(file) = &options.identity.file {
             match loader.read(file) {
-                Ok(lines) => {
-                    let said = commands.iter().rev().find_map(|command| match command {
-                        Command::Geoip(file) => Some(file.clone()),
-                        _ => None,
-                    });
-                    let said = said.flatten();
-                    commands.extend(loader.prepare(rebuild_lists(lines), &|| Ok(said.clone()))?);
-                }
+                Ok(lines) => commands.extend(rebuild_lists(lines)),
                 Err(Error::System(what, cause)) if cause.kind() == io::ErrorKind::NotFound => {
                     warn(&Error::System(what, cause).to_string());
                 }
                 Err(error) => return Err(error),
             }
         }
+        commands.extend(writing);
+        let prepared = loader.prepare(commands, &|| Ok(None))?;
         let text = listener.as_ref().map_or_else(String::new, |(text, _)| text.clone());
         let mut balancer = Balancer::new(options.identity.clone(), text);
         let mut effects = Vec::new();
-        let now = Instant::now();
-        for command in commands {
-            if let Command::Listen(text, endpoint) = &command {
+        let time = Clock::local().format(SystemTime::now());
+        let context = Context { time: &time, ..Context::start(Instant::now()) };
+        for command in &prepared.commands {
+            if let Command::Listen(text, endpoint) = command {
                 listener = Some((text.clone(), endpoint.clone()));
             }
-            effects.extend(balancer.apply(command, &Context::start(now)).effects);
+            effects.extend(balancer.apply(command.clone(), &context).effects);
         }
         let listener = listener.ok_or_else(|| Error::Usage(String::from("no listening port given")))?;
         if !balancer.has_servers() && options.identity.file.is_none() && options.control.is_none() {
@@ -100,6 +102,6 @@ impl Config {
         let resolved = |(text, endpoint)| loader.names.listener(&endpoint).map(|addresses| (text, addresses));
         let listener = resolved(listener)?;
         let control = options.control.clone().map(resolved).transpose()?;
-        Ok(Self { balancer, listener, control, effects, loader })
+        Ok(Self { balancer, listener, control, prepared, effects, loader })
     }
 }

@@ -15,10 +15,10 @@ use self::bound::Bound;
 use self::config::{Config, Options};
 use self::detach::{Report, Side};
 use crate::daemon::access_log::AccessLog;
-use crate::daemon::control::executor::Executor;
+use crate::daemon::control::executor::{Executor, write_files};
 use crate::daemon::control::loader::Loader;
 use crate::daemon::control::port;
-use crate::daemon::idlers::Wanted;
+use crate::daemon::latest::Latest;
 use crate::daemon::logger::{Logger, Sink};
 use crate::daemon::mailbox;
 use crate::daemon::permits::Permits;
@@ -28,11 +28,8 @@ use crate::daemon::session::worker::Worker;
 use crate::daemon::supervisor::Supervisor;
 use crate::daemon::{acceptor, idlers, reloader, signals};
 use crate::error::Error;
-use crate::net::connect::ConnectOptions;
 use crate::net::relay::buffers::Buffers;
 use crate::net::relay::pipes::{self, Pipes};
-use crate::policy::command::apply::Effect;
-use crate::sys::access_log::Destination;
 use crate::sys::clock::Clock;
 use crate::sys::limits;
 use crate::sys::privileges::{Confinement, is_root, may_be_transparent};
@@ -70,7 +67,7 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
     // Not before: until now there was nothing to end in peace, and names were looked up, which may take its time.
     signals::hold();
     let mut bound = Bound::stake(options, &config)?;
-    let Config { mut balancer, effects, loader, .. } = config;
+    let Config { mut balancer, mut prepared, effects, loader, .. } = config;
     let loader = Loader { root: root.clone(), ..loader };
     let conn_max = balancer.settings().conn_max;
     let sessions = limits::raise_open_files(conn_max, pipes::MOST);
@@ -84,13 +81,15 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
     }
     confinement.give_up_rights()?;
     // As the user who must be able to open it again at HUP.
-    let logfile = balancer.settings().log.as_ref().map(|target| Destination::open(target, &root)).transpose()?;
+    loader.open_access_log(&mut prepared)?;
+    // Whoever starts pen learns of it: nobody else has asked for these files.
+    match write_files(effects.clone(), &root).join("\n") {
+        failures if failures.is_empty() => {}
+        failures => return Err(Error::Config(failures)),
+    }
 
-    let system = |what: &str| {
-        let what = format!("cannot start the {what}");
-        move |error| Error::System(what, error)
-    };
-    let logger = Logger::start(sink, clock.clone()).map_err(system("logger"))?;
+    let (events, inbox) = mailbox::to_this_thread(EVENTS);
+    let logger = Logger::start(sink, clock.clone(), &events)?;
     let log = logger.log.clone();
     log.set_debug(balancer.settings().debug);
     log.set_facility(balancer.settings().syslog_facility);
@@ -121,30 +120,23 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
         let log = log.clone();
         panic::set_hook(Box::new(move |fault| log.error(fault)));
     }
-    let access_log = AccessLog::start(logfile, root, log.clone()).map_err(system("access_log"))?;
-    let (events, inbox) = mailbox::to_this_thread(EVENTS);
+    let destination = prepared.access_log.flatten().map(|destination| *destination);
+    let access_log = AccessLog::start(destination, root, log.clone(), &events)?;
     // Without a bound of its own: see `Closed`.
     let (closed, ended) = unbounded();
     let permits = Permits::new(sessions);
     let executor =
         Executor { events: events.clone(), loader, backlog: options.backlog, access_log: access_log.clone() };
-    let idlers = idlers::start(events.clone()).map_err(system("idlers"))?;
-    // Of several the last one counts.
-    let wanted = effects.into_iter().rev().find_map(|effect| match effect {
-        Effect::Idlers(count, targets) => {
-            Some(Wanted { count, targets, options: ConnectOptions::from(&**balancer.settings()) })
-        }
-        _ => None,
-    });
+    let idlers = idlers::start(&events)?;
     let file = options.identity.file.clone();
-    let reloader = reloader::start(executor.clone(), log.clone()).map_err(system("reloader"))?;
-    signals::start(events.clone()).map_err(system("signal thread"))?;
+    let (reload, pages) = reloader::start(executor.clone(), file, log.clone())?;
+    signals::start(&events, access_log.clone(), reload)?;
     if let Some(gate) = &bound.control {
-        port::start(Arc::clone(gate), executor, log.clone()).map_err(system("control thread"))?;
+        port::start(Arc::clone(gate), executor, log.clone())?;
     }
     balancer.begin_serving(process::id());
     let listener = Arc::clone(&bound.listener);
-    acceptor::start(Arc::clone(&listener), permits.clone(), events.clone(), log.clone()).map_err(system("acceptor"))?;
+    acceptor::start(Arc::clone(&listener), permits.clone(), &events, log.clone())?;
     log.debug(1, || format!("pen {} listens on {}", env!("CARGO_PKG_VERSION"), listener.address()));
 
     let desk = Worker {
@@ -155,7 +147,7 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
         buffers: Buffers::default(),
         pipes: Pipes::default(),
     };
-    let supervisor = Supervisor {
+    let mut supervisor = Supervisor {
         balancer,
         pool: Pool::new(move |worker: WorkerId, orders: Receiver<Order>| desk.work(worker, &orders)),
         permits,
@@ -168,16 +160,15 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
         sessions: Vec::new(),
         waiting: VecDeque::new(),
         reminded: None,
-        reloader,
-        idlers,
-        wanted,
-        reload_due: false,
+        pages,
+        idlers: Latest::new(idlers),
+        access_log: access_log.clone(),
         idle: 0,
         doorway: events,
         listener,
-        file,
     };
-    let outcome = report.ready().and_then(|()| survive(|| supervisor.run()));
+    let (_, exit) = supervisor.carry_out(effects);
+    let outcome = report.ready().and_then(|()| if exit { Ok(()) } else { survive(|| supervisor.run()) });
     if let (Err(error), false) = (&outcome, options.identity.foreground) {
         log.error(error);
     }

@@ -1,6 +1,5 @@
-//! What administrators ask of the supervisor: commands, statistics, reloads.
+//! What administrators ask of the supervisor: commands, statistics.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -8,10 +7,9 @@ use crossbeam_channel::Receiver;
 
 use super::{Running, Supervisor};
 use crate::daemon::acceptor;
-use crate::daemon::events::Commands;
+use crate::daemon::events::Prepared;
 use crate::daemon::idlers::Wanted;
 use crate::daemon::pool::WorkerId;
-use crate::daemon::reloader::Task;
 use crate::daemon::session::job::Order;
 use crate::error::Error;
 use crate::id::ConnId;
@@ -25,44 +23,55 @@ use crate::policy::report::SocketStats;
 use crate::sys::limits::raise_open_files;
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
-    /// Carries out commands, one after the other. Tells whether pen is to end.
-    pub(super) fn obey(&mut self, Commands { commands, listener, reply }: Commands, now: Instant) -> bool {
+    /// Applies what was prepared, whole or not at all. Gives the replies, one after the other, and the effects that are left to
+    /// whoever asked, and tells whether pen is to end.
+    pub(super) fn obey(&mut self, prepared: Prepared, now: Instant) -> Result<(Outcome, bool), Error> {
+        let Prepared { commands, listener, access_log } = prepared;
         self.account();
-        if let Some(Err(error)) = listener.map(|listener| self.listen(listener)) {
-            // Whoever asked may be gone: then nobody needs to know.
-            let _ = reply.try_send(Err(Error::System(String::from("cannot start an acceptor"), error)));
-            return false;
+        if let Some(listener) = listener {
+            self.listen(listener)?;
         }
-        let mut outcome = Outcome::default();
+        if let Some(destination) = access_log {
+            self.access_log.switch(destination);
+        }
+        let mut whole = Outcome::default();
         let mut exit = false;
         for command in commands {
             let Outcome { reply, effects } = self.apply(command, now);
-            outcome.reply.push_str(&reply);
-            for effect in effects {
-                match effect {
-                    Effect::DebugLevel(level) => self.log.set_debug(level),
-                    Effect::SyslogFacility(facility) => self.log.set_facility(facility),
-                    Effect::ConnMax(max) => {
-                        self.sessions_max = raise_open_files(max, pipes::MOST);
-                        self.permits.limit(self.sessions_max);
-                    }
-                    Effect::Close(conn) => {
-                        if let Some(live) = self.live(conn) {
-                            live.close();
-                        }
-                    }
-                    Effect::Idlers(count, targets) => {
-                        let options = ConnectOptions::from(&**self.balancer.settings());
-                        self.wanted = Some(Wanted { count, targets, options });
-                    }
-                    Effect::Exit => exit = true,
-                    Effect::Tell(_) | Effect::WriteFile(..) => outcome.effects.push(effect),
+            whole.reply.push_str(&reply);
+            let (effects, exits) = self.carry_out(effects);
+            whole.effects.extend(effects);
+            exit |= exits;
+        }
+        Ok((whole, exit))
+    }
+
+    /// Carries out what commands ask of the threads. Gives back what may wait for a disk, and tells whether pen is to end.
+    pub fn carry_out(&mut self, effects: Vec<Effect>) -> (Vec<Effect>, bool) {
+        let mut exit = false;
+        let mut left = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::DebugLevel(level) => self.log.set_debug(level),
+                Effect::SyslogFacility(facility) => self.log.set_facility(facility),
+                Effect::ConnMax(max) => {
+                    self.sessions_max = raise_open_files(max, pipes::MOST);
+                    self.permits.limit(self.sessions_max);
                 }
+                Effect::Close(conn) => {
+                    if let Some(live) = self.live(conn) {
+                        live.close();
+                    }
+                }
+                Effect::Idlers(count, targets) => {
+                    let options = ConnectOptions::from(&**self.balancer.settings());
+                    self.idlers.send(Wanted { count, targets, options });
+                }
+                Effect::Exit => exit = true,
+                Effect::Tell(_) | Effect::WriteFile(..) => left.push(effect),
             }
         }
-        // Whoever asked may be gone: then nobody needs to know.
-        let _ = reply.try_send(Ok(outcome));
-        exit
+        (left, exit)
     }
 
     fn apply(&mut self, command: Command, now: Instant) -> Outcome {
@@ -73,30 +82,15 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// Takes another listener; the sessions of the old one go on.
-    fn listen(&mut self, listener: Arc<Listener>) -> io::Result<()> {
-        let (permits, doorway, log) = (self.permits.clone(), self.doorway.clone(), self.log.clone());
-        if let Err(error) = acceptor::start(Arc::clone(&listener), permits, doorway, log) {
+    fn listen(&mut self, listener: Arc<Listener>) -> Result<(), Error> {
+        if let Err(error) =
+            acceptor::start(Arc::clone(&listener), self.permits.clone(), &self.doorway, self.log.clone())
+        {
             listener.retire();
             return Err(error);
         }
         std::mem::replace(&mut self.listener, listener).retire();
         Ok(())
-    }
-
-    /// HUP came. The reloader is told at once, or as soon as it has room for another task.
-    pub(super) fn reload(&mut self) {
-        if self.file.is_none() {
-            self.log.debug(1, || String::from("HUP: there is no file to read again"));
-        }
-        self.reload_due = true;
-        self.tell_clerk();
-    }
-
-    pub(super) fn tell_clerk(&mut self) {
-        if self.reload_due {
-            self.reload_due =
-                self.reloader.try_send(Task::Reload(self.file.clone())).is_err_and(|error| error.is_full());
-        }
     }
 
     pub(super) fn statistics(&mut self, now: Instant) {
@@ -105,8 +99,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let time = self.clock.format(SystemTime::now());
         let context = Context { now, time: &time, socket_stats: &socket_stats, idlers: self.idle };
         match self.balancer.settings().web_stats.clone() {
-            // When the reloader is that busy it has a page to write already.
-            Some(file) => drop(self.reloader.try_send(Task::Publish(file, self.balancer.page(&context)))),
+            // When there is no room there is a page to be written already.
+            Some(file) => drop(self.pages.try_send((file, self.balancer.page(&context)))),
             None => self.log.report(self.balancer.statistics(&context)),
         }
     }

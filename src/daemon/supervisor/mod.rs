@@ -6,18 +6,19 @@ mod commands;
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 
+use crate::daemon::access_log::AccessLog;
 use crate::daemon::events::{Arrival, Event, Signal};
 use crate::daemon::idlers::Wanted;
+use crate::daemon::latest::Latest;
 use crate::daemon::mailbox::{Handle, Mailbox};
 use crate::daemon::permits::Permits;
 use crate::daemon::pool::{Pool, WorkerId};
-use crate::daemon::reloader::Task as Clerical;
+use crate::daemon::reloader::Page;
 use crate::daemon::session::job::{Closed, Job, Link, Live, Order, Proof, Task};
 use crate::error::Error;
 use crate::error::reason;
@@ -59,21 +60,16 @@ pub struct Supervisor<F> {
     /// Clients that found no worker because the system gives no more threads.
     pub waiting: VecDeque<Job>,
     pub reminded: Option<Instant>,
-    /// Does what may wait.
-    pub reloader: Sender<Clerical>,
-    /// Keeps the idlers.
-    pub idlers: Sender<Wanted>,
-    /// Which idlers are wanted, if their thread does not know yet.
-    pub wanted: Option<Wanted>,
-    /// A HUP came that the reloader does not know of yet.
-    pub reload_due: bool,
+    /// To whoever writes status pages.
+    pub pages: Sender<Page>,
+    /// To the thread that keeps the idlers.
+    pub idlers: Latest<Wanted>,
+    pub access_log: AccessLog,
     /// How many idlers are connected.
     pub idle: usize,
     /// For acceptors that a `listen` starts.
     pub doorway: Handle<Event>,
     pub listener: Arc<Listener>,
-    /// The configuration file to read again at HUP.
-    pub file: Option<PathBuf>,
 }
 
 /// What the supervisor keeps of a running session.
@@ -96,7 +92,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let mut looked = Instant::now();
         let mut crew = false;
         loop {
-            let behind = !self.waiting.is_empty() || self.wanted.is_some() || self.reload_due;
+            let behind = !self.waiting.is_empty() || self.idlers.is_late();
             let event = self.events.next(match (behind, crew) {
                 (true, _) => Some(SOON),
                 (false, true) => Some(ROUND),
@@ -125,10 +121,13 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
                 Event::Signal(Signal::Terminate) => return self.leave(Ok(())),
                 Event::Signal(Signal::Statistics) => self.statistics(now),
-                Event::Signal(Signal::Reload) => self.reload(),
                 Event::Spoke(conn, facts) => self.spoke(conn, facts, now),
-                Event::Commands(commands) => {
-                    if self.obey(commands, now) {
+                Event::Apply(prepared, answer) => {
+                    let outcome = self.obey(prepared, now);
+                    let exit = matches!(outcome, Ok((_, true)));
+                    // Whoever asked may be gone: then nobody needs to know.
+                    let _ = answer.try_send(outcome.map(|(outcome, _)| outcome));
+                    if exit {
                         return self.leave(Ok(()));
                     }
                 }
@@ -137,7 +136,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     let _ = answer.try_send(self.balancer.admits_to_control(client));
                 }
                 Event::Idlers(count) => self.idle = count,
-                Event::Died(who) => {
+                Event::Ended(who) => {
                     let error = io::Error::other("ended unexpectedly");
                     return self.leave(Err(Error::System(who.to_string(), error)));
                 }
@@ -157,8 +156,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         }
     }
 
-    /// Does what could not be done at once: finds workers for clients that wait for one, and tells the reloader
-    /// and the idlers' thread what they could not be told.
+    /// Does what could not be done at once: finds workers for clients that wait for one, and tells the
+    /// idlers' thread what it could not be told.
     fn catch_up(&mut self) {
         while let Some(job) = self.waiting.pop_front() {
             match self.pool.hire() {
@@ -169,12 +168,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
             }
         }
-        self.tell_clerk();
-        if let Some(wanted) = self.wanted.take() {
-            if let Err(TrySendError::Full(wanted)) = self.idlers.try_send(wanted) {
-                self.wanted = Some(wanted);
-            }
-        }
+        self.idlers.catch_up();
     }
 
     fn arrive(&mut self, arrival: Arrival, now: Instant) {

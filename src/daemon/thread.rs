@@ -1,0 +1,137 @@
+//! Threads: each has a name, a stack of a known size, and somebody who learns of its end.
+//!
+//! pen cannot do without any of the threads that [`start`] starts. The end of one is an event, and the supervisor then ends the
+//! process (see [`Event::Ended`]). The threads of [`start_dispensable`] serve one client each.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::Builder;
+
+use super::events::Event;
+use super::mailbox::Handle;
+use crate::error::Error;
+use crate::sys::log::Log;
+
+/// The stack of most threads, in bytes. No buffer lies on it. Pages that are not touched cost nothing; a session touches three.
+pub const STACK: usize = 128 * 1024;
+
+/// The stack of a thread that prepares commands, in bytes. Country data consists of nested maps, which its reader follows
+/// recursively, up to 128 deep.
+pub const DEEP_STACK: usize = 1024 * 1024;
+
+/// Starts a thread that pen cannot do without: its end, by return or by panic, is an event. The name has at most 15 bytes
+/// (pthread_setname_np(3)).
+pub fn start(
+    name: &'static str,
+    stack: usize,
+    events: &Handle<Event>,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<(), Error> {
+    start_until(name, stack, events, || false, work)
+}
+
+/// As [`start`], for a thread that may be retired: its end is no event if `is_retired` by then.
+pub fn start_until(
+    name: &'static str,
+    stack: usize,
+    events: &Handle<Event>,
+    is_retired: impl Fn() -> bool + Send + 'static,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<(), Error> {
+    let events = events.clone();
+    spawn(name, stack, move || {
+        // The panic hook has told of the panic. What it left half done is not used any more, as the process ends.
+        let _ = caught(work);
+        if !is_retired() {
+            // Without a supervisor the process is about to end already.
+            let _ = events.send(Event::Ended(name));
+        }
+    })
+    .map_err(|error| Error::System(format!("cannot start the {name}"), error))
+}
+
+/// Starts a thread that serves one client. Its end concerns nobody else; a panic is logged.
+pub fn start_dispensable(
+    name: &'static str,
+    stack: usize,
+    log: Log,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    spawn(name, stack, move || {
+        if caught(work).is_err() {
+            log.error(format_args!("{name}: ended by a fault in pen; please report it"));
+        }
+    })
+}
+
+fn caught(work: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(work))
+}
+
+fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    Builder::new().name(name.to_string()).stack_size(stack).spawn(work).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::mailbox;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    /// A test fails after that time instead of waiting for ever.
+    const DEADLINE: Option<Duration> = Some(Duration::from_secs(30));
+
+    #[test]
+    fn the_end_of_a_thread_is_an_event_whether_it_panics_or_returns() {
+        let (events, inbox) = mailbox::to_this_thread(1);
+        start("panics", STACK, &events, || panic!("on purpose")).unwrap();
+        assert!(matches!(inbox.next(DEADLINE), Some(Event::Ended("panics"))));
+        start("returns", STACK, &events, || {}).unwrap();
+        assert!(matches!(inbox.next(DEADLINE), Some(Event::Ended("returns"))));
+    }
+
+    #[test]
+    fn the_end_of_a_retired_thread_is_no_event_even_by_a_panic() {
+        let (events, inbox) = mailbox::to_this_thread(1);
+        let retired = Arc::new(AtomicBool::new(false));
+        let (told, work) = (Arc::clone(&retired), Arc::clone(&retired));
+        let (held, over) = mpsc::channel::<()>();
+        let is_retired = move || {
+            let _held = &held;
+            told.load(Ordering::SeqCst)
+        };
+        start_until("retires", STACK, &events, is_retired, move || {
+            work.store(true, Ordering::SeqCst);
+            panic!("on purpose");
+        })
+        .unwrap();
+        // What it holds is dropped after the event, if there is one.
+        over.recv_timeout(Duration::from_secs(30)).unwrap_err();
+        assert!(retired.load(Ordering::SeqCst));
+        assert!(inbox.next(Some(Duration::ZERO)).is_none());
+    }
+
+    #[test]
+    fn the_panic_of_a_dispensable_thread_is_logged_and_its_end_is_not() {
+        let (messages, queue) = crossbeam_channel::bounded(8);
+        let log = Log::new(messages);
+        let (done, wait) = mpsc::channel::<()>();
+        start_dispensable("ends", STACK, log.clone(), move || drop(done)).unwrap();
+        wait.recv_timeout(Duration::from_secs(30)).unwrap_err();
+        start_dispensable("client", STACK, log, || panic!("on purpose")).unwrap();
+        let text = format!("{:?}", queue.recv_timeout(Duration::from_secs(30)).unwrap());
+        assert!(text.contains("client: ended by a fault in pen"), "{text}");
+    }
+
+    #[test]
+    fn a_thread_has_its_name() {
+        let (said, heard) = mpsc::channel();
+        let (events, _inbox) = mailbox::to_this_thread(1);
+        start("a name", STACK, &events, move || said.send(std::thread::current().name().map(String::from)).unwrap())
+            .unwrap();
+        assert_eq!(heard.recv_timeout(Duration::from_secs(30)).unwrap().as_deref(), Some("a name"));
+    }
+}
