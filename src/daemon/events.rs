@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
@@ -12,9 +13,11 @@ use crate::endpoint::ClientAddr;
 use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::listener::Listener;
+use crate::policy::clients::Client;
 use crate::policy::command::Command;
 use crate::policy::command::apply::Outcome;
-use crate::policy::servers::Target;
+use crate::policy::report::batch::{Batch, ConnectionRow, Summary};
+use crate::policy::servers::{Server, Target};
 
 /// What the supervisor waits for.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub enum Event {
     Spoke(ConnId),
     /// Somebody has something to command.
     Commands(Commands),
+    /// A report reads a part of the tables.
+    Read(Read),
     /// May this client use the control port?
     Admit(ClientAddr, Sender<bool>),
     /// So many idlers are connected now.
@@ -63,6 +68,21 @@ pub struct Commands {
     /// For the replies, one after the other, and the effects that the supervisor leaves to whoever asked. After an error nothing
     /// was changed.
     pub reply: Sender<Result<Outcome, Error>>,
+}
+
+/// What a report asks for. Parts of tables begin at a slot, the first of which is 0.
+#[derive(Debug)]
+pub enum Read {
+    /// All but the rows of the tables.
+    Summary(Sender<Summary>),
+    /// Book the bytes of running sessions. The reply is the slot to go on from, until there is none left.
+    Account(usize, Sender<Option<usize>>),
+    /// Servers with their numbers.
+    Servers(usize, Sender<Batch<(usize, Server)>>),
+    /// Clients with their numbers; if a time is given, only those that have connected since.
+    Clients(usize, Option<Instant>, Sender<Batch<(usize, Client)>>),
+    /// Connections.
+    Connections(usize, Sender<Batch<ConnectionRow>>),
 }
 
 /// The signals that mean something to pen (pen(1)).

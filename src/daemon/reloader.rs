@@ -8,8 +8,6 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::control::executor::{Executor, STACK};
 use crate::error::Error;
-use crate::error::reason;
-use crate::sys::files;
 use crate::sys::log::Log;
 
 /// Tasks that may wait; more signals than that in a row mean the same thing again.
@@ -21,8 +19,6 @@ pub enum Task {
     /// Open the log again, and read again what was read at the start: the configuration file, if there is one, and country data
     /// that has changed.
     Reload(Option<PathBuf>),
-    /// Write the status page.
-    Publish(PathBuf, String),
 }
 
 /// Starts the thread.
@@ -39,11 +35,6 @@ pub fn start(executor: Executor, log: Log) -> io::Result<Sender<Task>> {
                         reload(&executor, &path, &log);
                     }
                     renew(&executor, &log);
-                }
-                Task::Publish(path, page) => {
-                    if let Err(error) = files::replace(&executor.loader.root.name(&path), &page) {
-                        log.error(format_args!("Unable to create webstats: {}: {}", path.display(), reason(&error)));
-                    }
                 }
             }
         }

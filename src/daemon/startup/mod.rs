@@ -18,6 +18,7 @@ use crate::daemon::access_log::AccessLog;
 use crate::daemon::control::executor::Executor;
 use crate::daemon::control::loader::Loader;
 use crate::daemon::control::port;
+use crate::daemon::control::reports::Reports;
 use crate::daemon::logger::{Logger, Sink};
 use crate::daemon::mailbox::{self, Mailbox};
 use crate::daemon::permits::Permits;
@@ -25,7 +26,7 @@ use crate::daemon::pool::{Pool, WorkerId};
 use crate::daemon::session::job::Order;
 use crate::daemon::session::worker::Worker;
 use crate::daemon::supervisor::Supervisor;
-use crate::daemon::{acceptor, idlers, reloader, signals};
+use crate::daemon::{acceptor, idlers, reloader, reporter, signals};
 use crate::error::Error;
 use crate::net::relay::buffers::Buffers;
 use crate::net::relay::crowd::Crowd;
@@ -135,6 +136,8 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
     });
     let file = options.identity.file.clone();
     let reloader = reloader::start(executor.clone(), log.clone()).map_err(system("reloader"))?;
+    let reports = Reports { events: events.clone(), root: executor.loader.root.clone() };
+    let reporter = reporter::start(reports, log.clone()).map_err(system("reporter"))?;
     signals::start(events.clone()).map_err(system("signal thread"))?;
     if let Some(gate) = &bound.control {
         port::start(Arc::clone(gate), executor, log.clone()).map_err(system("control thread"))?;
@@ -168,6 +171,7 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
         waiting: VecDeque::new(),
         reminded: None,
         reloader,
+        reporter,
         idlers,
         wanted,
         reload_due: false,

@@ -1,4 +1,4 @@
-//! What administrators ask of the supervisor: commands, statistics, reloads.
+//! What administrators ask of the supervisor: commands, reloads.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,6 @@ use crate::sys::limits::raise_open_files;
 impl<F: Fn(WorkerId, Mailbox<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Carries out commands, one after the other. Tells whether pen is to end.
     pub(super) fn obey(&mut self, Commands { commands, listener, reply }: Commands, now: Instant) -> bool {
-        self.account();
         if let Some(Err(error)) = listener.map(|listener| self.listen(listener)) {
             // Whoever asked may be gone: then nobody needs to know.
             let _ = reply.try_send(Err(Error::System(String::from("cannot start an acceptor"), error)));
@@ -91,29 +90,6 @@ impl<F: Fn(WorkerId, Mailbox<Order>) + Clone + Send + 'static> Supervisor<F> {
         if self.reload_due {
             self.reload_due =
                 self.reloader.try_send(Task::Reload(self.file.clone())).is_err_and(|error| error.is_full());
-        }
-    }
-
-    pub(super) fn statistics(&mut self, now: Instant) {
-        self.account();
-        let socket_stats =
-            |conn: ConnId| self.sessions.get(conn.index()).map_or(SocketStats::default(), Session::socket_stats);
-        let time = self.clock.format(SystemTime::now());
-        let context = Context { now, time: &time, socket_stats: &socket_stats, idlers: self.idle };
-        match self.balancer.settings().web_stats.clone() {
-            // When the reloader is that busy it has a page to write already.
-            Some(file) => drop(self.reloader.try_send(Task::Publish(file, self.balancer.page(&context)))),
-            None => self.log.report(self.balancer.statistics(&context)),
-        }
-    }
-
-    /// Books what has gone through the running sessions.
-    fn account(&mut self) {
-        for conn in self.balancer.connection_ids() {
-            if let Some(link) = self.link(conn) {
-                let (sent, received) = link.take_counts();
-                self.balancer.account(conn, sent, received);
-            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! asks the balancer what to do, and does it. It never blocks on anything else.
 
 mod commands;
+mod tables;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -61,6 +62,8 @@ pub struct Supervisor<F> {
     pub reminded: Option<Instant>,
     /// Does what may wait.
     pub reloader: Sender<Clerical>,
+    /// Makes the report that USR1 asks for.
+    pub reporter: Sender<()>,
     /// Keeps the idlers.
     pub idlers: Sender<Wanted>,
     /// Which idlers are wanted, if their thread does not know yet.
@@ -124,7 +127,8 @@ impl<F: Fn(WorkerId, Mailbox<Order>) + Clone + Send + 'static> Supervisor<F> {
                     }
                 }
                 Event::Signal(Signal::Terminate) => return self.leave(Ok(())),
-                Event::Signal(Signal::Statistics) => self.statistics(now),
+                // If there is no room, a report is about to be made already.
+                Event::Signal(Signal::Statistics) => drop(self.reporter.try_send(())),
                 Event::Signal(Signal::Reload) => self.reload(),
                 Event::Spoke(conn) => self.choose_late(conn, now),
                 Event::Commands(commands) => {
@@ -132,6 +136,7 @@ impl<F: Fn(WorkerId, Mailbox<Order>) + Clone + Send + 'static> Supervisor<F> {
                         return self.leave(Ok(()));
                     }
                 }
+                Event::Read(read) => self.read(read, now),
                 Event::Admit(client, answer) => {
                     // Whoever asked may be gone: then nobody needs to know.
                     let _ = answer.try_send(self.balancer.admits_to_control(client));
