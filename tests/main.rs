@@ -28,6 +28,7 @@ mod penctl;
 mod policy_properties;
 mod random_commands;
 mod relay;
+mod reports;
 mod request_log;
 mod request_log_files;
 mod requests;
