@@ -30,6 +30,7 @@ mod policy_properties;
 mod random_commands;
 mod relay;
 mod reload;
+mod reports;
 mod request_log;
 mod request_log_files;
 mod requests;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
@@ -12,10 +13,12 @@ use crate::endpoint::ClientAddr;
 use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::listener::Listener;
+use crate::policy::clients::Client;
 use crate::policy::command::Command;
 use crate::policy::command::apply::Outcome;
 use crate::policy::facts::ClientFacts;
-use crate::policy::servers::Target;
+use crate::policy::report::batch::{Batch, ConnectionRow, Summary};
+use crate::policy::servers::{Server, Target};
 use crate::sys::access_log::Destination;
 
 /// What the supervisor waits for.
@@ -35,12 +38,14 @@ pub enum Event {
     /// Apply this. The answer has the replies, one after the other, and the effects that are left to whoever asked; after an error
     /// nothing was changed.
     Apply(Prepared, Sender<Result<Outcome, Error>>),
+    /// A report reads a part of the tables.
+    Read(Read),
     /// May this client use the control port?
     Admit(ClientAddr, Sender<bool>),
     /// So many idlers are connected now.
     Idlers(usize),
-    /// A signal came.
-    Signal(Signal),
+    /// TERM or INT came.
+    Terminate,
     /// A thread that pen cannot do without has ended.
     Ended(&'static str),
 }
@@ -67,11 +72,17 @@ pub struct Prepared {
     pub access_log: Option<Option<Box<Destination>>>,
 }
 
-/// The signals that mean something to pen (pen(1)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// USR1.
-    Statistics,
-    /// TERM and INT.
-    Terminate,
+/// What a report asks for. Parts of tables begin at a slot, the first of which is 0.
+#[derive(Debug)]
+pub enum Read {
+    /// All but the rows of the tables.
+    Summary(Sender<Summary>),
+    /// Book the bytes of running sessions. The reply is the slot to go on from, until there is none left.
+    Account(usize, Sender<Option<usize>>),
+    /// Servers with their numbers.
+    Servers(usize, Sender<Batch<(usize, Server)>>),
+    /// Clients with their numbers; if a time is given, only those that have connected since.
+    Clients(usize, Option<Instant>, Sender<Batch<(usize, Client)>>),
+    /// Connections.
+    Connections(usize, Sender<Batch<ConnectionRow>>),
 }

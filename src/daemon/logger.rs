@@ -11,7 +11,7 @@ use super::mailbox::Handle;
 use super::thread::{self, STACK};
 use crate::error::Error;
 use crate::sys::clock::Clock;
-use crate::sys::log::{Entry, Level, Log};
+use crate::sys::log::{Entry, Level, Log, Part};
 use crate::sys::syslog::{self, Syslog};
 
 /// Lines that may wait to be written; more are counted as lost.
@@ -76,8 +76,15 @@ impl Writer {
                 queue.recv_timeout(syslog::RETRY)
             };
             match entry {
-                Ok(Entry::Line(level, time, text)) => self.lost += self.write(level, time, slice::from_ref(&text)),
-                Ok(Entry::Report(time, paragraphs)) => self.lost += self.write(Level::Notice, time, &paragraphs),
+                Ok(Entry::Line(level, time, text)) => {
+                    self.lost += self.write(level, time, slice::from_ref(&text), "\n");
+                }
+                Ok(Entry::Report(Part { time, paragraphs, is_last, written })) => {
+                    // An empty line tells where a report ends.
+                    let end = if is_last { "\n" } else { "" };
+                    self.lost += self.write(Level::Notice, time, &paragraphs, end);
+                    drop(written);
+                }
                 Ok(Entry::Flush(done)) => {
                     self.tell_lost();
                     // Nobody waits any more: fine.
@@ -103,19 +110,18 @@ impl Writer {
             Sink::Syslog(_) => "syslog was away, or slower than they came",
         };
         let text = format!("{} lines lost: {cause}", self.lost);
-        if self.write(Level::Warning, SystemTime::now(), &[text]) == 0 {
+        if self.write(Level::Warning, SystemTime::now(), &[text], "\n") == 0 {
             self.lost = 0;
         }
     }
 
-    /// Writes an entry: one line, or a report of several paragraphs, after which stderr gets an empty line. Counts the lines
-    /// that are lost.
-    fn write(&mut self, level: Level, time: SystemTime, paragraphs: &[String]) -> u64 {
+    /// Writes an entry of one or more paragraphs, to stderr with that end. Counts the lines that are lost.
+    fn write(&mut self, level: Level, time: SystemTime, paragraphs: &[String], end: &str) -> u64 {
         match &mut self.sink {
             Sink::Stderr => {
                 let stamp = self.clock.format(time);
                 let mut text: String = paragraphs.iter().map(|paragraph| format!("{stamp}: {paragraph}")).collect();
-                text.push('\n');
+                text.push_str(end);
                 // In one write, so that lines of several processes on one terminal do not mix. There is nobody to tell that
                 // stderr is closed.
                 let _ = io::stderr().write_all(text.as_bytes());

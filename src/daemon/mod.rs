@@ -11,6 +11,7 @@ pub mod mailbox;
 pub mod permits;
 pub mod pool;
 pub mod reloader;
+pub mod reporter;
 pub mod session;
 pub mod signals;
 pub mod startup;

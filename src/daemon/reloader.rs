@@ -4,41 +4,26 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::control::executor::Executor;
 use super::thread::{self, DEEP_STACK};
-use crate::error::{Error, reason};
-use crate::sys::files;
+use crate::error::Error;
 use crate::sys::log::Log;
 
-/// A file, and the text to be written to it.
-pub type Page = (PathBuf, String);
-
-/// Starts the thread. Returns how to have it read everything again, and how to have a page written. Both have room for one: what
-/// finds none comes before the thread has begun with the one that has it, and is done with that.
-pub fn start(executor: Executor, file: Option<PathBuf>, log: Log) -> Result<(Sender<()>, Sender<Page>), Error> {
-    let ((wake, hups), (publish, pages)) = (bounded(1), bounded(1));
+/// Starts the thread, and returns how to wake it. The channel holds one: a HUP that finds no room came before the thread has begun with
+/// the one that has it, and is done with that.
+pub fn start(executor: Executor, file: Option<PathBuf>, log: Log) -> Result<Sender<()>, Error> {
+    let (wake, hups) = bounded(1);
     let events = executor.events.clone();
-    thread::start("reloader", DEEP_STACK, &events, move || {
-        serve(&hups, &pages, || reload(&executor, file.as_deref(), &log), |page| write(&executor, page, &log));
-    })?;
-    Ok((wake, publish))
+    thread::start("reloader", DEEP_STACK, &events, move || serve(&hups, || reload(&executor, file.as_deref(), &log)))?;
+    Ok(wake)
 }
 
-/// Works until nobody has anything to do for it any more.
-fn serve(hups: &Receiver<()>, pages: &Receiver<Page>, reload: impl Fn(), write: impl Fn(Page)) {
-    loop {
-        select! {
-            recv(hups) -> hup => match hup {
-                Ok(()) => reload(),
-                Err(_) => return,
-            },
-            recv(pages) -> page => match page {
-                Ok(page) => write(page),
-                Err(_) => return,
-            },
-        }
+/// Reloads for each HUP until no more can come.
+fn serve(hups: &Receiver<()>, reload: impl Fn()) {
+    for () in hups {
+        reload();
     }
 }
 
@@ -69,12 +54,6 @@ fn renew(executor: &Executor, log: &Log) {
     }
 }
 
-fn write(executor: &Executor, (path, text): Page, log: &Log) {
-    if let Err(error) = files::replace(&executor.loader.root.name(&path), &text) {
-        log.error(format_args!("Unable to create webstats: {}: {}", path.display(), reason(&error)));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,14 +61,14 @@ mod tests {
 
     #[test]
     fn hups_during_a_slow_reload_lead_to_one_more_reload() {
-        let ((wake, hups), (publish, pages)) = (bounded(1), bounded(1));
+        let (wake, hups) = bounded(1);
         let ((begin, begun), (finish, finished)) = (bounded(16), bounded(0));
         let reloader = std::thread::spawn(move || {
             let reload = || {
                 begin.send(()).unwrap();
                 finished.recv().unwrap();
             };
-            serve(&hups, &pages, reload, |_| unreachable!("nothing is published"));
+            serve(&hups, reload);
         });
         let deadline = Duration::from_secs(30);
         wake.try_send(()).unwrap();
@@ -99,7 +78,7 @@ mod tests {
         (0..10).for_each(|_| assert!(wake.try_send(()).is_err()));
         finish.send(()).unwrap();
         begun.recv_timeout(deadline).unwrap();
-        drop((wake, publish));
+        drop(wake);
         finish.send(()).unwrap();
         reloader.join().unwrap();
         assert!(begun.try_recv().is_err());

@@ -1,4 +1,4 @@
-//! The signal thread: HUP goes to the access log and to the reloader, the others to the supervisor.
+//! The signal thread: HUP goes to the access log and to the reloader, USR1 to the reporter, TERM and INT to the supervisor.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use super::access_log::AccessLog;
-use super::events::{self, Event};
+use super::events::Event;
 use super::mailbox::Handle;
 use super::thread::{self, STACK};
 use crate::error::Error;
@@ -30,9 +30,14 @@ pub fn hold() {
     let _ = flag::register(SIGXFSZ, Arc::default());
 }
 
-/// Starts the thread. From now on these signals do not kill pen. `reload` wakes the reloader; it needs room for one: what finds
-/// none comes while the reloader has yet to begin, and is done with the one before.
-pub fn start(events: &Handle<Event>, access_log: AccessLog, reload: Sender<()>) -> Result<(), Error> {
+/// Starts the thread. From now on these signals do not kill pen. `reload` wakes the reloader and `report` the reporter. Each has room for
+/// one: a signal that finds none comes before the thread has begun with the one that has it, and is done with that.
+pub fn start(
+    events: &Handle<Event>,
+    access_log: AccessLog,
+    reload: Sender<()>,
+    report: Sender<()>,
+) -> Result<(), Error> {
     let caught = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2]);
     let mut signals = caught.map_err(|error| Error::System(String::from("cannot catch signals"), error))?;
     let supervisor = events.clone();
@@ -40,20 +45,20 @@ pub fn start(events: &Handle<Event>, access_log: AccessLog, reload: Sender<()>) 
         // See `hold`.
         let _ = mask().thread_unblock();
         for signal in signals.forever() {
-            let signal = match signal {
+            match signal {
                 SIGHUP => {
                     // At once: whoever has moved the file away waits for the new one, and the reloader may be waiting for DNS.
                     access_log.reopen();
                     let _ = reload.try_send(());
-                    continue;
                 }
-                SIGUSR1 => events::Signal::Statistics,
+                SIGUSR1 => drop(report.try_send(())),
                 // Reserved: it must do no harm, as its default would.
-                SIGUSR2 => continue,
-                _ => events::Signal::Terminate,
-            };
-            if supervisor.send(Event::Signal(signal)).is_err() {
-                return;
+                SIGUSR2 => {}
+                _ => {
+                    if supervisor.send(Event::Terminate).is_err() {
+                        return;
+                    }
+                }
             }
         }
     })

@@ -1,11 +1,12 @@
 //! The bytes of the control port: lines in, replies out. Both ends of it, pen's and penctl's.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{Timeout, set_socket_send_buffer_size, set_socket_timeout, set_tcp_user_timeout};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::connect::{ConnectOptions, connect_any};
@@ -14,8 +15,12 @@ use crate::endpoint::Address;
 /// The longest command, in bytes.
 pub const LONGEST: usize = 8192;
 
-/// How long a client may take for a command, and for reading a reply.
+/// How long a client may take for a command, and how long it may take nothing of a reply.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The send buffer, in bytes. The kernel would let it grow to megabytes, and says that there is room again only when a third of it is
+/// free: a client that reads slowly would seem to take nothing.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// How long an answered client that has not ended its side may take for another command. pen's own penctl waits for the end
 /// of the connection, so it must not be long.
@@ -50,6 +55,11 @@ pub struct Conversation {
 impl Conversation {
     /// With a client that was just accepted.
     pub fn new(socket: OwnedFd) -> Self {
+        // Both fail for a socket that is gone, which the next call finds out; the second one also for a Unix socket.
+        let _ = set_socket_send_buffer_size(&socket, SEND_BUFFER);
+        // The kernel now and then finds room for some more bytes, although the client has taken none. So for TCP it is the kernel that
+        // knows since when the client takes nothing (tcp(7), TCP_USER_TIMEOUT).
+        let _ = set_tcp_user_timeout(&socket, PATIENCE.as_millis() as u32);
         Self { socket, buffer: Vec::new(), answered: false, over: false }
     }
 
@@ -77,20 +87,10 @@ impl Conversation {
         }
     }
 
-    /// Sends a reply, as far as the client reads it within its time.
-    pub fn reply(&mut self, text: &str) -> io::Result<()> {
+    /// Begins a reply.
+    pub fn reply(&mut self) -> Reply<'_> {
         self.answered = true;
-        let deadline = Instant::now() + PATIENCE;
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Errno::TIMEDOUT.into());
-            }
-            set_socket_timeout(&self.socket, Timeout::Send, Some(left))?;
-            rest = &rest[send(&self.socket, rest, SendFlags::NOSIGNAL)?..];
-        }
-        Ok(())
+        Reply(&self.socket)
     }
 
     /// Whether there is nothing left to say.
@@ -115,6 +115,37 @@ impl Conversation {
         set_socket_timeout(&self.socket, Timeout::Recv, Some(left.max(Duration::from_millis(1))))?;
         let (_, count) = recv(&self.socket, part, RecvFlags::empty())?;
         Ok(count)
+    }
+}
+
+/// Where a reply is written. A write fails when the client has taken nothing for [`PATIENCE`]; a client that reads slowly is served.
+#[derive(Debug)]
+pub struct Reply<'a>(&'a OwnedFd);
+
+impl Write for Reply<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match send(self.0, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Err(Errno::AGAIN) => {}
+                Err(Errno::INTR) => continue,
+                sent => return Ok(sent?),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Errno::TIMEDOUT.into());
+            }
+            // A duration of this size fits. The poll is repeated if a signal ends it.
+            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+            match poll(&mut [PollFd::new(self.0, PollFlags::OUT)], Some(&left)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -221,11 +221,6 @@ impl Balancer {
         }
     }
 
-    /// The numbers of all connections.
-    pub fn connection_ids(&self) -> Vec<ConnId> {
-        self.connections.iter().map(|(id, _)| id).collect()
-    }
-
     /// Puts a connection back into the slot it was just taken from: the slot freed last is used first.
     fn put_back(&mut self, id: ConnId, connection: Connection) {
         let slot = self.connections.insert(connection);

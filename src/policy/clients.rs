@@ -130,9 +130,9 @@ impl Clients {
         self.index.get(&address).map(|slot| &self.slots[*slot as usize].client)
     }
 
-    /// Every client with its number, in the order of the numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &Client)> {
-        self.slots.iter().map(|slot| &slot.client).enumerate()
+    /// The clients from that number on, in the order of the numbers.
+    pub fn from(&self, number: usize) -> impl Iterator<Item = (usize, &Client)> {
+        self.slots.iter().enumerate().skip(number).map(|(number, slot)| (number, &slot.client))
     }
 
     /// A slot for a new client, not linked into the list.
@@ -217,7 +217,7 @@ mod tests {
         table.arrive(address(1), Tracking::Forever, now);
         table.arrive(address(3), Tracking::Forever, now);
         assert_eq!(table.find(one).unwrap().connects, 2);
-        let names: Vec<_> = table.iter().map(|(_, c)| c.address).collect();
+        let names: Vec<_> = table.from(0).map(|(_, c)| c.address).collect();
         assert_eq!(names, [address(1), address(3)]);
     }
 
@@ -245,7 +245,7 @@ mod tests {
                 if model.len() > max {
                     model.remove(0);
                 }
-                let mut held: Vec<_> = table.iter().map(|(_, c)| c.address).collect();
+                let mut held: Vec<_> = table.from(0).map(|(_, c)| c.address).collect();
                 let mut expected: Vec<_> = model.iter().map(|v| address(*v)).collect();
                 held.sort();
                 expected.sort();

@@ -97,9 +97,9 @@ impl Connections {
         Some(connection)
     }
 
-    /// Every connection, in the order of their numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
-        self.slots.iter().enumerate().filter_map(|(i, slot)| Some((ConnId(i as u32), slot.as_ref()?)))
+    /// The slots from that number on, free ones included.
+    pub fn from(&self, number: usize) -> impl Iterator<Item = (ConnId, Option<&Connection>)> {
+        self.slots.iter().enumerate().skip(number).map(|(i, slot)| (ConnId(i as u32), slot.as_ref()))
     }
 
     /// How many there are.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +41,11 @@ pub fn read_bytes(path: &Path, largest: u64) -> io::Result<(Vec<u8>, Metadata)> 
 /// Replaces a file: whoever reads it finds the old text or the new one, and never a part. The text is written beside it and
 /// then renamed, so the directory must be writable. Only the owner may write it, everybody may read it.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    replace_with(path, |file| file.write_all(text.as_bytes())).map(drop)
+}
+
+/// As [`replace`], with what `write` writes. Returns the new file, to be read from its beginning.
+pub fn replace_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<File> {
     // A link is followed to its target; a device, a pipe or a directory is not a thing to be replaced.
     let path = match fs::metadata(path) {
         Ok(found) if !found.is_file() => return Err(io::Error::other(NOT_A_FILE)),
@@ -53,14 +58,23 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     temporary.push(format!(".{}.{}", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
     let temporary = path.with_file_name(temporary);
     // A new file and nothing else: in a directory that others can write to, a link could lie in wait.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
-    let written =
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, &path));
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(&temporary)?;
+    let written = complete(file, write).and_then(|file| fs::rename(&temporary, &path).map(|()| file));
     if written.is_err() {
         // What could not be completed must not stay.
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Writes a file to the disk, and goes back to its beginning.
+fn complete(file: File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<File> {
+    let mut out = BufWriter::new(file);
+    write(&mut out)?;
+    let mut file = out.into_inner()?;
+    file.sync_all()?;
+    file.rewind()?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -79,6 +93,14 @@ mod tests {
         replace(&link, "two").unwrap();
         assert_eq!(read(&file).unwrap(), "two");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let mut text = String::new();
+        replace_with(&file, |out| out.write_all(b"2").and_then(|()| out.write_all(b"1/2")))
+            .and_then(|mut written| written.read_to_string(&mut text))
+            .unwrap();
+        assert_eq!((text.as_str(), read(&file).unwrap().as_str()), ("21/2", "21/2"));
+        let failed = replace_with(&file, |out| out.write_all(b"half").and(Err(io::Error::other("no more"))));
+        assert_eq!(failed.unwrap_err().to_string(), "no more");
+        assert_eq!(read(&file).unwrap(), "21/2", "the old text stays");
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 2, "nothing temporary is left");
         for other in [&directory, Path::new("/dev/null")] {
             assert_eq!(replace(other, "three").unwrap_err().to_string(), NOT_A_FILE);

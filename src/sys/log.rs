@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::{Sender, TrySendError, bounded};
 
 use crate::policy::settings::Facility;
 
@@ -29,14 +29,27 @@ pub enum Level {
 pub enum Entry {
     /// Something to tell.
     Line(Level, SystemTime, String),
-    /// Something that was asked for, in paragraphs of one or more whole lines. They stay together: all are told or none.
-    Report(SystemTime, Vec<String>),
+    /// A part of a report.
+    Report(Part),
     /// Everything before this is to be written out, then this answered.
     Flush(Sender<()>),
 }
 
-/// A cheap handle to the logger thread. Telling it something never waits: when the thread cannot keep up, lines are
-/// counted as lost instead.
+/// A part of a report that was asked for. Other lines may come between two parts.
+#[derive(Debug)]
+pub struct Part {
+    /// When it was made.
+    pub time: SystemTime,
+    /// Each of one or more whole lines.
+    pub paragraphs: Vec<String>,
+    /// The report ends with it.
+    pub is_last: bool,
+    /// Dropped when it is written.
+    pub written: Sender<()>,
+}
+
+/// A cheap handle to the logger thread. Telling it something never waits, except for a report: when the thread cannot
+/// keep up, lines are counted as lost instead.
 #[derive(Clone, Debug)]
 pub struct Log {
     inner: Arc<Inner>,
@@ -106,9 +119,25 @@ impl Log {
         self.send(Level::Alert, text.to_string());
     }
 
-    /// Something that was asked for, in paragraphs of whole lines.
+    /// A part of a report that was asked for, in paragraphs of whole lines. This waits until it is written, however long that takes:
+    /// so no report is lost, and one that is longer than memory is no trouble.
     pub fn report(&self, paragraphs: Vec<String>) {
-        self.enqueue(Entry::Report(SystemTime::now(), paragraphs));
+        self.report_part(paragraphs, false);
+    }
+
+    /// The last part of a report; it waits likewise.
+    pub fn end_report(&self, paragraphs: Vec<String>) {
+        self.report_part(paragraphs, true);
+    }
+
+    fn report_part(&self, paragraphs: Vec<String>, is_last: bool) {
+        let (written, wait) = bounded(0);
+        let part = Part { time: SystemTime::now(), paragraphs, is_last, written };
+        // It fails when the logger has ended: then there is nobody to wait for.
+        if self.inner.entries.send(Entry::Report(part)).is_ok() {
+            // Nothing is sent: this ends when the other end is dropped.
+            let _ = wait.recv();
+        }
     }
 
     /// How many lines were lost since the last time somebody asked.

@@ -1,12 +1,14 @@
 //! Commands on their way to the supervisor, from whoever has some: files read and names resolved before, files written after.
 //! All that may wait, so it is done here and never in the supervisor.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::bounded;
 
 use super::countries;
 use super::loader::Loader;
+use super::reports::Reports;
 use crate::daemon::access_log::AccessLog;
 use crate::daemon::events::{Event, Prepared};
 use crate::daemon::mailbox::Handle;
@@ -38,9 +40,15 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Reads one line, carries it out, and answers.
-    pub fn say(&self, line: &str) -> String {
-        match Command::parse(line, self.loader.port.as_ref()) {
+    /// Reads one line, carries it out, and writes the reply. It fails when the reply cannot be written.
+    pub fn say(&self, line: &str, out: &mut dyn Write) -> io::Result<()> {
+        let command = Command::parse(line, self.loader.port.as_ref());
+        if let Ok(Command::Show(query)) = &command {
+            if let Some(written) = self.reports().write(query, out) {
+                return written;
+            }
+        }
+        let reply = match command {
             Err(wrong) => wrong.reply(),
             Ok(command) => {
                 let silent = matches!(command, Command::Include(_));
@@ -51,7 +59,12 @@ impl Executor {
                     Err(error) => format!("{error}\n"),
                 }
             }
-        }
+        };
+        out.write_all(reply.as_bytes())
+    }
+
+    fn reports(&self) -> Reports {
+        Reports { events: self.events.clone(), root: self.loader.root.clone() }
     }
 
     /// Reads a configuration file and carries it out, whole or not at all. Access lists that it mentions are rebuilt. Tells how
@@ -102,7 +115,13 @@ impl Executor {
             let now = self.send(vec![Command::Show(Query::Listen)])?.reply;
             Ok(now.trim_end().to_string())
         })?;
+        // In a file, since a line of its own does not come here.
+        let publishes = prepared.commands.contains(&Command::Show(Query::Status));
         let Outcome { reply, effects } = self.apply(prepared)?;
+        if publishes {
+            // The reply would go to nobody.
+            let _ = self.reports().write(&Query::Status, &mut io::sink());
+        }
         Ok((reply, write_files(effects, &self.loader.root)))
     }
 

@@ -4,3 +4,4 @@ mod countries;
 pub mod executor;
 pub mod loader;
 pub mod port;
+pub mod reports;

@@ -1,7 +1,7 @@
 //! The control port: a thread that accepts, and one for each client, so that a client that is slow, silent or malicious keeps
 //! nobody waiting but itself.
 
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,9 @@ use crate::sys::log::Log;
 
 /// Clients of the control port at once. Whoever is over that waits in the kernel's queue, as long as others may be silent.
 const CLIENTS: usize = 64;
+
+/// Bytes of a reply that are collected before they are sent.
+const PIECE: usize = 16 * 1024;
 
 /// How long to wait before accepting again when the system gives no more descriptors or threads.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -61,18 +64,33 @@ fn is_admitted(client: ClientAddr, executor: &Executor) -> bool {
 
 fn converse(mut client: Conversation, executor: &Executor) {
     loop {
-        let reply = match client.line() {
+        let line = match client.line() {
             Line::End => return client.finish(),
             Line::Command(line) if line.is_empty() || line.starts_with('#') => continue,
-            Line::Command(line) => executor.say(&line),
-            Line::TooLong => format!("line too long: a command has at most {LONGEST} bytes\n"),
-            Line::Cut => String::from("command without a newline: not carried out\n"),
+            line => line,
         };
-        if client.reply(&reply).is_err() {
+        if reply(&mut client, &line, executor).is_err() {
             return;
         }
         if client.is_over() {
             return client.finish();
         }
     }
+}
+
+/// Replies to a line, piece by piece. It fails when the client does not take the reply.
+fn reply(client: &mut Conversation, line: &Line, executor: &Executor) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(PIECE, client.reply());
+    let written = match line {
+        Line::Command(line) => executor.say(line, &mut out),
+        Line::TooLong => writeln!(out, "line too long: a command has at most {LONGEST} bytes"),
+        Line::Cut => writeln!(out, "command without a newline: not carried out"),
+        Line::End => Ok(()),
+    };
+    // After an error nothing more is sent, not even by the drop of the writer.
+    if let Err(error) = written.and_then(|()| out.flush()) {
+        let _ = out.into_parts();
+        return Err(error);
+    }
+    Ok(())
 }

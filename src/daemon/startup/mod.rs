@@ -18,6 +18,7 @@ use crate::daemon::access_log::AccessLog;
 use crate::daemon::control::executor::{Executor, write_files};
 use crate::daemon::control::loader::Loader;
 use crate::daemon::control::port;
+use crate::daemon::control::reports::Reports;
 use crate::daemon::latest::Latest;
 use crate::daemon::logger::{Logger, Sink};
 use crate::daemon::mailbox;
@@ -26,7 +27,7 @@ use crate::daemon::pool::{Pool, WorkerId};
 use crate::daemon::session::job::Order;
 use crate::daemon::session::worker::Worker;
 use crate::daemon::supervisor::Supervisor;
-use crate::daemon::{acceptor, idlers, reloader, signals};
+use crate::daemon::{acceptor, idlers, reloader, reporter, signals};
 use crate::error::Error;
 use crate::net::relay::buffers::Buffers;
 use crate::net::relay::pipes::{self, Pipes};
@@ -129,8 +130,10 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
         Executor { events: events.clone(), loader, backlog: options.backlog, access_log: access_log.clone() };
     let idlers = idlers::start(&events)?;
     let file = options.identity.file.clone();
-    let (reload, pages) = reloader::start(executor.clone(), file, log.clone())?;
-    signals::start(&events, access_log.clone(), reload)?;
+    let reload = reloader::start(executor.clone(), file, log.clone())?;
+    let reports = Reports { events: events.clone(), root: executor.loader.root.clone() };
+    let usr1 = reporter::start(reports, log.clone())?;
+    signals::start(&events, access_log.clone(), reload, usr1)?;
     if let Some(gate) = &bound.control {
         port::start(Arc::clone(gate), executor, log.clone())?;
     }
@@ -160,7 +163,6 @@ fn serve(options: &Options, config: Config, root: Root, report: &mut Report) -> 
         sessions: Vec::new(),
         waiting: VecDeque::new(),
         reminded: None,
-        pages,
         idlers: Latest::new(idlers),
         access_log: access_log.clone(),
         idle: 0,

@@ -1,4 +1,4 @@
-//! What administrators ask of the supervisor: commands, statistics.
+//! What administrators ask of the supervisor: commands.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -27,7 +27,6 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// whoever asked, and tells whether pen is to end.
     pub(super) fn obey(&mut self, prepared: Prepared, now: Instant) -> Result<(Outcome, bool), Error> {
         let Prepared { commands, listener, access_log } = prepared;
-        self.account();
         if let Some(listener) = listener {
             self.listen(listener)?;
         }
@@ -92,30 +91,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         std::mem::replace(&mut self.listener, listener).retire();
         Ok(())
     }
-
-    pub(super) fn statistics(&mut self, now: Instant) {
-        self.account();
-        let socket_stats = |conn: ConnId| stats(&self.sessions, conn);
-        let time = self.clock.format(SystemTime::now());
-        let context = Context { now, time: &time, socket_stats: &socket_stats, idlers: self.idle };
-        match self.balancer.settings().web_stats.clone() {
-            // When there is no room there is a page to be written already.
-            Some(file) => drop(self.pages.try_send((file, self.balancer.page(&context)))),
-            None => self.log.report(self.balancer.statistics(&context)),
-        }
-    }
-
-    /// Books what has gone through the running sessions.
-    fn account(&mut self) {
-        for conn in self.balancer.connection_ids() {
-            if let Some(live) = self.live(conn) {
-                let (sent, received) = live.take_counts();
-                self.balancer.account(conn, sent, received);
-            }
-        }
-    }
 }
 
-fn stats(sessions: &[Option<Running>], conn: ConnId) -> SocketStats {
+pub(super) fn stats(sessions: &[Option<Running>], conn: ConnId) -> SocketStats {
     sessions.get(conn.index()).and_then(Option::as_ref).map_or(SocketStats::default(), Running::socket_stats)
 }

@@ -2,6 +2,7 @@
 //! asks the balancer what to do, and does it. It never blocks on anything else.
 
 mod commands;
+mod tables;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -9,16 +10,15 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 
 use crate::daemon::access_log::AccessLog;
-use crate::daemon::events::{Arrival, Event, Signal};
+use crate::daemon::events::{Arrival, Event};
 use crate::daemon::idlers::Wanted;
 use crate::daemon::latest::Latest;
 use crate::daemon::mailbox::{Handle, Mailbox};
 use crate::daemon::permits::Permits;
 use crate::daemon::pool::{Pool, WorkerId};
-use crate::daemon::reloader::Page;
 use crate::daemon::session::job::{Closed, Job, Link, Live, Order, Proof, Task};
 use crate::error::Error;
 use crate::error::reason;
@@ -60,8 +60,6 @@ pub struct Supervisor<F> {
     /// Clients that found no worker because the system gives no more threads.
     pub waiting: VecDeque<Job>,
     pub reminded: Option<Instant>,
-    /// To whoever writes status pages.
-    pub pages: Sender<Page>,
     /// To the thread that keeps the idlers.
     pub idlers: Latest<Wanted>,
     pub access_log: AccessLog,
@@ -119,8 +117,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                         self.tell(&transition, "");
                     }
                 }
-                Event::Signal(Signal::Terminate) => return self.leave(Ok(())),
-                Event::Signal(Signal::Statistics) => self.statistics(now),
+                Event::Terminate => return self.leave(Ok(())),
                 Event::Spoke(conn, facts) => self.spoke(conn, facts, now),
                 Event::Apply(prepared, answer) => {
                     let outcome = self.obey(prepared, now);
@@ -131,6 +128,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                         return self.leave(Ok(()));
                     }
                 }
+                Event::Read(read) => self.read(read, now),
                 Event::Admit(client, answer) => {
                     // Whoever asked may be gone: then nobody needs to know.
                     let _ = answer.try_send(self.balancer.admits_to_control(client));

@@ -103,7 +103,6 @@ impl Balancer {
                 let effects = self.geoip.iter().cloned().map(Effect::Tell).collect();
                 return Outcome { reply: self.answer(&Query::Geoip, context), effects };
             }
-            Command::Show(Query::Status) => return self.status(context),
             Command::Show(query) => return Outcome::reply(self.answer(&query, context)),
             Command::Write(file) => return self.write(file, context),
             other => return self.set(other, context),
@@ -235,16 +234,5 @@ impl Balancer {
     fn idlers(&self) -> Effect {
         let servers = self.servers.iter().filter(|server| !server.is_empty());
         Effect::Idlers(self.settings.idlers, servers.map(|server| Arc::clone(server.target())).collect())
-    }
-
-    fn status(&self, context: &Context<'_>) -> Outcome {
-        match &self.settings.web_stats {
-            None => Outcome::reply(String::from("Unable to create webstats\n")),
-            Some(file) => {
-                let page = self.page(context);
-                let effects = vec![Effect::WriteFile(file.clone(), page.clone(), "Unable to create webstats")];
-                Outcome { reply: page, effects }
-            }
-        }
     }
 }

@@ -1,16 +1,11 @@
 //! Answers to questions, in pen's words and formats: scripts parse them.
 
-use std::fmt::Write;
-use std::time::Instant;
-
-use super::query::{Format, Query};
-use super::{SocketStats, address, upstream};
+use super::query::Query;
+use super::{SocketStats, upstream};
 use crate::id::ConnId;
 use crate::policy::balancer::Balancer;
-use crate::policy::clients::Client;
 use crate::policy::command::table;
 use crate::policy::report::Context;
-use crate::policy::servers::Server;
 use crate::policy::settings::Tracking;
 
 impl Balancer {
@@ -18,12 +13,15 @@ impl Balancer {
     pub(in crate::policy) fn answer(&self, query: &Query, context: &Context<'_>) -> String {
         let s = &self.settings;
         match query {
+            // Reports: who asks for one reads the tables in batches, and renders it.
+            Query::Connections | Query::Recent(..) | Query::Servers(_) | Query::Socket(_) | Query::Status => {
+                String::new()
+            }
             Query::Blacklist => format!("{}\n", s.blacklist.as_secs()),
             Query::ClientAcl => format!("{}\n", s.client_acl),
             Query::ClientsMax => format!("{}\n", s.clients_max),
             Query::ConnMax => format!("{}\n", s.conn_max),
             Query::Connection(number) => self.connection(*number, context),
-            Query::Connections => self.connection_lines(context.now),
             Query::Control => format!("{}\n", self.identity.control),
             Query::ControlAcl => format!("{}\n", s.control_acl),
             Query::Debug => format!("{}\n", s.debug),
@@ -38,25 +36,6 @@ impl Balancer {
             Query::Log => s.log.as_ref().map_or(String::new(), |target| format!("{target}\n")),
             Query::Mode => self.mode(),
             Query::Pid => format!("{}\n", self.identity.pid),
-            Query::Recent(time, format) => {
-                let recent = |client: &&Client| context.now.duration_since(client.seen) <= *time;
-                let clients = self.clients.iter().map(|(_, client)| client).filter(recent);
-                match format {
-                    Format::Text => clients.map(recent_line).collect(),
-                    Format::Json => super::json::clients(clients, context.now),
-                }
-            }
-            Query::Servers(Format::Text) => self.servers.iter().enumerate().map(server_line).collect(),
-            Query::Servers(Format::Json) => super::json::servers(&self.servers, context.now),
-            Query::Socket(number) => {
-                let has = |socket_stats: SocketStats| {
-                    [socket_stats.down, socket_stats.up].iter().any(|fd| i64::from(*fd) == *number as i64)
-                };
-                let owner = self.connections.iter().find(|(id, _)| has((context.socket_stats)(*id)));
-                let owner = owner.map_or(String::from("-1"), |(id, _)| id.to_string());
-                format!("Socket {number} belongs to connection {owner}\n")
-            }
-            Query::Status => self.page(context),
             Query::SyslogFacility => format!("{}\n", s.syslog_facility.word()),
             Query::Timeout => format!("{}\n", s.timeout.as_secs()),
             Query::Tracking => match s.tracking {
@@ -103,41 +82,4 @@ impl Balancer {
             "Connection {number}:\nstate = {state}\ndownfd = {down}, upfd = {up}\nclient = {client}, server = {server}\npend = {pending}\n"
         )
     }
-
-    fn connection_lines(&self, now: Instant) -> String {
-        let mut text = String::new();
-        for (id, connection) in self.connections.iter() {
-            let age = now.duration_since(connection.since).as_secs();
-            // Writing to a String cannot fail.
-            let _ = writeln!(
-                text,
-                "{id} client {} server {} age {age} sx {} rx {}",
-                connection.facts.address,
-                upstream(connection.upstream),
-                connection.sent,
-                connection.received
-            );
-        }
-        text
-    }
-}
-
-fn server_line((number, server): (usize, &Server)) -> String {
-    format!(
-        "{number} addr {} port {} conn {} max {} hard {} weight {} prio {} sx {} rx {}\n",
-        address(server),
-        server.port(),
-        server.connections,
-        server.soft,
-        server.hard,
-        server.weight,
-        server.prio,
-        server.sent,
-        server.received
-    )
-}
-
-fn recent_line(client: &Client) -> String {
-    let Client { address, connects, sent, received, .. } = client;
-    format!("{address} connects {connects} sx {sent} rx {received}\n")
 }

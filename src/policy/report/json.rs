@@ -6,46 +6,44 @@ use super::{address, health};
 use crate::policy::clients::Client;
 use crate::policy::servers::Server;
 
-/// `servers json`.
-pub(super) fn servers(servers: &[Server], now: Instant) -> String {
-    list(servers.iter().enumerate().map(|(number, server)| {
-        format!(
-            "{{\"server\":{number},\"address\":{},\"port\":{},\"status\":{},\"blacklisted\":{},\"connections\":{},\"max\":{},\
-             \"hard\":{},\"weight\":{},\"prio\":{},\"acl\":{},\"sent\":{},\"received\":{}}}",
-            string(&address(server)),
-            server.port(),
-            string(&health(server, now)),
-            server.blacklisted_for(now).map_or(0, |left| left.as_secs() + 1),
-            server.connections,
-            server.soft,
-            server.hard,
-            server.weight,
-            server.prio,
-            server.acl,
-            server.sent,
-            server.received
-        )
-    }))
+/// What stands before the first item of a list.
+pub const BEGIN: &str = "[";
+/// What stands between two items.
+pub const BETWEEN: &str = ",\n ";
+/// What stands after the last item.
+pub const END: &str = "]\n";
+
+/// An item of `servers json`.
+pub fn server(number: usize, server: &Server, now: Instant) -> String {
+    format!(
+        "{{\"server\":{number},\"address\":{},\"port\":{},\"status\":{},\"blacklisted\":{},\"connections\":{},\"max\":{},\
+         \"hard\":{},\"weight\":{},\"prio\":{},\"acl\":{},\"sent\":{},\"received\":{}}}",
+        string(&address(server)),
+        server.port(),
+        string(&health(server, now)),
+        server.blacklisted_for(now).map_or(0, |left| left.as_secs() + 1),
+        server.connections,
+        server.soft,
+        server.hard,
+        server.weight,
+        server.prio,
+        server.acl,
+        server.sent,
+        server.received
+    )
 }
 
-/// `recent json`.
-pub(super) fn clients<'a>(clients: impl Iterator<Item = &'a Client>, now: Instant) -> String {
-    list(clients.map(|client| {
-        format!(
-            "{{\"address\":{},\"age\":{},\"server\":{},\"connects\":{},\"sent\":{},\"received\":{}}}",
-            string(&client.address.to_string()),
-            now.duration_since(client.seen).as_secs(),
-            client.server.map_or_else(|| String::from("null"), |id| id.to_string()),
-            client.connects,
-            client.sent,
-            client.received
-        )
-    }))
-}
-
-fn list(items: impl Iterator<Item = String>) -> String {
-    let items: Vec<_> = items.collect();
-    format!("[{}]\n", items.join(",\n "))
+/// An item of `recent json`.
+pub fn client(client: &Client, now: Instant) -> String {
+    format!(
+        "{{\"address\":{},\"age\":{},\"server\":{},\"connects\":{},\"sent\":{},\"received\":{}}}",
+        string(&client.address.to_string()),
+        now.duration_since(client.seen).as_secs(),
+        client.server.map_or_else(|| String::from("null"), |id| id.to_string()),
+        client.connects,
+        client.sent,
+        client.received
+    )
 }
 
 fn string(text: &str) -> String {

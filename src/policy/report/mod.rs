@@ -1,14 +1,18 @@
 //! Reports: what can be asked of a running pen, and how it is answered.
 
-pub mod answers;
+mod answers;
+pub mod batch;
 mod explain;
-mod json;
-mod page;
+pub mod json;
+pub mod page;
 pub mod query;
 pub mod statistics;
+pub mod text;
 
 use std::time::Instant;
 
+use self::batch::ConnectionRow;
+use super::clients::Client;
 use super::servers::{Health, Place, Server};
 use crate::id::{ConnId, Upstream};
 
@@ -44,6 +48,25 @@ pub struct SocketStats {
     pub pending_down: u64,
     /// Bytes read from the client and not yet taken by the server.
     pub pending_up: u64,
+}
+
+/// What the status page and the statistics are made of, in this order.
+#[derive(Clone, Copy, Debug)]
+pub enum Item<'a> {
+    /// What stands before the servers.
+    Servers,
+    /// A server with its number.
+    Server(usize, &'a Server),
+    /// What stands between the servers and the clients.
+    Clients,
+    /// A client with its number.
+    Client(usize, &'a Client),
+    /// What stands between the clients and the connections.
+    Connections,
+    /// A connection.
+    Connection(&'a ConnectionRow),
+    /// What stands after the connections.
+    End,
 }
 
 /// Where a connection goes, as reports name it: a server's number, or a word.

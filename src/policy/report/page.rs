@@ -3,10 +3,8 @@
 use std::fmt::{Display, Write};
 use std::time::Instant;
 
-use super::SocketStats;
-use super::{address, health, upstream};
-use crate::policy::balancer::Balancer;
-use crate::policy::report::Context;
+use super::batch::Summary;
+use super::{Item, SocketStats, address, health, upstream};
 use crate::policy::servers::Server;
 
 const STYLE: &str = "\
@@ -70,52 +68,55 @@ const CONNECTIONS: [(&str, bool); 7] = [
     ("server", true),
 ];
 
-impl Balancer {
-    /// The page as `status`, `-w` and USR1 make it.
-    pub fn page(&self, context: &Context<'_>) -> String {
-        let mut page = String::new();
-        // Writing to a String cannot fail.
-        let _ = self.write_page(&mut page, context);
-        page
-    }
+/// The part of the page that shows an item.
+pub fn html(item: Item<'_>, summary: &Summary) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_item(&mut text, item, summary);
+    text
+}
 
-    fn write_page(&self, out: &mut String, context: &Context<'_>) -> std::fmt::Result {
-        let Context { now, time, socket_stats, .. } = *context;
-        writeln!(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">")?;
-        writeln!(out, "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">")?;
-        writeln!(out, "<title>Pen status page</title>\n<style>\n{STYLE}</style>\n</head>\n<body>")?;
-        writeln!(out, "<h1>Pen status page</h1>")?;
-        let current = self.current.map_or(0, |id| id.index());
-        writeln!(out, "<p>Time {time}, {} servers, {current} current</p>", self.servers.len())?;
-
-        begin(out, &SERVERS)?;
-        for (number, server) in self.servers.iter().enumerate() {
-            write_server(out, number, server, now)?;
+fn write_item(out: &mut String, item: Item<'_>, summary: &Summary) -> std::fmt::Result {
+    match item {
+        Item::Servers => {
+            let Summary { time, servers, current, .. } = summary;
+            writeln!(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">")?;
+            writeln!(out, "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">")?;
+            writeln!(out, "<title>Pen status page</title>\n<style>\n{STYLE}</style>\n</head>\n<body>")?;
+            writeln!(out, "<h1>Pen status page</h1>")?;
+            writeln!(out, "<p>Time {time}, {servers} servers, {current} current</p>")?;
+            begin(out, &SERVERS)
         }
-        end(out)?;
-
-        writeln!(out, "<h2>Active clients</h2>\n<p>Max number of clients: {}</p>", self.clients.max())?;
-        begin(out, &CLIENTS)?;
-        for (number, client) in self.clients.iter() {
-            let age = now.duration_since(client.seen).as_secs();
+        Item::Server(number, server) => write_server(out, number, server, summary.now),
+        Item::Clients => {
+            end(out)?;
+            let max = summary.clients_max;
+            writeln!(out, "<h2>Active clients</h2>\n<p>Max number of clients: {max}</p>")?;
+            begin(out, &CLIENTS)
+        }
+        Item::Client(number, client) => {
+            let age = summary.now.duration_since(client.seen).as_secs();
             let server = client.server.map_or_else(|| String::from("none"), |id| id.to_string());
             let cells: [&dyn Display; 7] =
                 [&number, &client.address, &age, &server, &client.connects, &client.sent, &client.received];
-            row(out, &CLIENTS, &cells)?;
+            row(out, &CLIENTS, &cells)
         }
-        end(out)?;
-
-        let (max, used) = (self.settings.conn_max, self.connections.len());
-        writeln!(out, "<h2>Active connections</h2>\n<p>Max number of connections: {max}, {used} used</p>")?;
-        begin(out, &CONNECTIONS)?;
-        for (number, connection) in self.connections.iter() {
-            let SocketStats { down, up, pending_down, pending_up } = socket_stats(number);
-            let (client, server) = (connection.client_number(), upstream(connection.upstream));
+        Item::Connections => {
+            end(out)?;
+            let (max, used) = (summary.settings.conn_max, summary.connections);
+            writeln!(out, "<h2>Active connections</h2>\n<p>Max number of connections: {max}, {used} used</p>")?;
+            begin(out, &CONNECTIONS)
+        }
+        Item::Connection(connection) => {
+            let SocketStats { down, up, pending_down, pending_up } = connection.sockets;
+            let (number, client, server) = (connection.id, connection.client, upstream(connection.upstream));
             let cells: [&dyn Display; 7] = [&number, &down, &up, &pending_down, &pending_up, &client, &server];
-            row(out, &CONNECTIONS, &cells)?;
+            row(out, &CONNECTIONS, &cells)
         }
-        end(out)?;
-        writeln!(out, "</body>\n</html>")
+        Item::End => {
+            end(out)?;
+            writeln!(out, "</body>\n</html>")
+        }
     }
 }
 

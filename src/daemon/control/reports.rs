@@ -1,0 +1,197 @@
+//! Reports over the tables. The thread that wants one asks the supervisor for batches of the tables, and renders and writes each before
+//! it asks for the next. So a report holds one batch and one buffer, and the supervisor never waits for its reader.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::daemon::events::{Event, Read};
+use crate::daemon::mailbox::Handle;
+use crate::error::reason;
+use crate::policy::clients::Client;
+use crate::policy::report::batch::{Batch, ConnectionRow, Summary};
+use crate::policy::report::query::{Format, Query};
+use crate::policy::report::{Item, json, page, text};
+use crate::policy::servers::Server;
+use crate::sys::files;
+use crate::sys::root::Root;
+
+/// The reply to `status` if its file is not set or cannot be written.
+const NO_PAGE: &str = "Unable to create webstats";
+
+/// Makes reports; copies ask the same supervisor.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    /// To the supervisor.
+    pub events: Handle<Event>,
+    /// For the name of the status page's file.
+    pub root: Root,
+}
+
+impl Reports {
+    /// Writes the report that the query asks for. `None`: it asks for none, and the supervisor answers it.
+    pub fn write(&self, query: &Query, out: &mut dyn Write) -> Option<io::Result<()>> {
+        Some(match query {
+            Query::Connections => self.write_connections(out),
+            Query::Recent(time, format) => self.write_recent(*time, *format, out),
+            Query::Servers(format) => self.write_servers(*format, out),
+            Query::Socket(number) => self.write_owner(*number, out),
+            Query::Status => self.write_status(out),
+            _ => return None,
+        })
+    }
+
+    /// What a report says besides the rows of the tables.
+    pub fn summary(&self) -> io::Result<Summary> {
+        self.ask(Read::Summary)
+    }
+
+    /// Visits all that the status page and the statistics show, with the bytes of running sessions up to now.
+    pub fn visit(&self, visit: &mut dyn FnMut(Item<'_>) -> io::Result<()>) -> io::Result<()> {
+        self.account()?;
+        visit(Item::Servers)?;
+        self.servers(|number, server| visit(Item::Server(number, server)))?;
+        visit(Item::Clients)?;
+        self.clients(None, |number, client| visit(Item::Client(number, client)))?;
+        visit(Item::Connections)?;
+        self.connections(|row| visit(Item::Connection(row)))?;
+        visit(Item::End)
+    }
+
+    /// Replaces the file of the status page. Returns what was written, to be read from its beginning; else the sentence for whoever
+    /// wants the page.
+    pub fn publish(&self, path: &Path, summary: &Summary) -> Result<File, String> {
+        let page = |out: &mut dyn Write| self.visit(&mut |item| out.write_all(page::html(item, summary).as_bytes()));
+        files::replace_with(&self.root.name(path), page)
+            .map_err(|error| format!("{NO_PAGE}: {}: {}", path.display(), reason(&error)))
+    }
+
+    fn write_status(&self, out: &mut dyn Write) -> io::Result<()> {
+        let summary = self.summary()?;
+        let Some(path) = &summary.settings.web_stats else { return writeln!(out, "{NO_PAGE}") };
+        match self.publish(path, &summary) {
+            Ok(mut file) => io::copy(&mut file, out).map(drop),
+            Err(sentence) => writeln!(out, "{sentence}"),
+        }
+    }
+
+    fn write_servers(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
+        let now = self.summary()?.now;
+        self.account()?;
+        match format {
+            Format::Text => self.servers(|number, server| out.write_all(text::server(number, server).as_bytes())),
+            Format::Json => {
+                let mut list = List::begin(out)?;
+                self.servers(|number, server| list.item(&json::server(number, server, now)))?;
+                list.end()
+            }
+        }
+    }
+
+    fn write_recent(&self, time: Duration, format: Format, out: &mut dyn Write) -> io::Result<()> {
+        let now = self.summary()?.now;
+        self.account()?;
+        // A time before the clock began is no limit.
+        let since = now.checked_sub(time);
+        match format {
+            Format::Text => self.clients(since, |_, client| out.write_all(text::client(client).as_bytes())),
+            Format::Json => {
+                let mut list = List::begin(out)?;
+                self.clients(since, |_, client| list.item(&json::client(client, now)))?;
+                list.end()
+            }
+        }
+    }
+
+    fn write_connections(&self, out: &mut dyn Write) -> io::Result<()> {
+        let now = self.summary()?.now;
+        self.account()?;
+        self.connections(|row| out.write_all(text::connection(row, now).as_bytes()))
+    }
+
+    fn write_owner(&self, number: u64, out: &mut dyn Write) -> io::Result<()> {
+        let mut owner = None;
+        self.connections(|row| {
+            if [row.sockets.down, row.sockets.up].iter().any(|fd| u64::try_from(*fd) == Ok(number)) {
+                owner = owner.or(Some(row.id));
+            }
+            Ok(())
+        })?;
+        let owner = owner.map_or_else(|| String::from("-1"), |id| id.to_string());
+        writeln!(out, "Socket {number} belongs to connection {owner}")
+    }
+
+    /// Has the bytes of all running sessions booked.
+    fn account(&self) -> io::Result<()> {
+        let mut from = Some(0);
+        while let Some(slot) = from {
+            from = self.ask(|reply| Read::Account(slot, reply))?;
+        }
+        Ok(())
+    }
+
+    fn servers(&self, mut visit: impl FnMut(usize, &Server) -> io::Result<()>) -> io::Result<()> {
+        self.batches(Read::Servers, |(number, server)| visit(number, &server))
+    }
+
+    fn clients(
+        &self,
+        since: Option<Instant>,
+        mut visit: impl FnMut(usize, &Client) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.batches(|from, reply| Read::Clients(from, since, reply), |(number, client)| visit(number, &client))
+    }
+
+    fn connections(&self, mut visit: impl FnMut(&ConnectionRow) -> io::Result<()>) -> io::Result<()> {
+        self.batches(Read::Connections, |row| visit(&row))
+    }
+
+    fn batches<R>(
+        &self,
+        read: impl Fn(usize, Sender<Batch<R>>) -> Read,
+        mut visit: impl FnMut(R) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut from = Some(0);
+        while let Some(slot) = from {
+            let Batch { rows, next } = self.ask(|reply| read(slot, reply))?;
+            rows.into_iter().try_for_each(&mut visit)?;
+            from = next;
+        }
+        Ok(())
+    }
+
+    /// Asks the supervisor. It fails when the supervisor has ended, which ends the process.
+    fn ask<T>(&self, read: impl FnOnce(Sender<T>) -> Read) -> io::Result<T> {
+        let gone = || io::Error::other("pen is about to end");
+        let (reply, answer) = bounded(1);
+        self.events.send(Event::Read(read(reply))).map_err(|_| gone())?;
+        answer.recv().map_err(|_| gone())
+    }
+}
+
+/// A JSON list that is written item by item.
+struct List<'a> {
+    out: &'a mut dyn Write,
+    is_empty: bool,
+}
+
+impl<'a> List<'a> {
+    fn begin(out: &'a mut dyn Write) -> io::Result<Self> {
+        out.write_all(json::BEGIN.as_bytes())?;
+        Ok(Self { out, is_empty: true })
+    }
+
+    fn item(&mut self, item: &str) -> io::Result<()> {
+        if !std::mem::take(&mut self.is_empty) {
+            self.out.write_all(json::BETWEEN.as_bytes())?;
+        }
+        self.out.write_all(item.as_bytes())
+    }
+
+    fn end(self) -> io::Result<()> {
+        self.out.write_all(json::END.as_bytes())
+    }
+}

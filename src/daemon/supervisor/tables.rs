@@ -1,0 +1,51 @@
+//! What reports read of the tables, a bounded part at a time, so that clients that arrive meanwhile do not wait.
+
+use std::time::{Instant, SystemTime};
+
+use crossbeam_channel::Receiver;
+
+use super::Supervisor;
+use super::commands::stats;
+use crate::daemon::events::Read;
+use crate::daemon::pool::WorkerId;
+use crate::daemon::session::job::Order;
+use crate::id::ConnId;
+use crate::policy::report::batch::Bounds;
+
+impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
+    /// Answers a report. The report may have been given up: then nobody needs to know, and a reply that cannot be sent is dropped.
+    pub(super) fn read(&mut self, read: Read, now: Instant) {
+        match read {
+            Read::Summary(reply) => {
+                let time = self.clock.format(SystemTime::now());
+                let _ = reply.try_send(self.balancer.summary(now, time));
+            }
+            Read::Account(from, reply) => {
+                let _ = reply.try_send(self.account(from));
+            }
+            Read::Servers(from, reply) => {
+                let _ = reply.try_send(self.balancer.server_batch(from, Bounds::STEP));
+            }
+            Read::Clients(from, since, reply) => {
+                let _ = reply.try_send(self.balancer.client_batch(from, since, Bounds::STEP));
+            }
+            Read::Connections(from, reply) => {
+                let socket_stats = |conn: ConnId| stats(&self.sessions, conn);
+                let _ = reply.try_send(self.balancer.connection_batch(from, Bounds::STEP, socket_stats));
+            }
+        }
+    }
+
+    /// Books what has gone through running sessions, from that connection number on. Returns where to go on.
+    fn account(&mut self, from: usize) -> Option<usize> {
+        let end = self.sessions.len().min(from.saturating_add(Bounds::STEP.slots));
+        for slot in from..end {
+            let conn = ConnId(slot as u32);
+            if let Some(live) = self.live(conn) {
+                let (sent, received) = live.take_counts();
+                self.balancer.account(conn, sent, received);
+            }
+        }
+        (end < self.sessions.len()).then_some(end)
+    }
+}

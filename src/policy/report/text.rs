@@ -1,0 +1,37 @@
+//! Reports of the tables in pen's formats, a line for each row: scripts parse them.
+
+use std::time::Instant;
+
+use super::batch::ConnectionRow;
+use super::{address, upstream};
+use crate::policy::clients::Client;
+use crate::policy::servers::Server;
+
+/// A line of `servers`.
+pub fn server(number: usize, server: &Server) -> String {
+    format!(
+        "{number} addr {} port {} conn {} max {} hard {} weight {} prio {} sx {} rx {}\n",
+        address(server),
+        server.port(),
+        server.connections,
+        server.soft,
+        server.hard,
+        server.weight,
+        server.prio,
+        server.sent,
+        server.received
+    )
+}
+
+/// A line of `recent`.
+pub fn client(client: &Client) -> String {
+    let Client { address, connects, sent, received, .. } = client;
+    format!("{address} connects {connects} sx {sent} rx {received}\n")
+}
+
+/// A line of `connections`.
+pub fn connection(row: &ConnectionRow, now: Instant) -> String {
+    let ConnectionRow { id, address, sent, received, .. } = row;
+    let (server, age) = (upstream(row.upstream), now.duration_since(row.since).as_secs());
+    format!("{id} client {address} server {server} age {age} sx {sent} rx {received}\n")
+}
