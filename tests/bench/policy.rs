@@ -15,6 +15,7 @@ use pen::policy::command::Command;
 use pen::policy::facts::ClientFacts;
 use pen::policy::identity::Identity;
 use pen::policy::report::Context;
+use pen::policy::report::batch::Bounds;
 
 /// How many clients are remembered.
 const CLIENTS: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
@@ -113,6 +114,25 @@ fn match_acl(bench: &mut Criterion) {
     }
 }
 
+/// What the supervisor does at a time for a report: as many clients as a batch has, or as many as it may look at and leave out.
+fn batch(bench: &mut Criterion) {
+    let now = Instant::now();
+    let mut group = bench.benchmark_group("batch of clients");
+    for clients in CLIENTS {
+        let balancer = balancer(clients, &[], now);
+        for (name, since) in [("all", None), ("none of them recent", Some(now + Duration::from_secs(1)))] {
+            let mut from = 0;
+            group.bench_function(BenchmarkId::new(name, clients), |b| {
+                b.iter(|| {
+                    let batch = balancer.client_batch(black_box(from), since, Bounds::STEP);
+                    from = batch.next.unwrap_or(0);
+                    batch
+                });
+            });
+        }
+    }
+}
+
 /// Commands, and a whole configuration of so many servers.
 fn parse(bench: &mut Criterion) {
     let port = Port::Number(80);
@@ -136,5 +156,5 @@ fn parse(bench: &mut Criterion) {
     }
 }
 
-criterion_group!(policy, assign, fail_over, match_acl, parse);
+criterion_group!(policy, assign, fail_over, batch, match_acl, parse);
 criterion_main!(policy);
