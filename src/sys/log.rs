@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use crossbeam_channel::{Sender, TrySendError};
@@ -26,7 +26,7 @@ pub enum Level {
 
 /// What the logger thread receives.
 #[derive(Debug)]
-pub enum Entry {
+pub enum Message {
     /// Something to tell.
     Line(Level, SystemTime, String),
     /// Something that was asked for, in paragraphs of one or more whole lines. They stay together: all are told or none.
@@ -48,15 +48,15 @@ struct Inner {
     debug: AtomicU8,
     /// A number, as [`Facility`] has it.
     facility: AtomicU8,
-    lost: AtomicU64,
-    entries: Sender<Entry>,
+    lost: AtomicUsize,
+    messages: Sender<Message>,
 }
 
 impl Log {
     /// A handle that speaks into this channel.
-    pub fn new(entries: Sender<Entry>) -> Self {
+    pub fn new(messages: Sender<Message>) -> Self {
         let facility = AtomicU8::new(Facility::USER.number());
-        Self { inner: Arc::new(Inner { debug: AtomicU8::new(0), facility, lost: AtomicU64::new(0), entries }) }
+        Self { inner: Arc::new(Inner { debug: AtomicU8::new(0), facility, lost: AtomicUsize::new(0), messages }) }
     }
 
     /// Changes how much is told, at once and for everybody.
@@ -108,20 +108,20 @@ impl Log {
 
     /// Something that was asked for, in paragraphs of whole lines.
     pub fn report(&self, paragraphs: Vec<String>) {
-        self.enqueue(Entry::Report(SystemTime::now(), paragraphs));
+        self.enqueue(Message::Report(SystemTime::now(), paragraphs));
     }
 
     /// How many lines were lost since the last time somebody asked.
-    pub fn take_lost(&self) -> u64 {
+    pub fn take_lost(&self) -> usize {
         self.inner.lost.swap(0, Ordering::Relaxed)
     }
 
     fn send(&self, level: Level, text: String) {
-        self.enqueue(Entry::Line(level, SystemTime::now(), text));
+        self.enqueue(Message::Line(level, SystemTime::now(), text));
     }
 
-    fn enqueue(&self, entry: Entry) {
-        if let Err(TrySendError::Full(_)) = self.inner.entries.try_send(entry) {
+    fn enqueue(&self, message: Message) {
+        if let Err(TrySendError::Full(_)) = self.inner.messages.try_send(message) {
             self.inner.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -155,8 +155,8 @@ mod tests {
 
     #[test]
     fn a_full_channel_loses_lines_and_does_not_wait() {
-        let (entries, queue) = crossbeam_channel::bounded(1);
-        let log = Log::new(entries);
+        let (messages, queue) = crossbeam_channel::bounded(1);
+        let log = Log::new(messages);
         log.warning("one");
         log.warning("two");
         log.debug(1, || unreachable!("nobody asked"));

@@ -103,7 +103,7 @@ impl Executor {
             Ok(now.trim_end().to_string())
         })?;
         let Outcome { reply, effects } = self.apply(prepared)?;
-        Ok((reply, write_files(effects, &self.loader.root)))
+        Ok((reply, write_files(&effects, &self.loader.root)))
     }
 
     fn send(&self, commands: Vec<Command>) -> Result<Outcome, Error> {
@@ -119,11 +119,11 @@ impl Executor {
 }
 
 /// Writes the files that commands ask for. Returns a sentence for each that could not be written.
-pub fn write_files(effects: Vec<Effect>, root: &Root) -> Vec<String> {
+pub fn write_files(effects: &[Effect], root: &Root) -> Vec<String> {
     let mut failures = Vec::new();
     for effect in effects {
         if let Effect::WriteFile(path, text, words) = effect {
-            if let Err(error) = files::replace(&root.name(&path), &text) {
+            if let Err(error) = files::replace(&root.name(path), text) {
                 failures.push(format!("{words}: {}: {}", path.display(), reason(&error)));
             }
         }

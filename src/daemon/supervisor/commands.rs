@@ -32,7 +32,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             self.listen(listener)?;
         }
         if let Some(destination) = access_log {
-            self.access_log.switch(destination);
+            self.helpers.access_log.switch(destination);
         }
         let mut whole = Outcome::default();
         let mut exit = false;
@@ -55,8 +55,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 Effect::DebugLevel(level) => self.log.set_debug(level),
                 Effect::SyslogFacility(facility) => self.log.set_facility(facility),
                 Effect::ConnMax(max) => {
-                    self.sessions_max = raise_open_files(max, pipes::MOST);
-                    self.permits.limit(self.sessions_max);
+                    self.front.most = raise_open_files(max, pipes::MOST);
+                    self.front.permits.limit(self.front.most);
                 }
                 Effect::Close(conn) => {
                     if let Some(live) = self.live(conn) {
@@ -65,7 +65,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
                 Effect::Idlers(count, targets) => {
                     let options = ConnectOptions::from(&**self.balancer.settings());
-                    self.idlers.send(Wanted { count, targets, options });
+                    self.helpers.idlers.send(Wanted { count, targets, options });
                 }
                 Effect::Exit => exit = true,
                 Effect::Tell(_) | Effect::WriteFile(..) => left.push(effect),
@@ -75,32 +75,33 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     fn apply(&mut self, command: Command, now: Instant) -> Outcome {
-        let sessions = &self.sessions;
+        let sessions = &self.sessions.running;
         let socket_stats = |conn: ConnId| stats(sessions, conn);
         let time = self.clock.format(SystemTime::now());
-        self.balancer.apply(command, &Context { now, time: &time, socket_stats: &socket_stats, idlers: self.idle })
+        self.balancer
+            .apply(command, &Context { now, time: &time, socket_stats: &socket_stats, idlers: self.helpers.idle })
     }
 
     /// Takes another listener; the sessions of the old one go on.
     fn listen(&mut self, listener: Arc<Listener>) -> Result<(), Error> {
         if let Err(error) =
-            acceptor::start(Arc::clone(&listener), self.permits.clone(), &self.doorway, self.log.clone())
+            acceptor::start(Arc::clone(&listener), self.front.permits.clone(), &self.front.events, self.log.clone())
         {
             listener.retire();
             return Err(error);
         }
-        std::mem::replace(&mut self.listener, listener).retire();
+        std::mem::replace(&mut self.front.listener, listener).retire();
         Ok(())
     }
 
     pub(super) fn statistics(&mut self, now: Instant) {
         self.account();
-        let socket_stats = |conn: ConnId| stats(&self.sessions, conn);
+        let socket_stats = |conn: ConnId| stats(&self.sessions.running, conn);
         let time = self.clock.format(SystemTime::now());
-        let context = Context { now, time: &time, socket_stats: &socket_stats, idlers: self.idle };
+        let context = Context { now, time: &time, socket_stats: &socket_stats, idlers: self.helpers.idle };
         match self.balancer.settings().web_stats.clone() {
             // When there is no room there is a page to be written already.
-            Some(file) => drop(self.pages.try_send((file, self.balancer.page(&context)))),
+            Some(file) => drop(self.helpers.pages.try_send((file, self.balancer.page(&context)))),
             None => self.log.report(self.balancer.statistics(&context)),
         }
     }
