@@ -11,7 +11,7 @@ use super::mailbox::Handle;
 use super::thread::{self, STACK};
 use crate::error::Error;
 use crate::sys::clock::Clock;
-use crate::sys::log::{Entry, Level, Log, Part};
+use crate::sys::log::{Level, Log, Message, Part};
 use crate::sys::syslog::{self, Syslog};
 
 /// Lines that may wait to be written; more are counted as lost.
@@ -22,8 +22,8 @@ const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// Where everything is written to.
 #[expect(missing_debug_implementations, reason = "what syslog is made of has none")]
-pub enum Sink {
-    /// In the foreground: stderr, every entry with its time.
+pub enum Output {
+    /// In the foreground: stderr, every message with its time.
     Stderr,
     /// In the background: syslog, a message for each line.
     Syslog(Syslog),
@@ -34,23 +34,23 @@ pub enum Sink {
 pub struct Logger {
     /// For everybody who has something to say.
     pub log: Log,
-    flush: crossbeam_channel::Sender<Entry>,
+    flush: crossbeam_channel::Sender<Message>,
 }
 
 impl Logger {
     /// Starts the thread.
-    pub fn start(sink: Sink, clock: Clock, events: &Handle<Event>) -> Result<Self, Error> {
-        let (entries, queue) = bounded(CAPACITY);
-        let log = Log::new(entries.clone());
-        let writer = Writer { sink, clock, log: log.clone(), lost: 0 };
+    pub fn start(output: Output, clock: Clock, events: &Handle<Event>) -> Result<Self, Error> {
+        let (messages, queue) = bounded(CAPACITY);
+        let log = Log::new(messages.clone());
+        let writer = MessageWriter { output, clock, log: log.clone(), lost: 0 };
         thread::start("logger", STACK, events, move || writer.run(&queue))?;
-        Ok(Self { log, flush: entries })
+        Ok(Self { log, flush: messages })
     }
 
     /// Waits until everything said so far is written, for a second at most.
     pub fn flush(&self) {
         let (done, wait) = bounded(1);
-        if self.flush.send_timeout(Entry::Flush(done), FLUSH_TIME).is_ok() {
+        if self.flush.send_timeout(Message::Flush(done), FLUSH_TIME).is_ok() {
             // Late is as good as never: the process is about to end.
             let _ = wait.recv_timeout(FLUSH_TIME);
         }
@@ -58,34 +58,34 @@ impl Logger {
 }
 
 /// What the thread works with.
-struct Writer {
-    sink: Sink,
+struct MessageWriter {
+    output: Output,
     clock: Clock,
     log: Log,
     /// Lines that were lost, as far as nobody was told yet.
-    lost: u64,
+    lost: usize,
 }
 
-impl Writer {
-    fn run(mut self, queue: &Receiver<Entry>) {
+impl MessageWriter {
+    fn run(mut self, queue: &Receiver<Message>) {
         loop {
-            let entry = if self.lost == 0 {
+            let message = if self.lost == 0 {
                 queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 // As soon as syslog is back it shall hear what it has missed.
                 queue.recv_timeout(syslog::RETRY)
             };
-            match entry {
-                Ok(Entry::Line(level, time, text)) => {
+            match message {
+                Ok(Message::Line(level, time, text)) => {
                     self.lost += self.write(level, time, slice::from_ref(&text), "\n");
                 }
-                Ok(Entry::Report(Part { time, paragraphs, is_last, written })) => {
+                Ok(Message::Report(Part { time, paragraphs, is_last, written })) => {
                     // An empty line tells where a report ends.
                     let end = if is_last { "\n" } else { "" };
                     self.lost += self.write(Level::Notice, time, &paragraphs, end);
                     drop(written);
                 }
-                Ok(Entry::Flush(done)) => {
+                Ok(Message::Flush(done)) => {
                     self.tell_lost();
                     // Nobody waits any more: fine.
                     let _ = done.send(());
@@ -105,9 +105,9 @@ impl Writer {
         if self.lost == 0 {
             return;
         }
-        let cause = match self.sink {
-            Sink::Stderr => "they came faster than they could be written",
-            Sink::Syslog(_) => "syslog was away, or slower than they came",
+        let cause = match self.output {
+            Output::Stderr => "they came faster than they could be written",
+            Output::Syslog(_) => "syslog was away, or slower than they came",
         };
         let text = format!("{} lines lost: {cause}", self.lost);
         if self.write(Level::Warning, SystemTime::now(), &[text], "\n") == 0 {
@@ -115,10 +115,10 @@ impl Writer {
         }
     }
 
-    /// Writes an entry of one or more paragraphs, to stderr with that end. Counts the lines that are lost.
-    fn write(&mut self, level: Level, time: SystemTime, paragraphs: &[String], end: &str) -> u64 {
-        match &mut self.sink {
-            Sink::Stderr => {
+    /// Writes a message of one or more paragraphs, to stderr with that end. Counts the lines that are lost.
+    fn write(&mut self, level: Level, time: SystemTime, paragraphs: &[String], end: &str) -> usize {
+        match &mut self.output {
+            Output::Stderr => {
                 let stamp = self.clock.format(time);
                 let mut text: String = paragraphs.iter().map(|paragraph| format!("{stamp}: {paragraph}")).collect();
                 text.push_str(end);
@@ -127,11 +127,11 @@ impl Writer {
                 let _ = io::stderr().write_all(text.as_bytes());
                 0
             }
-            Sink::Syslog(syslog) => {
+            Output::Syslog(syslog) => {
                 let stamp = self.clock.format_for_syslog(time);
                 let facility = self.log.facility();
                 let lines = paragraphs.iter().flat_map(|paragraph| paragraph.lines()).filter(|line| !line.is_empty());
-                lines.filter(|line| !syslog.send(facility, level, &stamp, line)).count() as u64
+                lines.filter(|line| !syslog.send(facility, level, &stamp, line)).count()
             }
         }
     }

@@ -25,11 +25,11 @@ const PATIENCE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Destination {
     target: LogTarget,
-    sink: Sink,
+    medium: Medium,
 }
 
 #[derive(Debug)]
-enum Sink {
+enum Medium {
     File {
         file: File,
         /// It is no pipe and no terminal.
@@ -47,12 +47,12 @@ impl Destination {
     /// Opens a file, and makes it if need be: everybody may read it, less the umask. Names must be resolved. The error is the
     /// sentence for the administrator.
     pub fn open(target: &LogTarget, root: &Root) -> Result<Self, Error> {
-        let sink = match target {
+        let medium = match target {
             LogTarget::File(path) => open_file(&root.name(path)),
             LogTarget::Udp(_, host, port) => open_socket(host.addresses(), port.number().unwrap_or(0)),
         };
-        match sink {
-            Ok(sink) => Ok(Self { target: target.clone(), sink }),
+        match medium {
+            Ok(medium) => Ok(Self { target: target.clone(), medium }),
             Err(error) => Err(Error::System(format!("Can't open logfile {target}"), error)),
         }
     }
@@ -64,24 +64,24 @@ impl Destination {
 
     /// Whether it is a file whose name was taken away, so that nobody will ever read what is written.
     pub fn is_deleted(&self) -> bool {
-        match &self.sink {
-            Sink::File { file, .. } => file.metadata().is_ok_and(|found| found.nlink() == 0),
-            Sink::Udp { .. } => false,
+        match &self.medium {
+            Medium::File { file, .. } => file.metadata().is_ok_and(|found| found.nlink() == 0),
+            Medium::Udp { .. } => false,
         }
     }
 
     /// Writes lines, all of them or the first of them, and tells how many bytes that was. A line that could not be written whole
     /// is taken back, as far as that is possible.
     pub fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        match &mut self.sink {
-            Sink::File { file, regular, ragged } => {
+        match &mut self.medium {
+            Medium::File { file, regular, ragged } => {
                 if *ragged {
                     put(file, b"\n")?;
                     *ragged = false;
                 }
                 write_batch(file, *regular, lines)
             }
-            Sink::Udp { socket, to } => {
+            Medium::Udp { socket, to } => {
                 let end = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1);
                 // It arrives or it does not: UDP tells nobody.
                 socket.send_to(&lines[..end], *to).map(|_| end)
@@ -90,7 +90,7 @@ impl Destination {
     }
 }
 
-fn open_file(path: &Path) -> io::Result<Sink> {
+fn open_file(path: &Path) -> io::Result<Medium> {
     // A pipe that nobody reads must not keep us waiting, and a terminal must not become ours.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags.bits() as i32).open(path)?;
@@ -100,7 +100,7 @@ fn open_file(path: &Path) -> io::Result<Sink> {
         return Err(io::Error::other("not a file, a pipe or a terminal"));
     }
     let ragged = kind.is_file() && found.len() > 0 && last_byte(path).is_ok_and(|byte| byte != b'\n');
-    Ok(Sink::File { file, regular: kind.is_file(), ragged })
+    Ok(Medium::File { file, regular: kind.is_file(), ragged })
 }
 
 /// The last byte of a file. It may fail for a file that may only be written.
@@ -112,13 +112,13 @@ fn last_byte(path: &Path) -> io::Result<u8> {
     Ok(byte[0])
 }
 
-fn open_socket(addresses: &[IpAddr], port: u16) -> io::Result<Sink> {
+fn open_socket(addresses: &[IpAddr], port: u16) -> io::Result<Medium> {
     let mut result = Err(io::Error::other("no address found"));
     for ip in addresses {
         let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         result = UdpSocket::bind((any, 0)).and_then(|socket| {
             socket.set_write_timeout(Some(PATIENCE))?;
-            Ok(Sink::Udp { socket, to: SocketAddr::new(*ip, port) })
+            Ok(Medium::Udp { socket, to: SocketAddr::new(*ip, port) })
         });
         if result.is_ok() {
             break;

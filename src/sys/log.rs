@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
@@ -26,7 +26,7 @@ pub enum Level {
 
 /// What the logger thread receives.
 #[derive(Debug)]
-pub enum Entry {
+pub enum Message {
     /// Something to tell.
     Line(Level, SystemTime, String),
     /// A part of a report.
@@ -61,15 +61,15 @@ struct Inner {
     debug: AtomicU8,
     /// A number, as [`Facility`] has it.
     facility: AtomicU8,
-    lost: AtomicU64,
-    entries: Sender<Entry>,
+    lost: AtomicUsize,
+    messages: Sender<Message>,
 }
 
 impl Log {
     /// A handle that speaks into this channel.
-    pub fn new(entries: Sender<Entry>) -> Self {
+    pub fn new(messages: Sender<Message>) -> Self {
         let facility = AtomicU8::new(Facility::USER.number());
-        Self { inner: Arc::new(Inner { debug: AtomicU8::new(0), facility, lost: AtomicU64::new(0), entries }) }
+        Self { inner: Arc::new(Inner { debug: AtomicU8::new(0), facility, lost: AtomicUsize::new(0), messages }) }
     }
 
     /// Changes how much is told, at once and for everybody.
@@ -134,23 +134,23 @@ impl Log {
         let (written, wait) = bounded(0);
         let part = Part { time: SystemTime::now(), paragraphs, is_last, written };
         // It fails when the logger has ended: then there is nobody to wait for.
-        if self.inner.entries.send(Entry::Report(part)).is_ok() {
+        if self.inner.messages.send(Message::Report(part)).is_ok() {
             // Nothing is sent: this ends when the other end is dropped.
             let _ = wait.recv();
         }
     }
 
     /// How many lines were lost since the last time somebody asked.
-    pub fn take_lost(&self) -> u64 {
+    pub fn take_lost(&self) -> usize {
         self.inner.lost.swap(0, Ordering::Relaxed)
     }
 
     fn send(&self, level: Level, text: String) {
-        self.enqueue(Entry::Line(level, SystemTime::now(), text));
+        self.enqueue(Message::Line(level, SystemTime::now(), text));
     }
 
-    fn enqueue(&self, entry: Entry) {
-        if let Err(TrySendError::Full(_)) = self.inner.entries.try_send(entry) {
+    fn enqueue(&self, message: Message) {
+        if let Err(TrySendError::Full(_)) = self.inner.messages.try_send(message) {
             self.inner.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -184,8 +184,8 @@ mod tests {
 
     #[test]
     fn a_full_channel_loses_lines_and_does_not_wait() {
-        let (entries, queue) = crossbeam_channel::bounded(1);
-        let log = Log::new(entries);
+        let (messages, queue) = crossbeam_channel::bounded(1);
+        let log = Log::new(messages);
         log.warning("one");
         log.warning("two");
         log.debug(1, || unreachable!("nobody asked"));

@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn start(destination: Option<Destination>) -> AccessLog {
-        let (messages, _nobody) = bounded::<log::Entry>(8);
+        let (messages, _nobody) = bounded::<log::Message>(8);
         let (events, _inbox) = mailbox::to_this_thread(1);
         AccessLog::start(destination, Root::new(None).unwrap(), Log::new(messages), &events).unwrap()
     }
@@ -203,7 +203,7 @@ mod tests {
             access_log.reopen();
         }
         assert_eq!(access_log.shared.count(), 2, "the file is opened again once for all of them");
-        let (messages, _nobody) = bounded::<log::Entry>(8);
+        let (messages, _nobody) = bounded::<log::Message>(8);
         let (root, log) = (Root::new(None).unwrap(), Log::new(messages));
         let writer = RequestWriter::new(Some(open(&paths[0])), root, log, Arc::clone(&access_log.shared));
         let waiting = queue.clone();

@@ -63,7 +63,8 @@ impl Executor {
         out.write_all(reply.as_bytes())
     }
 
-    fn reports(&self) -> Reports {
+    /// Reports over the tables.
+    pub fn reports(&self) -> Reports {
         Reports { events: self.events.clone(), root: self.loader.root.clone() }
     }
 
@@ -122,7 +123,7 @@ impl Executor {
             // The reply would go to nobody.
             let _ = self.reports().write(&Query::Status, &mut io::sink());
         }
-        Ok((reply, write_files(effects, &self.loader.root)))
+        Ok((reply, write_files(&effects, &self.loader.root)))
     }
 
     fn send(&self, commands: Vec<Command>) -> Result<Outcome, Error> {
@@ -138,11 +139,11 @@ impl Executor {
 }
 
 /// Writes the files that commands ask for. Returns a sentence for each that could not be written.
-pub fn write_files(effects: Vec<Effect>, root: &Root) -> Vec<String> {
+pub fn write_files(effects: &[Effect], root: &Root) -> Vec<String> {
     let mut failures = Vec::new();
     for effect in effects {
         if let Effect::WriteFile(path, text, words) = effect {
-            if let Err(error) = files::replace(&root.name(&path), &text) {
+            if let Err(error) = files::replace(&root.name(path), text) {
                 failures.push(format!("{words}: {}: {}", path.display(), reason(&error)));
             }
         }

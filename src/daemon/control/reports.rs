@@ -11,6 +11,7 @@ use crossbeam_channel::{Sender, bounded};
 use crate::daemon::events::{Event, Read};
 use crate::daemon::mailbox::Handle;
 use crate::error::reason;
+use crate::policy::balancer::Balancer;
 use crate::policy::clients::Client;
 use crate::policy::report::batch::{Batch, ConnectionRow, Summary};
 use crate::policy::report::query::{Format, Query};
@@ -64,9 +65,9 @@ impl Reports {
     /// Replaces the file of the status page. Returns what was written, to be read from its beginning; else the sentence for whoever
     /// wants the page.
     pub fn publish(&self, path: &Path, summary: &Summary) -> Result<File, String> {
-        let page = |out: &mut dyn Write| self.visit(&mut |item| out.write_all(page::html(item, summary).as_bytes()));
-        files::replace_with(&self.root.name(path), page)
-            .map_err(|error| format!("{NO_PAGE}: {}: {}", path.display(), reason(&error)))
+        replace_page(&self.root, path, |out| {
+            self.visit(&mut |item| out.write_all(page::html(item, summary).as_bytes()))
+        })
     }
 
     fn write_status(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -170,6 +171,23 @@ impl Reports {
         self.events.send(Event::Read(read(reply))).map_err(|_| gone())?;
         answer.recv().map_err(|_| gone())
     }
+}
+
+/// Replaces the file of the status page. Returns what was written; else the sentence for whoever wants the page.
+fn replace_page(
+    root: &Root,
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<File, String> {
+    files::replace_with(&root.name(path), write)
+        .map_err(|error| format!("{NO_PAGE}: {}: {}", path.display(), reason(&error)))
+}
+
+/// Writes the status page that a `status` among the first commands asks for.
+pub fn publish_first(balancer: &Balancer, time: String, root: &Root) -> Result<(), String> {
+    let summary = balancer.summary(Instant::now(), time);
+    let Some(path) = &summary.settings.web_stats else { return Err(String::from(NO_PAGE)) };
+    replace_page(root, path, |out| out.write_all(page::before_serving(balancer, &summary).as_bytes())).map(drop)
 }
 
 /// A JSON list that is written item by item.

@@ -27,7 +27,7 @@ pub(super) struct Bound {
 
 impl Bound {
     /// Listens. What belongs into a jail is not touched yet.
-    pub(super) fn stake(options: &Options, config: &Config) -> Result<Self, Error> {
+    pub(super) fn open(options: &Options, config: &Config) -> Result<Self, Error> {
         let (text, addresses) = &config.listener;
         let listener = Listener::open_first(text, addresses, options.backlog, Access::Everybody)?;
         let mut bound = Self { listener: Arc::new(listener), control: None, pidfile: None };
@@ -59,8 +59,8 @@ impl Bound {
         std::iter::once(&mut self.listener).chain(&mut self.control)
     }
 
-    /// Bound the pid file, in the jail if there is one, while the directory that it lies in can still be written to.
-    pub(super) fn number(&mut self, path: &Path, account: Option<&Account>) -> Result<(), Error> {
+    /// Writes the pid file, in the jail if there is one, while the directory that it lies in can still be written to.
+    pub(super) fn write_pid(&mut self, path: &Path, account: Option<&Account>) -> Result<(), Error> {
         self.pidfile = Some(PidFile::claim(path, process::id(), account)?);
         Ok(())
     }

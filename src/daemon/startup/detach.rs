@@ -19,20 +19,20 @@ const MOST: u64 = 65536;
 /// The byte that says that all is well; anything else is the text of an error.
 const READY: &[u8] = b"\0";
 
-/// Who has returned.
+/// What the process is after [`detach`].
 #[derive(Debug)]
-pub(super) enum Side {
+pub(super) enum Role {
     /// The process that was started. The daemon works, so there is nothing more to do.
     Started,
     /// The daemon: a session of its own, working directory `/`, standard streams to and from /dev/null.
-    Daemon(Report),
+    Daemon(Readiness),
 }
 
 /// The way to tell the process that was started how it goes. Dropped before that was told, it tells that the daemon has died.
 #[derive(Debug)]
-pub(super) struct Report(Option<fs::File>);
+pub(super) struct Readiness(Option<fs::File>);
 
-impl Report {
+impl Readiness {
     /// For a pen that stays in the foreground: nobody waits.
     pub(super) fn nobody() -> Self {
         Self(None)
@@ -56,15 +56,15 @@ impl Report {
 
 /// Makes a daemon. Returns twice: in the daemon at once, and in the process that was started when the daemon has reported.
 /// Must be called before any thread is started.
-pub(super) fn detach() -> Result<Side, Error> {
+pub(super) fn detach() -> Result<Role, Error> {
     let failed = |error: io::Error| Error::System(String::from("cannot detach"), error);
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
     match Daemonize::new().working_directory("/").umask(UMASK).execute() {
-        Outcome::Child(Ok(_)) => Ok(Side::Daemon(Report(Some(writer.into())))),
+        Outcome::Child(Ok(_)) => Ok(Role::Daemon(Readiness(Some(writer.into())))),
         Outcome::Parent(Err(error)) => Err(failed(io::Error::other(error))),
         Outcome::Child(Err(error)) => {
             let error = failed(io::Error::other(error));
-            Report(Some(writer.into())).failed(&error);
+            Readiness(Some(writer.into())).failed(&error);
             Err(error)
         }
         Outcome::Parent(Ok(_)) => {
@@ -72,7 +72,7 @@ pub(super) fn detach() -> Result<Side, Error> {
             let mut told = Vec::new();
             fs::File::from(reader).read_to_end(&mut told).map_err(failed)?;
             match told.as_slice() {
-                READY => Ok(Side::Started),
+                READY => Ok(Role::Started),
                 [] => Err(failed(io::Error::other("the daemon ended before it was ready"))),
                 text => Err(Error::Daemon(String::from_utf8_lossy(text).into_owned())),
             }
@@ -103,8 +103,8 @@ mod tests {
     fn a_daemon_that_nobody_waits_for_does_not_stay() {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         drop(reader);
-        let mut report = Report(Some(writer.into()));
-        assert!(report.ready().unwrap_err().to_string().starts_with("whoever started pen has given up: "));
-        assert!(Report::nobody().ready().is_ok());
+        let mut readiness = Readiness(Some(writer.into()));
+        assert!(readiness.ready().unwrap_err().to_string().starts_with("whoever started pen has given up: "));
+        assert!(Readiness::nobody().ready().is_ok());
     }
 }

@@ -31,7 +31,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             self.listen(listener)?;
         }
         if let Some(destination) = access_log {
-            self.access_log.switch(destination);
+            self.helpers.access_log.switch(destination);
         }
         let mut whole = Outcome::default();
         let mut exit = false;
@@ -54,8 +54,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 Effect::DebugLevel(level) => self.log.set_debug(level),
                 Effect::SyslogFacility(facility) => self.log.set_facility(facility),
                 Effect::ConnMax(max) => {
-                    self.sessions_max = raise_open_files(max, pipes::MOST);
-                    self.permits.limit(self.sessions_max);
+                    self.front.most = raise_open_files(max, pipes::MOST);
+                    self.front.permits.limit(self.front.most);
                 }
                 Effect::Close(conn) => {
                     if let Some(live) = self.live(conn) {
@@ -64,7 +64,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
                 Effect::Idlers(count, targets) => {
                     let options = ConnectOptions::from(&**self.balancer.settings());
-                    self.idlers.send(Wanted { count, targets, options });
+                    self.helpers.idlers.send(Wanted { count, targets, options });
                 }
                 Effect::Exit => exit = true,
                 Effect::Tell(_) | Effect::WriteFile(..) => left.push(effect),
@@ -74,21 +74,22 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     fn apply(&mut self, command: Command, now: Instant) -> Outcome {
-        let sessions = &self.sessions;
+        let sessions = &self.sessions.running;
         let socket_stats = |conn: ConnId| stats(sessions, conn);
         let time = self.clock.format(SystemTime::now());
-        self.balancer.apply(command, &Context { now, time: &time, socket_stats: &socket_stats, idlers: self.idle })
+        self.balancer
+            .apply(command, &Context { now, time: &time, socket_stats: &socket_stats, idlers: self.helpers.idle })
     }
 
     /// Takes another listener; the sessions of the old one go on.
     fn listen(&mut self, listener: Arc<Listener>) -> Result<(), Error> {
         if let Err(error) =
-            acceptor::start(Arc::clone(&listener), self.permits.clone(), &self.doorway, self.log.clone())
+            acceptor::start(Arc::clone(&listener), self.front.permits.clone(), &self.front.events, self.log.clone())
         {
             listener.retire();
             return Err(error);
         }
-        std::mem::replace(&mut self.listener, listener).retire();
+        std::mem::replace(&mut self.front.listener, listener).retire();
         Ok(())
     }
 }

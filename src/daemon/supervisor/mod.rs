@@ -42,32 +42,53 @@ const REMIND: Duration = Duration::from_secs(1);
 
 /// The supervisor's belongings.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "each is documented at its type")]
 pub struct Supervisor<F> {
-    pub balancer: Balancer,
-    pub pool: Pool<F, Order>,
+    balancer: Balancer,
+    events: Mailbox<Event>,
+    sessions: Sessions<F>,
+    front: Front,
+    helpers: Helpers,
+    log: Log,
+    clock: Clock,
+    /// What `dummy` calls itself.
+    name: Arc<str>,
+    /// When a trouble that every client meets was last told.
+    reminded: Option<Instant>,
+}
+
+/// The sessions and who serves them.
+#[derive(Debug)]
+struct Sessions<F> {
+    pool: Pool<F, Order>,
+    closed: Receiver<Closed>,
+    /// The running ones by connection number.
+    running: Vec<Option<Running>>,
+    /// Clients that found no worker because the system gives no more threads.
+    waiting: VecDeque<Job>,
+}
+
+/// Where clients come in.
+#[derive(Debug)]
+pub struct Front {
+    /// The listener of the acceptor that runs.
+    pub listener: Arc<Listener>,
+    /// Of all acceptors.
     pub permits: Permits,
     /// How many sessions there may be at once.
-    pub sessions_max: usize,
-    pub log: Log,
-    pub clock: Clock,
-    /// What `dummy` calls itself.
-    pub name: Arc<str>,
-    pub events: Mailbox<Event>,
-    pub closed: Receiver<Closed>,
-    /// The running sessions by connection number.
-    pub sessions: Vec<Option<Running>>,
-    /// Clients that found no worker because the system gives no more threads.
-    pub waiting: VecDeque<Job>,
-    pub reminded: Option<Instant>,
-    /// To the thread that keeps the idlers.
+    pub most: usize,
+    /// For acceptors that a `listen` starts.
+    pub events: Handle<Event>,
+}
+
+/// The threads that do for the supervisor what may block.
+#[derive(Debug)]
+pub struct Helpers {
+    /// Keeps the idlers.
     pub idlers: Latest<Wanted>,
-    pub access_log: AccessLog,
     /// How many idlers are connected.
     pub idle: usize,
-    /// For acceptors that a `listen` starts.
-    pub doorway: Handle<Event>,
-    pub listener: Arc<Listener>,
+    /// Writes the request log.
+    pub access_log: AccessLog,
 }
 
 /// What the supervisor keeps of a running session.
@@ -85,12 +106,26 @@ impl Running {
 }
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
+    /// Of a balancer that is configured, with `pool` for its sessions, which report their end through `closed`.
+    pub fn new(
+        balancer: Balancer,
+        events: Mailbox<Event>,
+        (pool, closed): (Pool<F, Order>, Receiver<Closed>),
+        front: Front,
+        helpers: Helpers,
+        (log, clock): (Log, Clock),
+    ) -> Self {
+        let name = front.listener.address().to_string().into();
+        let sessions = Sessions { pool, closed, running: Vec::new(), waiting: VecDeque::new() };
+        Self { balancer, events, sessions, front, helpers, log, clock, name, reminded: None }
+    }
+
     /// Works until TERM, or until something has ended without which pen is of no use.
     pub fn run(mut self) -> Result<(), Error> {
         let mut looked = Instant::now();
         let mut crew = false;
         loop {
-            let behind = !self.waiting.is_empty() || self.idlers.is_late();
+            let behind = !self.sessions.waiting.is_empty() || self.helpers.idlers.is_late();
             let event = self.events.next(match (behind, crew) {
                 (true, _) => Some(SOON),
                 (false, true) => Some(ROUND),
@@ -101,8 +136,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             self.catch_up();
             if now.duration_since(looked) >= ROUND {
                 looked = now;
-                self.permits.limit(self.sessions_max);
-                crew = self.pool.retire(now);
+                self.front.permits.limit(self.front.most);
+                crew = self.sessions.pool.retire(now);
             }
             let Some(event) = event else { continue };
             match event {
@@ -133,7 +168,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     // Whoever asked may be gone: then nobody needs to know.
                     let _ = answer.try_send(self.balancer.admits_to_control(client));
                 }
-                Event::Idlers(count) => self.idle = count,
+                Event::Idlers(count) => self.helpers.idle = count,
                 Event::Ended(who) => {
                     let error = io::Error::other("ended unexpectedly");
                     return self.leave(Err(Error::System(who.to_string(), error)));
@@ -144,12 +179,12 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     /// Books the sessions that have ended, and gives their workers to whoever waits for one.
     fn collect(&mut self, now: Instant) {
-        while let Ok(Closed { conn, worker, sent, received }) = self.closed.try_recv() {
+        while let Ok(Closed { conn, worker, sent, received }) = self.sessions.closed.try_recv() {
             self.balancer.account(conn, sent, received);
             self.balancer.close(conn, now);
-            match self.waiting.pop_front() {
+            match self.sessions.waiting.pop_front() {
                 Some(job) => self.start(worker, job),
-                None => self.pool.release(worker, now),
+                None => self.sessions.pool.release(worker, now),
             }
         }
     }
@@ -157,16 +192,16 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Does what could not be done at once: finds workers for clients that wait for one, and tells the
     /// idlers' thread what it could not be told.
     fn catch_up(&mut self) {
-        while let Some(job) = self.waiting.pop_front() {
-            match self.pool.hire() {
+        while let Some(job) = self.sessions.waiting.pop_front() {
+            match self.sessions.pool.hire() {
                 Ok(worker) => self.start(worker, job),
                 Err(_) => {
-                    self.waiting.push_front(job);
+                    self.sessions.waiting.push_front(job);
                     break;
                 }
             }
         }
-        self.idlers.catch_up();
+        self.helpers.idlers.catch_up();
     }
 
     fn arrive(&mut self, arrival: Arrival, now: Instant) {
@@ -190,35 +225,35 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             },
         };
         let link = Arc::new(Link::new(socket));
-        if self.sessions.len() <= conn.index() {
-            self.sessions.resize_with(conn.index() + 1, || None);
+        if self.sessions.running.len() <= conn.index() {
+            self.sessions.running.resize_with(conn.index() + 1, || None);
         }
-        self.sessions[conn.index()] = Some(Running { live: Arc::<Link>::downgrade(&link), worker: None });
+        self.sessions.running[conn.index()] = Some(Running { live: Arc::<Link>::downgrade(&link), worker: None });
         let settings = Arc::clone(self.balancer.settings());
         let job = Job { conn, link, peer, task, settings, permit };
-        match self.pool.hire() {
+        match self.sessions.pool.hire() {
             Ok(worker) => self.start(worker, job),
             Err(error) => self.wait_for_worker(job, &error, now),
         }
     }
 
     fn start(&mut self, worker: WorkerId, job: Job) {
-        if let Some(running) = &mut self.sessions[job.conn.index()] {
+        if let Some(running) = &mut self.sessions.running[job.conn.index()] {
             running.worker = Some(worker);
         }
-        self.pool.order(worker, Order::Serve(job));
+        self.sessions.pool.order(worker, Order::Serve(job));
     }
 
     /// The system gives no more threads: serve with those there are, and accept no more clients than that.
     fn wait_for_worker(&mut self, job: Job, error: &io::Error, now: Instant) {
-        let workers = self.pool.size();
+        let workers = self.sessions.pool.size();
         self.remind(format_args!("cannot start more than {workers} workers: {}", reason(error)), now);
         if workers == 0 {
             self.balancer.close(job.conn, now);
             return;
         }
-        self.permits.limit(workers);
-        self.waiting.push_back(job);
+        self.front.permits.limit(workers);
+        self.sessions.waiting.push_back(job);
     }
 
     fn fail(&mut self, conn: ConnId, error: &io::Error, now: Instant) {
@@ -250,17 +285,17 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             Ok(choice) => {
                 self.tell_choice(&who, conn, &choice);
                 let proof = proof(&choice);
-                self.pool.order(worker, Order::Retry(choice.target, proof));
+                self.sessions.pool.order(worker, Order::Retry(choice.target, proof));
             }
             Err(why) => {
                 self.log.debug(1, || format!("connection {conn}: refused: {why}"));
-                self.pool.order(worker, Order::Refuse);
+                self.sessions.pool.order(worker, Order::Refuse);
             }
         }
     }
 
     fn leave(&self, outcome: Result<(), Error>) -> Result<(), Error> {
-        self.listener.remove_file();
+        self.front.listener.remove_file();
         if outcome.is_err() && self.balancer.settings().abort_on_error {
             std::process::abort();
         }
@@ -272,7 +307,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     pub(super) fn running(&self, conn: ConnId) -> Option<&Running> {
-        self.sessions.get(conn.index())?.as_ref()
+        self.sessions.running.get(conn.index())?.as_ref()
     }
 
     fn tell_choice(&self, who: &dyn Display, conn: ConnId, choice: &Choice) {
@@ -313,4 +348,35 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
 fn proof(choice: &Choice) -> Proof {
     if choice.unproven { Proof::Wanted } else { Proof::Unneeded }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::mailbox;
+    use crate::daemon::thread::{self, STACK};
+    use crate::endpoint::Address;
+    use crate::net::listener::Access;
+    use crate::policy::identity::Identity;
+    use crate::sys::root::Root;
+    use crossbeam_channel::{bounded, unbounded};
+
+    #[test]
+    fn the_panic_of_a_thread_ends_pen_with_an_error() {
+        let (events, inbox) = mailbox::to_this_thread(8);
+        let log = Log::new(bounded(8).0);
+        let access_log = AccessLog::start(None, Root::new(None).unwrap(), log.clone(), &events).unwrap();
+        let any = Address::Ip(([127, 0, 0, 1], 0).into());
+        let listener = Arc::new(Listener::open_first("any", &[any], 1, Access::Everybody).unwrap());
+        let supervisor = Supervisor::new(
+            Balancer::new(Identity::default(), String::new()),
+            inbox,
+            (Pool::new(|_, _| {}), unbounded().1),
+            Front { listener, permits: Permits::new(1), most: 1, events: events.clone() },
+            Helpers { idlers: Latest::new(bounded(1).0), idle: 0, access_log },
+            (log, Clock::local()),
+        );
+        thread::start("helper", STACK, &events, || panic!("on purpose")).unwrap();
+        assert_eq!(supervisor.run().unwrap_err().to_string(), "helper: ended unexpectedly");
+    }
 }

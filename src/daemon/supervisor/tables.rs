@@ -30,7 +30,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 let _ = reply.try_send(self.balancer.client_batch(from, since, Bounds::STEP));
             }
             Read::Connections(from, reply) => {
-                let socket_stats = |conn: ConnId| stats(&self.sessions, conn);
+                let socket_stats = |conn: ConnId| stats(&self.sessions.running, conn);
                 let _ = reply.try_send(self.balancer.connection_batch(from, Bounds::STEP, socket_stats));
             }
         }
@@ -38,7 +38,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     /// Books what has gone through running sessions, from that connection number on. Returns where to go on.
     fn account(&mut self, from: usize) -> Option<usize> {
-        let end = self.sessions.len().min(from.saturating_add(Bounds::STEP.slots));
+        let end = self.sessions.running.len().min(from.saturating_add(Bounds::STEP.slots));
         for slot in from..end {
             let conn = ConnId(slot as u32);
             if let Some(live) = self.live(conn) {
@@ -46,6 +46,6 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 self.balancer.account(conn, sent, received);
             }
         }
-        (end < self.sessions.len()).then_some(end)
+        (end < self.sessions.running.len()).then_some(end)
     }
 }

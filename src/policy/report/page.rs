@@ -3,8 +3,9 @@
 use std::fmt::{Display, Write};
 use std::time::Instant;
 
-use super::batch::Summary;
+use super::batch::{Bounds, Summary};
 use super::{Item, SocketStats, address, health, upstream};
+use crate::policy::balancer::Balancer;
 use crate::policy::servers::Server;
 
 const STYLE: &str = "\
@@ -73,6 +74,19 @@ pub fn html(item: Item<'_>, summary: &Summary) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_item(&mut text, item, summary);
+    text
+}
+
+/// The whole page of a balancer that does not serve yet, so that it has neither clients nor connections.
+pub fn before_serving(balancer: &Balancer, summary: &Summary) -> String {
+    let all = Bounds { rows: usize::MAX, slots: usize::MAX };
+    let mut text = html(Item::Servers, summary);
+    for (number, server) in balancer.server_batch(0, all).rows {
+        text.push_str(&html(Item::Server(number, &server), summary));
+    }
+    for item in [Item::Clients, Item::Connections, Item::End] {
+        text.push_str(&html(item, summary));
+    }
     text
 }
 

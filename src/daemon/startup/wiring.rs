@@ -1,0 +1,85 @@
+//! The threads, and the channels between them. Nothing but a lack of threads can fail here.
+
+use std::process;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, unbounded};
+
+use super::bound::Bound;
+use super::config::Options;
+use crate::daemon::access_log::AccessLog;
+use crate::daemon::control::executor::Executor;
+use crate::daemon::control::loader::Loader;
+use crate::daemon::control::port;
+use crate::daemon::events::Event;
+use crate::daemon::latest::Latest;
+use crate::daemon::mailbox::{Handle, Mailbox};
+use crate::daemon::permits::Permits;
+use crate::daemon::pool::{Pool, WorkerId};
+use crate::daemon::session::job::Order;
+use crate::daemon::session::worker::Worker;
+use crate::daemon::supervisor::{Front, Helpers, Supervisor};
+use crate::daemon::{acceptor, idlers, reloader, reporter, signals};
+use crate::error::Error;
+use crate::net::relay::buffers::Buffers;
+use crate::net::relay::pipes::Pipes;
+use crate::policy::balancer::Balancer;
+use crate::sys::clock::Clock;
+use crate::sys::log::Log;
+
+/// What is there before the threads.
+pub(super) struct Wiring {
+    /// To the supervisor.
+    pub(super) events: Handle<Event>,
+    /// The supervisor's; it belongs to this thread.
+    pub(super) inbox: Mailbox<Event>,
+    pub(super) log: Log,
+    pub(super) access_log: AccessLog,
+    pub(super) clock: Clock,
+    /// For the names of files from now on.
+    pub(super) loader: Loader,
+    /// There are descriptors for so many.
+    pub(super) sessions: usize,
+}
+
+impl Wiring {
+    /// Starts the threads, but for those of the logs, which run, and the supervisor, which is to run in this one. From now on signals are
+    /// heeded and clients are accepted.
+    pub(super) fn start(
+        self,
+        options: &Options,
+        mut balancer: Balancer,
+        bound: &Bound,
+    ) -> Result<Supervisor<impl Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static>, Error> {
+        let Self { events, inbox, log, access_log, clock, loader, sessions } = self;
+        let idlers = idlers::start(&events)?;
+        let executor =
+            Executor { events: events.clone(), loader, backlog: options.backlog, access_log: access_log.clone() };
+        let reload = reloader::start(executor.clone(), options.identity.file.clone(), log.clone())?;
+        let usr1 = reporter::start(executor.reports(), log.clone())?;
+        signals::start(&events, access_log.clone(), reload, usr1)?;
+        if let Some(control) = &bound.control {
+            port::start(Arc::clone(control), executor, log.clone())?;
+        }
+        balancer.begin_serving(process::id());
+        let listener = Arc::clone(&bound.listener);
+        let permits = Permits::new(sessions);
+        acceptor::start(Arc::clone(&listener), permits.clone(), &events, log.clone())?;
+        log.debug(1, || format!("pen {} listens on {}", env!("CARGO_PKG_VERSION"), listener.address()));
+
+        // Without a bound of its own: see `Closed`.
+        let (closed, ended) = unbounded();
+        let worker = Worker {
+            events: events.clone(),
+            closed,
+            log: log.clone(),
+            access_log: access_log.clone(),
+            buffers: Buffers::default(),
+            pipes: Pipes::default(),
+        };
+        let pool = Pool::new(move |id: WorkerId, orders: Receiver<Order>| worker.work(id, &orders));
+        let front = Front { listener, permits, most: sessions, events };
+        let helpers = Helpers { idlers: Latest::new(idlers), idle: 0, access_log };
+        Ok(Supervisor::new(balancer, inbox, (pool, ended), front, helpers, (log, clock)))
+    }
+}
