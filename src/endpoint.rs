@@ -15,6 +15,8 @@ pub struct Host {
 }
 
 /// Two hosts are the same when they were written alike, whatever their names resolve to today.
+impl Eq for Host {}
+
 impl PartialEq for Host {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -101,7 +103,7 @@ impl fmt::Display for Port {
 }
 
 /// Something to listen on, or a place to connect to, as it was written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// A host and a port.
     Tcp(Host, Port),
@@ -134,10 +136,80 @@ impl Endpoint {
         Ok(Self::Tcp(host, port))
     }
 
+    /// `host[:port]` or `/path/to/socket`: a server. `default` is the port of one that names none.
+    pub fn parse_server(text: &str, default: Option<&Port>) -> Result<Self, String> {
+        let fields = split_fields(text)?;
+        if fields.len() > 2 {
+            return Err(format!("\"{text}\" is not host:port"));
+        }
+        Ok(Self::from_fields(text, &fields, default)?.0)
+    }
+
+    /// The first two fields of a server, host and port; `text` is the whole, for errors. Tells the port also where the server is a
+    /// Unix domain socket.
+    pub fn from_fields(text: &str, fields: &[&str], default: Option<&Port>) -> Result<(Self, Port), String> {
+        let host = fields[0];
+        if host.is_empty() {
+            return Err(format!("\"{text}\" names no host"));
+        }
+        if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!("{text:?}: blanks and control characters are not possible in an address"));
+        }
+        let port = match fields.get(1) {
+            Some(port) if !port.is_empty() => Some(Port::parse(port).map_err(|e| format!("\"{text}\": {e}"))?),
+            _ => default.cloned(),
+        };
+        if host.starts_with('/') {
+            return Ok((Self::Unix(PathBuf::from(host)), port.unwrap_or(Port::Number(0))));
+        }
+        if text.starts_with('[') && Host::new(host).addresses().is_empty() {
+            return Err(format!("\"{text}\": \"{host}\" is not an IPv6 address"));
+        }
+        let port = port.ok_or_else(|| format!("\"{text}\" names no port, and the listener has none to take over"))?;
+        Ok((Self::Tcp(Host::new(host), port.clone()), port))
+    }
+
+    /// A host alone, in brackets or not, or the path of a Unix domain socket: port 0 stands for the port that is told apart.
+    pub fn without_port(text: &str) -> Self {
+        if text.starts_with('/') {
+            return Self::Unix(PathBuf::from(text));
+        }
+        Self::Tcp(Host::new(text.trim_start_matches('[').trim_end_matches(']')), Port::Number(0))
+    }
+
+    /// `0.0.0.0` and port 0, the endpoint of an empty slot of the server table.
+    pub fn nowhere() -> Self {
+        Self::Tcp(Host::any(), Port::Number(0))
+    }
+
+    /// The same host with that port.
+    pub fn with_port(self, port: Port) -> Self {
+        match self {
+            Self::Tcp(host, _) => Self::Tcp(host, port),
+            unix @ Self::Unix(_) => unix,
+        }
+    }
+
+    /// The host without the port, or the path.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Tcp(host, _) => host.to_string(),
+            Self::Unix(path) => path.display().to_string(),
+        }
+    }
+
     /// The port, where there is one.
     pub fn port(&self) -> Option<&Port> {
         match self {
             Self::Tcp(_, port) => Some(port),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The host and the port that may have to be looked up.
+    pub fn names(&mut self) -> Option<(&mut Host, &mut Port)> {
+        match self {
+            Self::Tcp(host, port) => Some((host, port)),
             Self::Unix(_) => None,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use pen::policy::command::table::{COMMANDS, help};
+use pen::policy::command::table::{entries, help};
 
 use crate::harness::{Ctl, Program, run};
 
@@ -57,8 +57,8 @@ fn listed(usage: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_table_of_commands_help_and_the_page_name_the_same_words() {
-    let table: BTreeSet<_> = COMMANDS.iter().map(|entry| entry.word.to_string()).collect();
-    assert_eq!(table.len(), COMMANDS.len(), "a word is there twice");
+    let table: BTreeSet<_> = entries().iter().map(|entry| entry.word.to_string()).collect();
+    assert_eq!(table.len(), entries().len(), "a word is there twice");
     let helped: BTreeSet<_> = help(None)
         .lines()
         .map(|line| line.trim_start_matches("[no] ").split(' ').next().unwrap().to_string())
@@ -70,7 +70,7 @@ fn the_table_of_commands_help_and_the_page_name_the_same_words() {
 #[test]
 fn every_command_of_the_page_has_an_example_that_pen_understands() {
     let page = page("penctl.1");
-    let table: BTreeSet<_> = COMMANDS.iter().map(|entry| entry.word).collect();
+    let table: BTreeSet<_> = entries().iter().map(|entry| entry.word).collect();
     let mut shown = BTreeSet::new();
     for line in section(&page, "COMMANDS").lines() {
         let Some(command) = line.strip_prefix(".Dl penctl localhost:8888 ") else { continue };
@@ -80,7 +80,7 @@ fn every_command_of_the_page_has_an_example_that_pen_understands() {
     }
     // One example is enough for those that do nothing.
     let nothing = |word: &&&str| {
-        let help = COMMANDS.iter().find(|entry| entry.word == **word).unwrap().help;
+        let help = entries().iter().find(|entry| entry.word == **word).unwrap().help;
         help.contains("has no meaning any more") || help.contains("is not supported by this version")
     };
     let missing: Vec<_> = table.difference(&shown).filter(|word| !nothing(word)).collect();
@@ -89,7 +89,7 @@ fn every_command_of_the_page_has_an_example_that_pen_understands() {
 
 #[test]
 fn help_and_the_page_agree_on_which_commands_have_a_no_form() {
-    for entry in COMMANDS {
+    for entry in entries() {
         let has_no = pen::policy::command::Command::parse(&format!("no {}", entry.word), None)
             .map_or_else(|wrong| !matches!(wrong, pen::policy::command::parse::ParseError::Unknown(_)), |_| true);
         let told = entry.usage.contains("[no] ") || entry.usage.contains("| no ");

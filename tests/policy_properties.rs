@@ -8,20 +8,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pen::endpoint::{ClientAddr, Host, Port};
+use pen::endpoint::{ClientAddr, Endpoint, Host, Port};
 use pen::id::{AclId, ConnId, ServerId, Upstream};
 use pen::policy::acl::{Net, Whom};
 use pen::policy::balancer::{Admission, Balancer};
 use pen::policy::command::Command;
 use pen::policy::command::server::ServerChange;
+use pen::policy::command::setting::Value;
+use pen::policy::command::settings;
 use pen::policy::country::{Country, Edition, Geography, GeoipFile};
 use pen::policy::facts::ClientFacts;
 use pen::policy::identity::Identity;
 use pen::policy::report::batch::Bounds;
 use pen::policy::report::{Context, SocketStats};
 use pen::policy::select::Why;
-use pen::policy::servers::{Place, Target};
-use pen::policy::settings::Tracking;
+use pen::policy::servers::Target;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
@@ -148,8 +149,8 @@ fn list(number: u8) -> AclId {
     AclId::new(number.into()).unwrap()
 }
 
-fn place(last: u8) -> (Place, Port) {
-    (Place::Tcp(Host::new(&format!("192.0.2.{last}"))), Port::Number(80))
+fn endpoint(last: u8) -> Endpoint {
+    Endpoint::Tcp(Host::new(&format!("192.0.2.{last}")), Port::Number(80))
 }
 
 /// What is known of a server.
@@ -221,6 +222,10 @@ impl Model {
         self.on.get(&switch).copied().unwrap_or(false)
     }
 
+    fn set(&mut self, word: &str, value: Value) {
+        self.apply(Command::Set(settings::find(word).unwrap(), value));
+    }
+
     fn apply(&mut self, command: Command) {
         self.balancer.apply(command, &Context::start(self.now));
     }
@@ -231,9 +236,8 @@ impl Model {
 
     fn place_server(&mut self, server: usize, empty: bool) {
         self.servers[server].empty = empty;
-        let (place, port) = place(server as u8 + 1);
-        let port = if empty { Port::Number(0) } else { port };
-        self.change(server, vec![ServerChange::Address(place), ServerChange::Port(port)]);
+        let port = if empty { Port::Number(0) } else { Port::Number(80) };
+        self.change(server, vec![ServerChange::Address(endpoint(server as u8 + 1)), ServerChange::Port(port)]);
     }
 
     /// How many connections are on a server.
@@ -331,33 +335,30 @@ impl Model {
             }
             Event::ClientAcl { list: number } => {
                 self.client_list = number;
-                self.apply(Command::ClientAcl(list(number)));
+                self.set("client_acl", Value::Acl(list(number)));
             }
             Event::Switch(switch, on) => {
                 self.on.insert(switch, on);
-                self.apply(match switch {
-                    Switch::Hash => Command::Hash(on),
-                    Switch::Prio => Command::Prio(on),
-                    Switch::Roundrobin => Command::Roundrobin(on),
-                    Switch::Stubborn => Command::Stubborn(on),
-                    Switch::Weight => Command::Weight(on),
-                });
+                let word = match switch {
+                    Switch::Hash => "hash",
+                    Switch::Prio => "prio",
+                    Switch::Roundrobin => "roundrobin",
+                    Switch::Stubborn => "stubborn",
+                    Switch::Weight => "weight",
+                };
+                self.set(word, Value::Switch(on));
             }
             Event::Track(seconds) => {
                 self.tracking = seconds;
-                self.apply(Command::Tracking(match seconds {
-                    None => Tracking::Off,
-                    Some(0) => Tracking::Forever,
-                    Some(seconds) => Tracking::For(Duration::from_secs(seconds)),
-                }));
+                self.set("tracking", Value::OptionalSeconds(seconds.map(Duration::from_secs)));
             }
             Event::Emergency(on) => {
                 self.emergency = on;
-                self.apply(Command::Emergency(on.then(|| place(101))));
+                self.set("emergency", Value::Server(on.then(|| endpoint(101))));
             }
             Event::Abuse(on) => {
                 self.abuse = on;
-                self.apply(Command::Abuse(on.then(|| place(102))));
+                self.set("abuse", Value::Server(on.then(|| endpoint(102))));
             }
             Event::Arrive { client, port } => self.arrive(client, port)?,
             Event::Fail { which, blame } => self.fail(which, blame)?,
@@ -662,7 +663,7 @@ proptest! {
     #[test]
     fn a_failing_server_is_left_alone_for_the_blacklist_time(seconds in 1u64..60, clients in vec(0u8..CLIENTS, 1..30)) {
         let mut model = Model::new();
-        model.apply(Command::Blacklist(Duration::from_secs(seconds)));
+        model.set("blacklist", Value::Seconds(Duration::from_secs(seconds)));
         model.happen(Event::Switch(Switch::Roundrobin, true))?;
         model.happen(Event::Arrive { client: 0, port: 1 })?;
         model.happen(Event::Fail { which: 0, blame: true })?;

@@ -145,7 +145,8 @@ proptest! {
 
     #[test]
     fn no_line_makes_the_parser_panic(line in ".{0,80}", word in 0usize..100) {
-        let entry = pen::policy::command::table::COMMANDS[word % pen::policy::command::table::COMMANDS.len()];
+        let entries = pen::policy::command::table::entries();
+        let entry = entries[word % entries.len()];
         for line in [line.clone(), format!("{} {line}", entry.word), format!("no {} {line}", entry.word)] {
             if let Ok(command) = Command::parse(&line, None) {
                 // What is understood is printed so that it is understood again.

@@ -11,12 +11,12 @@ use crate::daemon::startup::config::{self, Options};
 use crate::endpoint::{Endpoint, Port};
 use crate::error::Error;
 use crate::id::ServerId;
-use crate::policy::clients::Clients;
 use crate::policy::command::Command;
-use crate::policy::command::parse::{number, seconds};
-use crate::policy::command::table::MOST_CONNECTIONS;
+use crate::policy::command::setting::{Kind, Value};
+use crate::policy::command::settings;
+use crate::policy::command::words::{Words, number};
 use crate::policy::identity::Identity;
-use crate::policy::settings::{LogTarget, Tracking};
+use crate::policy::settings::LogTarget;
 use crate::sys::privileges::{Account, is_root};
 
 /// The options as getopt(3) takes them.
@@ -144,43 +144,52 @@ fn configure(mut line: CommandLine) -> Result<Options, Error> {
     Ok(Options { listener, backlog, control, user, commands, identity })
 }
 
+/// The options that are switches under another name.
+const SWITCHES: [(&str, &str); 5] =
+    [("-a", "ascii"), ("-h", "hash"), ("-r", "roundrobin"), ("-s", "stubborn"), ("-W", "weight")];
+
+/// The options that are settings under another name.
+const SETTINGS: [(&str, &str); 9] = [
+    ("-b", "blacklist"),
+    ("-t", "timeout"),
+    ("-T", "tracking"),
+    ("-c", "clients_max"),
+    ("-x", "conn_max"),
+    ("-l", "log"),
+    ("-w", "web_stats"),
+    ("-e", "emergency"),
+    ("-B", "abuse"),
+];
+
 /// The options that are commands under another name.
 fn options(line: &mut CommandLine, port: Option<&Port>) -> Result<Vec<Command>, String> {
     let mut commands = Vec::new();
-    let switches: [(&str, Command); 5] = [
-        ("-a", Command::Ascii(true)),
-        ("-h", Command::Hash(true)),
-        ("-r", Command::Roundrobin(true)),
-        ("-s", Command::Stubborn(true)),
-        ("-W", Command::Weight(true)),
-    ];
-    for (option, command) in switches {
+    for (option, word) in SWITCHES {
         if line.count(option) > 0 {
-            commands.push(command);
+            commands.extend(settings::find(word).map(|setting| Command::Set(setting, Value::Switch(true))));
         }
     }
-    commands.extend(line.value("-b", |text| seconds("-b", text, 0))?.map(Command::Blacklist));
-    commands.extend(line.value("-t", |text| seconds("-t", text, 1))?.map(Command::Timeout));
-    commands.extend(line.value("-T", |text| {
-        let time = seconds("-T", text, 0)?;
-        Ok(Command::Tracking(if time.is_zero() { Tracking::Forever } else { Tracking::For(time) }))
-    })?);
-    let most = Clients::MAX as u64;
-    commands.extend(line.value("-c", |text| number("-c", text, 1, most))?.map(Command::ClientsMax));
-    commands.extend(line.value("-x", |text| number("-x", text, 1, MOST_CONNECTIONS))?.map(Command::ConnMax));
-    let target = |text: &str| path(text).and_then(|_| LogTarget::parse(text).map_err(|e| format!("-l {e}")));
-    commands.extend(line.value("-l", target)?.map(|target| Command::Log(Some(target))));
-    commands.extend(line.value("-w", path)?.map(|file| Command::WebStats(Some(file))));
-    if line.count("-N") > 0 {
-        commands.extend([Command::Hash(true), Command::Tracking(Tracking::Off)]);
-    }
-    for (option, word) in [("-e", "emergency"), ("-B", "abuse")] {
-        let read = |text: &str| Command::parse(&format!("{word} {text}"), port).map_err(|e| e.to_string());
+    for (option, word) in SETTINGS {
+        let Some(setting) = settings::find(word) else { continue };
+        let read = |text: &str| {
+            if matches!(setting.kind, Kind::Path | Kind::Log) {
+                path(text)?;
+            }
+            let mut words = Words::new(text, port);
+            let value = setting.read(option, &mut words)?;
+            words.end()?;
+            Ok(Command::Set(setting, value))
+        };
         commands.extend(line.value(option, read)?);
+    }
+    let set = |word, value| settings::find(word).map(|setting| Command::Set(setting, value));
+    if line.count("-N") > 0 {
+        commands.extend(set("hash", Value::Switch(true)));
+        commands.extend(set("tracking", Value::OptionalSeconds(None)));
     }
     match line.count("-d") {
         0 => {}
-        level => commands.push(Command::Debug(level.min(255) as u8)),
+        level => commands.extend(set("debug", Value::Number(level.min(255) as u64))),
     }
     Ok(commands)
 }
@@ -188,8 +197,8 @@ fn options(line: &mut CommandLine, port: Option<&Port>) -> Result<Vec<Command>, 
 /// Refuses a file that would be two things at once, of which one destroys the other.
 fn no_file_twice(identity: &Identity, commands: &[Command]) -> Result<(), String> {
     let written = commands.iter().filter_map(|command| match command {
-        Command::Log(Some(LogTarget::File(path))) => Some(("-l", path)),
-        Command::WebStats(Some(path)) => Some(("-w", path)),
+        Command::Set(_, Value::Log(Some(LogTarget::File(path)))) => Some(("-l", path)),
+        Command::Set(_, Value::Path(Some(path))) => Some(("-w", path)),
         _ => None,
     });
     let own = [("-F", &identity.file), ("-p", &identity.pidfile)];

@@ -38,7 +38,7 @@ impl ConnectOptions {
 
 impl From<&Settings> for ConnectOptions {
     fn from(settings: &Settings) -> Self {
-        let Settings { timeout, source, transparent, nodelay, keepalive, .. } = *settings;
+        let Settings { timeout, source, transparent, tcp_nodelay: nodelay, keepalive, .. } = *settings;
         Self { timeout, source, transparent, nodelay, keepalive }
     }
 }

@@ -36,8 +36,9 @@ impl Names {
 
     /// Resolves every name in a command, so that it can be applied. Blocks for as long as the resolver takes.
     pub fn resolve(&self, command: &mut Command) -> Result<(), Error> {
-        command.hosts().into_iter().try_for_each(|host| self.host(host))?;
-        command.ports().into_iter().try_for_each(|port| self.port(port))
+        let (hosts, ports) = command.names();
+        hosts.into_iter().try_for_each(|host| self.host(host))?;
+        ports.into_iter().try_for_each(|port| self.port(port))
     }
 
     /// The addresses to listen on, in the resolver's order.
@@ -121,8 +122,8 @@ mod tests {
     #[test]
     fn names_of_hosts_and_services_are_found() {
         let mut found = resolved("emergency localhost:smtp").unwrap();
-        assert!(found.hosts()[0].addresses().iter().all(IpAddr::is_loopback));
-        assert_eq!(found.ports()[0].number(), Some(25));
+        assert!(found.names().0[0].addresses().iter().all(IpAddr::is_loopback));
+        assert_eq!(found.names().1[0].number(), Some(25));
     }
 
     #[test]

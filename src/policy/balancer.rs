@@ -10,9 +10,9 @@ use super::country::{Geography, GeoipFile};
 use super::facts::ClientFacts;
 use super::identity::Identity;
 use super::select::{View, Why, hash};
-use super::servers::{Health, Place, Server, Target};
+use super::servers::{Health, Server, Target};
 use super::settings::Settings;
-use crate::endpoint::{ClientAddr, Port};
+use crate::endpoint::ClientAddr;
 use crate::id::{AclId, ConnId, ServerId, Upstream};
 
 /// All that pen knows and decides by: settings, servers, lists, clients, connections.
@@ -27,10 +27,6 @@ pub struct Balancer {
     pub(super) geoip: Option<GeoipFile>,
     pub(super) clients: Clients,
     pub(super) connections: Connections,
-    pub(super) emergency: Option<Arc<Target>>,
-    pub(super) emergency_at: Option<(Place, Port)>,
-    pub(super) abuse: Option<Arc<Target>>,
-    pub(super) abuse_at: Option<(Place, Port)>,
     /// The server chosen last for any client: where round robin goes on.
     pub(super) current: Option<ServerId>,
     pub(super) identity: Identity,
@@ -88,10 +84,6 @@ impl Balancer {
             acls: Default::default(),
             geoip: None,
             connections: Connections::default(),
-            emergency: None,
-            emergency_at: None,
-            abuse: None,
-            abuse_at: None,
             current: None,
             identity,
             listen,
@@ -118,7 +110,7 @@ impl Balancer {
 
     /// Whether any client can ever be served.
     pub fn has_servers(&self) -> bool {
-        self.settings.dummy || self.emergency.is_some() || self.servers.iter().any(|s| !s.is_empty())
+        self.settings.dummy || self.settings.emergency.is_some() || self.servers.iter().any(|s| !s.is_empty())
     }
 
     /// Whether nothing is known against at least one regular server, whoever it may take.
@@ -128,7 +120,7 @@ impl Balancer {
 
     /// Who stands in for the regular servers when none of them is left.
     pub fn stand_in(&self) -> Option<&Target> {
-        self.emergency.as_deref().filter(|_| !self.settings.stubborn)
+        self.settings.emergency.as_deref().filter(|_| !self.settings.stubborn)
     }
 
     /// Whether selection is by weight although no server has one, so that new clients are turned away.
@@ -139,7 +131,7 @@ impl Balancer {
     /// A client has come: it gets a slot, or is refused. A server is chosen later, by [`Balancer::choose`].
     pub fn admit(&mut self, facts: ClientFacts, now: Instant) -> Admission {
         let denied = !self.permits(self.settings.client_acl, &facts);
-        if denied && self.abuse.is_none() {
+        if denied && self.settings.abuse.is_none() {
             return Admission::Refused("denied by client_acl");
         }
         let mut connection = Connection::new(facts, now);
@@ -253,11 +245,11 @@ impl Balancer {
 
     fn choose_for(&mut self, connection: &mut Connection, now: Instant) -> Result<Choice, &'static str> {
         let denied = !self.permits(self.settings.client_acl, &connection.facts);
-        if denied && self.abuse.is_none() {
+        if denied && self.settings.abuse.is_none() {
             return Err("denied by client_acl");
         }
         self.remember(connection, now);
-        let mut choice = match self.abuse.as_ref().filter(|_| denied) {
+        let mut choice = match self.settings.abuse.as_ref().filter(|_| denied) {
             Some(target) => choice(Upstream::Abuse, target, Why::Abuse),
             None => self.select(&self.view_of(connection, now), connection.hash)?,
         };
@@ -290,7 +282,7 @@ impl Balancer {
         if let Some(id) = view.fail_over(after) {
             return Some(self.regular(id, Why::FailedOver));
         }
-        if let Some(target) = self.emergency.as_ref().filter(|_| emergency) {
+        if let Some(target) = self.settings.emergency.as_ref().filter(|_| emergency) {
             return Some(choice(Upstream::Emergency, target, Why::Emergency));
         }
         view.last_resort().map(|id| self.regular(id, Why::LastResort))

@@ -1,42 +1,17 @@
 //! The server table: where each server is, what it may take, how it is doing.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::endpoint::{Address, Endpoint, Host, Port};
+use crate::endpoint::{Address, Endpoint, Port};
 use crate::id::AclId;
 
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Place {
-    /// At a host, on a port.
-    Tcp(Host),
-    /// At a Unix domain socket; the port does not matter.
-    Unix(PathBuf),
-}
-
-impl Place {
-    /// `0.0.0.0`, the address of an empty slot.
-    pub fn nowhere() -> Self {
-        Self::Tcp(Host::any())
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(host) => host.fmt(f),
-            Self::Unix(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
-
 /// What a worker needs in order to connect: shared, so that handing it over costs nothing.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
+    /// As it was written, with the port as a number.
+    pub endpoint: Endpoint,
     /// As the logs name it: `10.0.0.3:80`.
     pub name: String,
     /// To be tried in this order.
@@ -44,19 +19,16 @@ pub struct Target {
 }
 
 impl Target {
-    /// The addresses of a place and a port.
-    pub fn new(place: &Place, port: u16) -> Self {
-        match place {
-            Place::Unix(path) => {
-                Self { name: path.display().to_string(), addresses: vec![Address::Unix(path.clone())] }
+    /// The addresses of an endpoint whose names are resolved.
+    pub fn new(endpoint: Endpoint) -> Self {
+        let addresses = match &endpoint {
+            Endpoint::Unix(path) => vec![Address::Unix(path.clone())],
+            Endpoint::Tcp(host, port) => {
+                let port = port.number().unwrap_or(0);
+                host.addresses().iter().map(|ip| Address::Ip(SocketAddr::new(*ip, port))).collect()
             }
-            Place::Tcp(host) => {
-                let addresses: Vec<_> =
-                    host.addresses().iter().map(|ip| Address::Ip(SocketAddr::new(*ip, port))).collect();
-                let name = Endpoint::Tcp(host.clone(), Port::Number(port)).to_string();
-                Self { name, addresses }
-            }
-        }
+        };
+        Self { name: endpoint.to_string(), addresses, endpoint }
     }
 }
 
@@ -77,9 +49,9 @@ pub enum Health {
 /// One slot of the server table.
 #[derive(Clone, Debug)]
 pub struct Server {
-    place: Place,
-    port: u16,
     target: Arc<Target>,
+    /// Its port, which a Unix domain socket has in name only.
+    port: u16,
     /// Most connections while new clients are taken; 0, no limit.
     pub soft: u32,
     /// Most connections while clients that used the server before are taken; 0, no limit.
@@ -102,10 +74,8 @@ pub struct Server {
 
 impl Default for Server {
     fn default() -> Self {
-        let place = Place::nowhere();
         Self {
-            target: Arc::new(Target::new(&place, 0)),
-            place,
+            target: Arc::new(Target::new(Endpoint::nowhere())),
             port: 0,
             soft: 0,
             hard: 0,
@@ -122,8 +92,8 @@ impl Default for Server {
 
 impl Server {
     /// Where it is.
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.target.endpoint
     }
 
     /// Its port; 0 in an empty slot.
@@ -137,21 +107,20 @@ impl Server {
     }
 
     /// Moves it, if that is another place than before: then nothing is known about its health.
-    pub fn move_to(&mut self, place: Place, port: u16) {
-        let target = Target::new(&place, port);
+    pub fn move_to(&mut self, endpoint: Endpoint, port: u16) {
+        let target = Target::new(endpoint.with_port(Port::Number(port)));
         if target != *self.target {
             self.target = Arc::new(target);
             self.health = Health::Up;
         }
-        self.place = place;
         self.port = port;
     }
 
     /// Whether the slot holds no server: address 0.0.0.0 or port 0.
     pub fn is_empty(&self) -> bool {
-        match &self.place {
-            Place::Unix(_) => false,
-            Place::Tcp(host) => {
+        match &self.target.endpoint {
+            Endpoint::Unix(_) => false,
+            Endpoint::Tcp(host, _) => {
                 self.port == 0 || host.addresses() == [IpAddr::V4(Ipv4Addr::UNSPECIFIED)] || host.addresses().is_empty()
             }
         }
@@ -181,7 +150,7 @@ mod tests {
 
     fn at(host: &str, port: u16) -> Server {
         let mut server = Server::default();
-        server.move_to(Place::Tcp(Host::new(host)), port);
+        server.move_to(Endpoint::without_port(host), port);
         server
     }
 

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::endpoint::{Endpoint, Host, Port};
+use super::servers::Target;
+use crate::endpoint::Endpoint;
 use crate::id::AclId;
 
 /// How long a client is sent to the server it used last.
@@ -17,6 +19,28 @@ pub enum Tracking {
     For(Duration),
     /// Not at all: `no tracking`, `-N`.
     Off,
+}
+
+impl Tracking {
+    /// As the command says it: nothing for off, and 0 for ever.
+    pub fn time(self) -> Option<Duration> {
+        match self {
+            Self::Forever => Some(Duration::ZERO),
+            Self::For(time) => Some(time),
+            Self::Off => None,
+        }
+    }
+}
+
+/// The inverse of [`Tracking::time`].
+impl From<Option<Duration>> for Tracking {
+    fn from(time: Option<Duration>) -> Self {
+        match time {
+            None => Self::Off,
+            Some(Duration::ZERO) => Self::Forever,
+            Some(time) => Self::For(time),
+        }
+    }
 }
 
 /// Which ends of a session close both as soon as they close theirs (penctl(1), `tcp_fastclose`).
@@ -96,7 +120,7 @@ pub enum LogTarget {
     /// In a file.
     File(PathBuf),
     /// By penlogd(1), as it was written and as it is understood.
-    Udp(String, Host, Port),
+    Udp(String, Endpoint),
 }
 
 impl LogTarget {
@@ -106,7 +130,7 @@ impl LogTarget {
             return Ok(Self::File(PathBuf::from(text)));
         }
         match Endpoint::parse_listener(text)? {
-            Endpoint::Tcp(host, port) if !text.starts_with(':') => Ok(Self::Udp(text.to_string(), host, port)),
+            endpoint @ Endpoint::Tcp(..) if !text.starts_with(':') => Ok(Self::Udp(text.to_string(), endpoint)),
             _ => Err(format!("\"{text}\" names no host")),
         }
     }
@@ -127,6 +151,8 @@ impl fmt::Display for LogTarget {
 pub struct Settings {
     /// Dump core when pen must give up: `abort_on_error`.
     pub abort_on_error: bool,
+    /// The server for clients that `client_acl` denies: `abuse`, `-B`.
+    pub abuse: Option<Arc<Target>>,
     /// Dumps in ASCII instead of hexadecimal: `ascii`, `-a`.
     pub ascii: bool,
     /// How long a server that failed is left alone: `blacklist`, `-b`.
@@ -143,8 +169,10 @@ pub struct Settings {
     pub debug: u8,
     /// Answer HTTP requests instead of balancing: `dummy`.
     pub dummy: bool,
+    /// The server of last resort: `emergency`, `-e`.
+    pub emergency: Option<Arc<Target>>,
     /// Which closing end closes both: `tcp_fastclose`.
-    pub fastclose: FastClose,
+    pub tcp_fastclose: FastClose,
     /// First server by a hash of the client's address: `hash`, `-h`.
     pub hash: bool,
     /// How long a session may be silent; `None`, as long as it likes: `idle_timeout`.
@@ -156,7 +184,7 @@ pub struct Settings {
     /// Where requests are logged: `log`, `-l`.
     pub log: Option<LogTarget>,
     /// TCP_NODELAY on both sockets of a session: `tcp_nodelay`.
-    pub nodelay: bool,
+    pub tcp_nodelay: bool,
     /// Choose the server after the client's first bytes: `peek`.
     pub peek: bool,
     /// Server by priority: `prio`.
@@ -185,6 +213,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             abort_on_error: false,
+            abuse: None,
             ascii: false,
             blacklist: Duration::from_secs(30),
             client_acl: AclId::default(),
@@ -193,13 +222,14 @@ impl Default for Settings {
             control_acl: AclId::default(),
             debug: 0,
             dummy: false,
-            fastclose: FastClose::default(),
+            emergency: None,
+            tcp_fastclose: FastClose::default(),
             hash: false,
             idle_timeout: None,
             idlers: 0,
             keepalive: false,
             log: None,
-            nodelay: false,
+            tcp_nodelay: false,
             peek: false,
             prio: false,
             roundrobin: false,

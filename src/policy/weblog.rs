@@ -59,7 +59,6 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::endpoint::{Host, Port};
 
     fn record(line: &[u8]) -> Record {
         let parties = Parties { client: ClientAddr::Local, server: String::from("192.0.2.1") };
@@ -74,10 +73,7 @@ mod tests {
 
     #[test]
     fn lines_are_pens_and_harmless() {
-        let (file, udp) = (
-            LogTarget::File(PathBuf::from("/x")),
-            LogTarget::Udp(String::from("a:1"), Host::new("a"), Port::Number(1)),
-        );
+        let (file, udp) = (LogTarget::File(PathBuf::from("/x")), LogTarget::parse("a:1").unwrap());
         assert_eq!(rendered(b"GET / HTTP/1.1", &file), "local 7 192.0.2.1 GET / HTTP/1.1\n");
         assert_eq!(rendered(b"GET / HTTP/1.1", &udp), "+ local 192.0.2.1 GET / HTTP/1.1\n");
         assert_eq!(rendered(b"\x1b[2J\t\x7f\xc3\xa4~", &file), "local 7 192.0.2.1 .[2J....~\n");

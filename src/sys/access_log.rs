@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
 use super::root::Root;
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::policy::settings::LogTarget;
 
@@ -49,7 +50,10 @@ impl Destination {
     pub fn open(target: &LogTarget, root: &Root) -> Result<Self, Error> {
         let medium = match target {
             LogTarget::File(path) => open_file(&root.name(path)),
-            LogTarget::Udp(_, host, port) => open_socket(host.addresses(), port.number().unwrap_or(0)),
+            LogTarget::Udp(_, endpoint) => match endpoint {
+                Endpoint::Tcp(host, port) => open_socket(host.addresses(), port.number().unwrap_or(0)),
+                Endpoint::Unix(_) => Err(ErrorKind::Unsupported.into()),
+            },
         };
         match medium {
             Ok(medium) => Ok(Self { target: target.clone(), medium }),

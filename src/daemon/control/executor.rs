@@ -16,6 +16,7 @@ use crate::error::{Error, reason};
 use crate::policy::command::Command;
 use crate::policy::command::apply::{Effect, Outcome};
 use crate::policy::command::file::{self, Located};
+use crate::policy::command::setting::Value;
 use crate::policy::country::GeoipFile;
 use crate::policy::report::query::Query;
 use crate::sys::files;
@@ -104,10 +105,10 @@ impl Executor {
     fn perform(&self, commands: Vec<Located>) -> Result<(String, Vec<String>), Error> {
         let mut prepared = self.loader.prepare(commands, &|| self.geoip())?;
         // Asked here, since all threads have the same rights.
-        if prepared.commands.contains(&Command::Transparent(true)) && !may_be_transparent() {
+        if prepared.commands.iter().any(makes_transparent) && !may_be_transparent() {
             return Err(Error::Config(String::from(NOT_TRANSPARENT)));
         }
-        if prepared.commands.iter().any(|command| matches!(command, Command::Log(_))) {
+        if prepared.commands.iter().any(|command| matches!(command, Command::Set(_, Value::Log(_)))) {
             self.access_log.has_room()?;
         }
         self.loader.open_access_log(&mut prepared)?;
@@ -149,4 +150,8 @@ pub fn write_files(effects: &[Effect], root: &Root) -> Vec<String> {
         }
     }
     failures
+}
+
+fn makes_transparent(command: &Command) -> bool {
+    matches!(command, Command::Set(setting, Value::Switch(true)) if setting.word == "transparent")
 }

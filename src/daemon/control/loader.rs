@@ -12,6 +12,7 @@ use crate::net::listener::{Access, Listener};
 use crate::net::resolve::Names;
 use crate::policy::command::Command;
 use crate::policy::command::file::{self, Located};
+use crate::policy::command::setting::Value;
 use crate::policy::country::GeoipFile;
 use crate::sys::access_log::Destination;
 use crate::sys::files;
@@ -91,7 +92,7 @@ impl Loader {
     /// Opens where the request log goes after the last `log` command, if there is one.
     pub fn open_access_log(&self, prepared: &mut Prepared) -> Result<(), Error> {
         let last = prepared.commands.iter().rev().find_map(|command| match command {
-            Command::Log(target) => Some(target.as_ref()),
+            Command::Set(_, Value::Log(target)) => Some(target.as_ref()),
             _ => None,
         });
         if let Some(target) = last {

@@ -128,7 +128,7 @@ impl Worker {
             buffers: &self.buffers,
             pipes: &self.pipes,
             idle_timeout: settings.idle_timeout,
-            fastclose: settings.fastclose,
+            fastclose: settings.tcp_fastclose,
         }
         .run();
         if let Some(requests) = requests {

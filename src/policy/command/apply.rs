@@ -4,17 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Command;
 use super::server::ServerChange;
-use crate::endpoint::Port;
+use super::setting::{Setting, Touches, Value};
+use super::{Command, table};
 use crate::id::{ConnId, ServerId};
 use crate::policy::balancer::Balancer;
 use crate::policy::clients::Clients;
 use crate::policy::country::GeoipFile;
 use crate::policy::report::Context;
 use crate::policy::report::query::Query;
-use crate::policy::servers::{Health, Place, Server, Target};
-use crate::policy::settings::Facility;
+use crate::policy::servers::{Health, Server, Target};
+use crate::policy::settings::{Facility, Settings};
 
 /// What a command brings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,18 +55,7 @@ pub enum Effect {
 impl Balancer {
     /// Carries out a command. Its names must be resolved, and its files included.
     pub fn apply(&mut self, command: Command, context: &Context<'_>) -> Outcome {
-        let target = |at: Option<(Place, Port)>| {
-            at.map(|(place, port)| Arc::new(Target::new(&place, port.number().unwrap_or(0))))
-        };
         match command {
-            Command::Abuse(at) => {
-                self.abuse = target(at.clone());
-                self.abuse_at = at;
-            }
-            Command::Emergency(at) => {
-                self.emergency = target(at.clone());
-                self.emergency_at = at;
-            }
             Command::Acl { list, permit, whom } => self.acls[list.index()].push(permit, whom),
             Command::NoAcl(list) => self.acls[list.index()].clear(),
             Command::Geoip(Some(file)) => {
@@ -104,92 +93,41 @@ impl Balancer {
                 return Outcome { reply: self.answer(&Query::Geoip, context), effects };
             }
             Command::Show(query) => return Outcome::reply(self.answer(&query, context)),
+            Command::Get(setting) => return Outcome::reply(setting.answer(&self.settings, context)),
+            Command::Set(setting, value) => return self.set(setting, value, context),
+            Command::Help(word) => return Outcome::reply(table::help(word.as_deref())),
             Command::Write(file) => return self.write(file, context),
-            other => return self.set(other, context),
+            // Replaced by what the file says before it comes here, or without a meaning.
+            Command::Include(_) | Command::Nothing(_) => {}
         }
         Outcome::default()
     }
 
-    fn set(&mut self, command: Command, context: &Context<'_>) -> Outcome {
-        let mut effects = Vec::new();
-        let settings = Arc::make_mut(&mut self.settings);
-        let mut query = None;
-        match command {
-            Command::AbortOnError(on) => settings.abort_on_error = on,
-            Command::Ascii(on) => settings.ascii = on,
-            Command::Blacklist(time) => (settings.blacklist, query) = (time, Some(Query::Blacklist)),
-            Command::ClientAcl(list) => (settings.client_acl, query) = (list, Some(Query::ClientAcl)),
-            Command::ClientsMax(max) => {
-                if self.serving {
-                    self.clients.grow(max);
-                } else {
-                    self.clients = Clients::new(max);
-                }
-                settings.clients_max = self.clients.max();
-                query = Some(Query::ClientsMax);
+    fn set(&mut self, setting: &Setting, value: Value, context: &Context<'_>) -> Outcome {
+        setting.set(Arc::make_mut(&mut self.settings), value, self.serving);
+        let effects = match setting.touches {
+            Touches::Nothing => Vec::new(),
+            Touches::Clients => {
+                self.resize_clients();
+                Vec::new()
             }
-            Command::ConnMax(max) => {
-                settings.conn_max = if self.serving { settings.conn_max.max(max) } else { max };
-                effects.push(Effect::ConnMax(settings.conn_max));
-                query = Some(Query::ConnMax);
+            Touches::Sessions => vec![Effect::ConnMax(self.settings.conn_max)],
+            Touches::Idlers => vec![self.idlers()],
+            Touches::Log => {
+                let Settings { debug, syslog_facility, .. } = *self.settings;
+                vec![Effect::DebugLevel(debug), Effect::SyslogFacility(syslog_facility)]
             }
-            Command::ControlAcl(list) => (settings.control_acl, query) = (list, Some(Query::ControlAcl)),
-            Command::Debug(level) => {
-                settings.debug = level;
-                effects.push(Effect::DebugLevel(level));
-                query = Some(Query::Debug);
-            }
-            Command::Dummy(on) => settings.dummy = on,
-            Command::Hash(on) => settings.hash = on,
-            Command::IdleTimeout(time) => (settings.idle_timeout, query) = (time, Some(Query::IdleTimeout)),
-            Command::Idlers(wanted) => {
-                settings.idlers = wanted;
-                effects.push(self.idlers());
-                query = Some(Query::Idlers);
-            }
-            Command::Keepalive(on) => settings.keepalive = on,
-            Command::Log(target) => {
-                settings.log = target;
-                query = settings.log.is_some().then_some(Query::Log);
-            }
-            Command::Peek(on) => settings.peek = on,
-            Command::Prio(on) => settings.prio = on,
-            Command::Roundrobin(on) => settings.roundrobin = on,
-            Command::Source(ip) => settings.source = ip,
-            Command::Stubborn(on) => settings.stubborn = on,
-            Command::SyslogFacility(facility) => {
-                settings.syslog_facility = facility;
-                effects.push(Effect::SyslogFacility(facility));
-                query = Some(Query::SyslogFacility);
-            }
-            Command::TcpFastclose(ends) => settings.fastclose = ends,
-            Command::TcpNodelay(on) => settings.nodelay = on,
-            Command::Timeout(time) => (settings.timeout, query) = (time, Some(Query::Timeout)),
-            Command::Tracking(tracking) => (settings.tracking, query) = (tracking, Some(Query::Tracking)),
-            Command::Transparent(on) => settings.transparent = on,
-            Command::WebStats(file) => {
-                settings.web_stats = file;
-                query = settings.web_stats.is_some().then_some(Query::WebStats);
-            }
-            Command::Weight(on) => settings.weight = on,
-            // Carried out by `apply`, or replaced before it comes here.
-            Command::Abuse(_)
-            | Command::Acl { .. }
-            | Command::Close(_)
-            | Command::Emergency(_)
-            | Command::Exit
-            | Command::Geoip(_)
-            | Command::Include(_)
-            | Command::Listen(..)
-            | Command::NoAcl(_)
-            | Command::Nothing(_)
-            | Command::Renew(..)
-            | Command::Server(..)
-            | Command::Show(_)
-            | Command::Write(_) => {}
+        };
+        Outcome { reply: setting.answer(&self.settings, context), effects }
+    }
+
+    fn resize_clients(&mut self) {
+        let max = self.settings.clients_max;
+        if self.serving {
+            self.clients.grow(max);
+        } else {
+            self.clients = Clients::new(max);
         }
-        let reply = query.map_or(String::new(), |query| self.answer(&query, context));
-        Outcome { reply, effects }
     }
 
     fn change_server(&mut self, id: ServerId, changes: Vec<ServerChange>, now: Instant) {
@@ -197,15 +135,15 @@ impl Balancer {
             self.servers.resize_with(id.index() + 1, Server::default);
         }
         let server = &mut self.servers[id.index()];
-        let (mut place, mut port) = (server.place().clone(), server.port());
+        let (mut endpoint, mut port) = (server.endpoint().clone(), server.port());
         for change in &changes {
             match change {
-                ServerChange::Address(new) => place = new.clone(),
+                ServerChange::Address(new) => endpoint = new.clone(),
                 ServerChange::Port(new) => port = new.number().unwrap_or(0),
                 _ => {}
             }
         }
-        server.move_to(place, port);
+        server.move_to(endpoint, port);
         for change in changes {
             match change {
                 ServerChange::Address(_) | ServerChange::Port(_) => {}

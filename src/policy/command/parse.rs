@@ -1,57 +1,12 @@
-//! The words of a command, and the values they stand for. Every error names the culprit and what would have been valid.
+//! A line becomes a command.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
 
-use super::table;
-use crate::endpoint::Host;
-use crate::endpoint::Port;
-use crate::endpoint::split_fields;
-use crate::id::AclId;
-use crate::policy::servers::Place;
-
-/// The longest time that can be set, a year in seconds: long enough for anyone, short enough to add to any clock.
-pub const LONGEST: u64 = 31_536_000;
-
-/// Reads a whole number within bounds.
-pub fn number<T: TryFrom<u64>>(what: &str, text: &str, least: u64, most: u64) -> Result<T, String> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let value = if digits { u64::from_str(text).ok() } else { None };
-    value
-        .filter(|n| (least..=most).contains(n))
-        .and_then(|n| T::try_from(n).ok())
-        .ok_or_else(|| format!("{what}: \"{text}\" is not a number from {least} to {most}"))
-}
-
-/// Reads a time in whole seconds.
-pub fn seconds(what: &str, text: &str, least: u64) -> Result<Duration, String> {
-    number(what, text, least, LONGEST).map(Duration::from_secs)
-}
-
-/// The first two fields of a server, host and port; `default` is the port of a server that names none.
-pub fn place(text: &str, fields: &[&str], default: Option<&Port>) -> Result<(Place, Port), String> {
-    let host = fields[0];
-    if host.is_empty() {
-        return Err(format!("\"{text}\" names no host"));
-    }
-    if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(format!("{text:?}: blanks and control characters are not possible in an address"));
-    }
-    let port = match fields.get(1) {
-        Some(port) if !port.is_empty() => Some(Port::parse(port).map_err(|e| format!("\"{text}\": {e}"))?),
-        _ => default.cloned(),
-    };
-    if host.starts_with('/') {
-        return Ok((Place::Unix(PathBuf::from(host)), port.unwrap_or(Port::Number(0))));
-    }
-    if text.starts_with('[') && Host::new(host).addresses().is_empty() {
-        return Err(format!("\"{text}\": \"{host}\" is not an IPv6 address"));
-    }
-    let port = port.ok_or_else(|| format!("\"{text}\" names no port, and the listener has none to take over"))?;
-    Ok((Place::Tcp(Host::new(host)), port))
-}
+use super::server::ServerChange;
+use super::words::{Words, number};
+use super::{Command, settings, table};
+use crate::endpoint::{Endpoint, Port, split_fields};
+use crate::id::ServerId;
 
 /// Why a line is not a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +38,7 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(word) => {
-                let valid: Vec<_> = table::COMMANDS.iter().map(|entry| entry.word).collect();
+                let valid: Vec<_> = table::entries().iter().map(|entry| entry.word).collect();
                 write!(f, "unknown command \"{word}\"; there are: {}", valid.join(", "))
             }
             Self::Value(text) => f.write_str(text),
@@ -91,96 +46,169 @@ impl fmt::Display for ParseError {
     }
 }
 
-/// The words of one line that are still to be read.
-#[derive(Debug)]
-pub struct Words<'a> {
-    line: &'a str,
-    rest: &'a str,
-    /// The port of servers that name none: the listener's, if it has one.
-    pub port: Option<&'a Port>,
+impl Command {
+    /// Reads one command. A server that names no port gets `port`, that of the listener, if there is one.
+    pub fn parse(line: &str, port: Option<&Port>) -> Result<Self, ParseError> {
+        let mut words = Words::new(line, port);
+        let first = words.next("a command")?;
+        let (no, word) = if first == "no" { (true, words.next("a command after \"no\"")?) } else { (false, first) };
+        let command = match settings::find(word) {
+            Some(setting) => match setting.none().filter(|_| no) {
+                Some(none) => Self::Set(setting, none),
+                None if no => return Err(ParseError::Unknown(format!("no {word}"))),
+                None if setting.is_shown() && words.is_empty() => Self::Get(setting),
+                None => Self::Set(setting, setting.read(word, &mut words)?),
+            },
+            None => table::read(no, word, &mut words)
+                .ok_or_else(|| ParseError::Unknown(if no { format!("no {word}") } else { word.to_string() }))??,
+        };
+        words.end()?;
+        Ok(command)
+    }
+
+    /// Reads a server as an operand gives it, `host:port:soft:hard:weight:prio` (pen(1)), into the command that adds it.
+    /// Everything but the host may be left out or empty; a server without a port gets `port`.
+    pub fn parse_server(id: ServerId, text: &str, port: Option<&Port>) -> Result<Self, String> {
+        let fields = split_fields(text)?;
+        if fields.len() > 6 {
+            return Err(format!("\"{text}\" has more than host:port:soft:hard:weight:prio"));
+        }
+        let (endpoint, port) = Endpoint::from_fields(text, &fields, port)?;
+        let mut changes = vec![ServerChange::Address(endpoint), ServerChange::Port(port)];
+        for (position, field) in fields.iter().enumerate().skip(2).filter(|(_, field)| !field.is_empty()) {
+            let value = |what| number(what, field, 0, u64::from(u32::MAX));
+            changes.push(match position {
+                2 => ServerChange::Max(value("soft limit")?),
+                3 => ServerChange::Hard(value("hard limit")?),
+                4 => ServerChange::Weight(value("weight")?),
+                _ => ServerChange::Prio(value("prio")?),
+            });
+        }
+        Ok(Self::Server(id, changes))
+    }
 }
 
-impl<'a> Words<'a> {
-    /// The words of a line.
-    pub fn new(line: &'a str, port: Option<&'a Port>) -> Self {
-        Self { line, rest: line.trim(), port }
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(line: &str) -> Result<Command, ParseError> {
+        Command::parse(line, Some(&Port::Number(80)))
     }
 
-    /// The next word, if there is one.
-    pub fn optional(&mut self) -> Option<&'a str> {
-        let rest = self.rest.trim_ascii_start();
-        let (word, rest) = rest.split_at(rest.find(|c: char| c.is_ascii_whitespace()).unwrap_or(rest.len()));
-        self.rest = rest;
-        Some(word).filter(|word| !word.is_empty())
+    #[test]
+    fn a_command_prints_as_it_is_read() {
+        for line in [
+            "abuse /run/x.sock",
+            "no abuse",
+            "acl 1 permit 10.0.0.0 255.0.0.0",
+            "acl 9 deny 2001:db8::/32",
+            "acl 9 permit country SE",
+            "no acl 3",
+            "ascii",
+            "no ascii",
+            "blacklist 0",
+            "client_acl 4",
+            "clients_max 7",
+            "conn_max 9",
+            "debug 2",
+            "no dummy",
+            "emergency [::1]:25",
+            "emergency www:http",
+            "geoip /usr/share/GeoIP/a b.mmdb",
+            "no geoip",
+            "idle_timeout 0",
+            "idle_timeout 9",
+            "no keepalive",
+            "log /var/log/my pen.log",
+            "log [::1]:9999",
+            "no log",
+            "server 3 acl 1 address 10.0.0.1 port 80 max 1 hard 2 blacklist 3 weight 4 prio 5",
+            "server 0 address ::1 port 0",
+            "server 1 address /run/s",
+            "source ::1",
+            "no source",
+            "syslog_facility local3",
+            "tcp_fastclose both",
+            "tcp_nodelay",
+            "timeout 3",
+            "tracking 0",
+            "tracking 60",
+            "no tracking",
+            "transparent",
+        ] {
+            assert_eq!(read(line).map(|c| c.to_string()).as_deref(), Ok(line));
+        }
+        let hole = read("server 2 acl 0 address (unknown address family 0 port 0 max 0 hard 0").unwrap();
+        assert_eq!(hole.to_string(), "server 2 acl 0 address 0.0.0.0 port 0 max 0 hard 0");
+        assert_eq!(read("include /a  b c").unwrap().to_string(), "include /a  b c");
+        assert_eq!(read("  emergency \t www ").unwrap().to_string(), "emergency www:80");
     }
 
-    /// The next word, which must be there.
-    pub fn next(&mut self, what: &str) -> Result<&'a str, String> {
-        self.optional().ok_or_else(|| format!("\"{}\": {what} is missing", self.line.trim()))
+    #[test]
+    fn an_error_names_the_culprit() {
+        for (line, error) in [
+            ("", "\"\": a command is missing"),
+            ("acl 10 permit ::1", "acl: \"10\" is not an access list from 0 to 9"),
+            ("acl 1 allow ::1", "acl: \"allow\" is neither permit nor deny"),
+            ("acl 1 permit", "\"acl 1 permit\": an address is missing"),
+            ("acl 1 permit country", "\"acl 1 permit country\": a country is missing"),
+            ("acl 1 permit country SWE", "acl: \"SWE\" is not a country's code of two letters"),
+            ("blacklist abc", "blacklist: \"abc\" is not a number from 0 to 31536000"),
+            ("blacklist -1", "blacklist: \"-1\" is not a number from 0 to 31536000"),
+            ("conn_max 99999999", "conn_max: \"99999999\" is not a number from 1 to 1000000"),
+            ("timeout 0", "timeout: \"0\" is not a number from 1 to 31536000"),
+            ("server 99999999 port 1", "server: \"99999999\" is not a number from 0 to 9999"),
+            (
+                "server 1 color red",
+                "server 1: \"color\" cannot be set; there are: acl, address, port, max, hard, blacklist, weight, prio",
+            ),
+            ("server 1", "server 1: nothing to change"),
+            ("tcp_nodelay yes", "\"tcp_nodelay yes\": nothing is expected from \"yes\" on"),
+            ("tcp_fastclose", "do_cmd: ignoring tcp_fastclose without argument"),
+            ("log www:", "log: \"www:\" names no port"),
+            ("http", "http is not supported by this version of pen"),
+        ] {
+            assert_eq!(read(line), Err(ParseError::Value(error.to_string())));
+        }
+        let unknown = read("no such").unwrap_err();
+        assert!(unknown.to_string().starts_with("unknown command \"no such\"; there are: abort_on_error, abuse, acl,"));
+        assert_eq!(read("frob 1").unwrap_err().reply(), "do_cmd: ignoring command starting with 'frob'\n");
+        assert!(Command::parse("emergency www", None).is_err());
     }
 
-    /// Whether all words are read.
-    pub fn is_empty(&self) -> bool {
-        self.rest.trim_ascii().is_empty()
-    }
+    proptest! {
+        #[test]
+        fn whatever_is_read_prints_back_to_the_same_command(line in "(no )?[a-z_]{3,14}( [a-z0-9:./]{1,9}){0,6}") {
+            if let Ok(command) = read(&line) {
+                prop_assert_eq!(read(&command.to_string()), Ok(command));
+            }
+        }
 
-    /// The whole line.
-    pub fn line(&self) -> &'a str {
-        self.line.trim()
-    }
-
-    /// Nothing may be left.
-    pub fn end(&mut self) -> Result<(), String> {
-        match self.optional() {
-            None => Ok(()),
-            Some(word) => Err(format!("\"{}\": nothing is expected from \"{word}\" on", self.line.trim())),
+        #[test]
+        fn no_line_panics_the_parser(line in ".{0,80}") {
+            let _ = read(&line);
         }
     }
 
-    /// A whole number within bounds.
-    pub fn number<T: TryFrom<u64>>(&mut self, what: &str, least: u64, most: u64) -> Result<T, String> {
-        number(what, self.next("a number")?, least, most)
-    }
-
-    /// A time in whole seconds.
-    pub fn seconds(&mut self, what: &str, least: u64) -> Result<Duration, String> {
-        seconds(what, self.next("a number of seconds")?, least)
-    }
-
-    /// The number of an access list.
-    pub fn acl(&mut self, what: &str) -> Result<AclId, String> {
-        let text = self.next("the number of an access list")?;
-        let list = number(what, text, 0, 9).ok().and_then(AclId::new);
-        list.ok_or_else(|| format!("{what}: \"{text}\" is not an access list from 0 to 9"))
-    }
-
-    /// Passes over the rest of `(unknown address family 0`, which is what pen 0.34.1 writes for an empty slot.
-    pub fn unknown_family(&mut self) {
-        for word in ["address", "family", "0"] {
-            self.rest = self.rest.trim_ascii_start().strip_prefix(word).unwrap_or(self.rest);
-        }
-    }
-
-    /// All that remains: the name of a file, which may contain spaces.
-    pub fn path(&mut self, what: &str) -> Result<PathBuf, String> {
-        self.rest(what).map(PathBuf::from)
-    }
-
-    /// All that remains, spaces included.
-    pub fn rest(&mut self, what: &str) -> Result<&'a str, String> {
-        match std::mem::take(&mut self.rest).trim_ascii() {
-            "" => Err(format!("\"{}\": {what} is missing", self.line.trim())),
-            rest => Ok(rest),
-        }
-    }
-
-    /// `host[:port]` or `/path`.
-    pub fn upstream(&mut self) -> Result<(Place, Port), String> {
-        let text = self.next("host:port")?;
-        let fields = split_fields(text)?;
-        if fields.len() > 2 {
-            return Err(format!("\"{text}\" is not host:port"));
-        }
-        place(text, &fields, self.port)
+    #[test]
+    fn a_server_operand_becomes_the_command_that_adds_it() {
+        let server = |text: &str| Command::parse_server(ServerId::new(2).unwrap(), text, Some(&Port::Number(80)));
+        let reads = |text| server(text).map(|c| c.to_string());
+        assert_eq!(reads("www1:8000:10").as_deref(), Ok("server 2 address www1 port 8000 max 10"));
+        assert_eq!(reads("www3").as_deref(), Ok("server 2 address www3 port 80"));
+        assert_eq!(
+            reads("[::1]:25:1:2:3:4").as_deref(),
+            Ok("server 2 address ::1 port 25 max 1 hard 2 weight 3 prio 4")
+        );
+        assert_eq!(reads("a::::5").as_deref(), Ok("server 2 address a port 80 weight 5"));
+        assert_eq!(reads("/run/s::9").as_deref(), Ok("server 2 address /run/s port 80 max 9"));
+        assert_eq!(reads("a:0"), Err(String::from("\"a:0\": port \"0\" is not a number from 1 to 65535")));
+        assert_eq!(reads("a:1:x"), Err(String::from("soft limit: \"x\" is not a number from 0 to 4294967295")));
+        assert!(reads("a:1:2:3:4:5:6").is_err());
+        assert!(reads(":80").is_err());
+        assert!(reads("[nonsense]:80").is_err());
     }
 }

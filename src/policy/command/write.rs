@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Command;
 use super::apply::{Effect, Outcome};
 use super::server::ServerChange;
-use super::{At, Command};
+use super::setting::Setting;
+use super::settings::{AFTER_SERVERS, BEFORE_SERVERS};
 use crate::endpoint::{Endpoint, Port};
 use crate::id::{AclId, ServerId};
 use crate::policy::acl::Acl;
@@ -12,7 +14,6 @@ use crate::policy::balancer::Balancer;
 use crate::policy::country::GeoipFile;
 use crate::policy::identity::Identity;
 use crate::policy::report::Context;
-use crate::policy::servers::Place;
 use crate::policy::settings::Settings;
 
 impl Balancer {
@@ -32,13 +33,12 @@ impl Balancer {
         let named = |option: &str, file: &Option<PathBuf>| file.as_ref().map(|f| format!("{option} '{}'", f.display()));
         let s = &self.settings;
         let defaults = Settings::default();
-        let at = |place: &Option<(Place, Port)>| place.as_ref().map(|(place, port)| At(place, port).to_string());
         let options = [
             foreground.then(|| String::from("-f")),
             may_exit.then(|| String::from("-X")),
             (s.clients_max != defaults.clients_max).then(|| format!("-c {}", s.clients_max)),
-            at(&self.emergency_at).map(|at| format!("-e {at}")),
-            at(&self.abuse_at).map(|at| format!("-B {at}")),
+            s.emergency.as_ref().map(|target| format!("-e {}", target.endpoint)),
+            s.abuse.as_ref().map(|target| format!("-B {}", target.endpoint)),
             named("-j", jail),
             named("-p", pidfile),
             (!user.is_empty()).then(|| format!("-u '{user}'")),
@@ -70,23 +70,18 @@ impl Balancer {
                 whom: *whom,
             }));
         }
-        let s = &self.settings;
-        let absent = |line: &str| Command::Nothing(line.to_string());
-        commands.extend([
-            Command::Ascii(s.ascii),
-            Command::Blacklist(s.blacklist),
-            Command::ClientAcl(s.client_acl),
-            Command::ControlAcl(s.control_acl),
-            Command::Debug(s.debug),
-            Command::Hash(s.hash),
-            absent("no http"),
-            Command::Log(s.log.clone()),
-            Command::Roundrobin(s.roundrobin),
-        ]);
+        let set = |setting: &'static Setting| Command::Set(setting, setting.value(&self.settings));
+        for setting in BEFORE_SERVERS {
+            commands.push(set(setting));
+            // pen's place for what this version does not have.
+            if setting.word == "hash" {
+                commands.push(Command::Nothing(String::from("no http")));
+            }
+        }
         commands.extend((0..).map_while(ServerId::new).zip(&self.servers).map(|(id, server)| {
             let changes = vec![
                 ServerChange::Acl(server.acl),
-                ServerChange::Address(server.place().clone()),
+                ServerChange::Address(server.endpoint().clone().with_port(Port::Number(0))),
                 ServerChange::Port(Port::Number(server.port())),
                 ServerChange::Max(server.soft),
                 ServerChange::Hard(server.hard),
@@ -95,29 +90,7 @@ impl Balancer {
             ];
             Command::Server(id, changes)
         }));
-        commands.extend([
-            Command::Stubborn(s.stubborn),
-            Command::TcpFastclose(s.fastclose),
-            Command::TcpNodelay(s.nodelay),
-            Command::Timeout(s.timeout),
-            Command::Tracking(s.tracking),
-            Command::WebStats(s.web_stats.clone()),
-            Command::Weight(s.weight),
-            Command::Prio(s.prio),
-            Command::AbortOnError(s.abort_on_error),
-            Command::Abuse(self.abuse_at.clone()),
-            Command::ClientsMax(s.clients_max),
-            Command::ConnMax(s.conn_max),
-            Command::Dummy(s.dummy),
-            Command::Emergency(self.emergency_at.clone()),
-            Command::IdleTimeout(s.idle_timeout),
-            Command::Idlers(s.idlers),
-            Command::Keepalive(s.keepalive),
-            Command::Peek(s.peek),
-            Command::Source(s.source),
-            Command::SyslogFacility(s.syslog_facility),
-            Command::Transparent(s.transparent),
-        ]);
+        commands.extend(AFTER_SERVERS.iter().map(set));
         commands.extend(later);
         if self.listen_commanded {
             commands.extend(Endpoint::parse_listener(&self.listen).map(|at| Command::Listen(self.listen.clone(), at)));

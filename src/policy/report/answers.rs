@@ -4,47 +4,26 @@ use super::query::Query;
 use super::{SocketStats, upstream};
 use crate::id::ConnId;
 use crate::policy::balancer::Balancer;
-use crate::policy::command::table;
 use crate::policy::report::Context;
-use crate::policy::settings::Tracking;
 
 impl Balancer {
     /// The answer, ending with a newline unless it is empty.
     pub(in crate::policy) fn answer(&self, query: &Query, context: &Context<'_>) -> String {
-        let s = &self.settings;
         match query {
             // Reports: who asks for one reads the tables in batches, and renders it.
             Query::Connections | Query::Recent(..) | Query::Servers(_) | Query::Socket(_) | Query::Status => {
                 String::new()
             }
-            Query::Blacklist => format!("{}\n", s.blacklist.as_secs()),
-            Query::ClientAcl => format!("{}\n", s.client_acl),
-            Query::ClientsMax => format!("{}\n", s.clients_max),
-            Query::ConnMax => format!("{}\n", s.conn_max),
             Query::Connection(number) => self.connection(*number, context),
             Query::Control => format!("{}\n", self.identity.control),
-            Query::ControlAcl => format!("{}\n", s.control_acl),
-            Query::Debug => format!("{}\n", s.debug),
             Query::Explain(ip) => self.explain(*ip, context.now),
             Query::Geoip => {
                 format!("{}\n", self.geoip.as_ref().map_or_else(String::new, |file| file.path().display().to_string()))
             }
-            Query::Help(word) => table::help(word.as_deref()),
-            Query::IdleTimeout => format!("Idle timeout: {} seconds\n", s.idle_timeout.unwrap_or_default().as_secs()),
-            Query::Idlers => format!("Idlers: {}/{}\n", context.idlers, s.idlers),
             Query::Listen => format!("{}\n", self.listen),
-            Query::Log => s.log.as_ref().map_or(String::new(), |target| format!("{target}\n")),
             Query::Mode => self.mode(),
             Query::Pid => format!("{}\n", self.identity.pid),
-            Query::SyslogFacility => format!("{}\n", s.syslog_facility.word()),
-            Query::Timeout => format!("{}\n", s.timeout.as_secs()),
-            Query::Tracking => match s.tracking {
-                Tracking::For(time) => format!("{}\n", time.as_secs()),
-                Tracking::Forever => String::from("0\n"),
-                Tracking::Off => String::from("off\n"),
-            },
             Query::Version => format!("pen {}\n", env!("CARGO_PKG_VERSION")),
-            Query::WebStats => s.web_stats.as_ref().map_or(String::new(), |file| format!("{}\n", file.display())),
         }
     }
 

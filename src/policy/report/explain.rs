@@ -41,7 +41,7 @@ impl Balancer {
         }
         if !self.acls[list.index()].permits(&facts, geography) {
             writeln!(out, "client_acl {list} denies it")?;
-            return match &self.abuse {
+            return match &s.abuse {
                 Some(target) => writeln!(out, "-> abuse server ({})", target.name),
                 None => writeln!(out, "-> refused"),
             };

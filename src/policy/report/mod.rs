@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use self::batch::ConnectionRow;
 use super::clients::Client;
-use super::servers::{Health, Place, Server};
+use super::servers::{Health, Server};
+use crate::endpoint::Endpoint;
 use crate::id::{ConnId, Upstream};
 
 /// What only the shell can know about the context in which a command is carried out.
@@ -81,9 +82,9 @@ fn upstream(upstream: Option<Upstream>) -> String {
 
 /// A server's address as reports show it: the one that is tried first.
 fn address(server: &Server) -> String {
-    match server.place() {
-        Place::Tcp(host) => host.addresses().first().map_or_else(|| host.to_string(), |ip| ip.to_string()),
-        place @ Place::Unix(_) => place.to_string(),
+    match server.endpoint() {
+        Endpoint::Tcp(host, _) => host.addresses().first().map_or_else(|| host.to_string(), |ip| ip.to_string()),
+        unix @ Endpoint::Unix(_) => unix.to_string(),
     }
 }
 

@@ -1,0 +1,238 @@
+//! What a setting is: the kinds of values, how they are read and printed, and what a row of the table says.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::words::Words;
+use crate::endpoint::{Endpoint, Host, Port};
+use crate::id::AclId;
+use crate::policy::report::Context;
+use crate::policy::settings::{LogTarget, Settings};
+
+/// One setting.
+#[derive(Clone, Copy)]
+pub struct Setting {
+    /// The word of its command.
+    pub word: &'static str,
+    /// How the command is written.
+    pub usage: &'static str,
+    /// What it does, in a line.
+    pub help: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// What else changes with it.
+    pub touches: Touches,
+    pub(super) get: fn(&Settings) -> Value,
+    pub(super) set: fn(&mut Settings, Value),
+    pub(super) show: fn(&Value, &Context<'_>) -> String,
+}
+
+/// What values a setting takes, and how they are read.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// On and off: `word`, `no word`.
+    Switch,
+    /// A whole number.
+    Number {
+        /// The least value.
+        least: u64,
+        /// The greatest value.
+        most: u64,
+        /// Once pen serves it does not shrink.
+        grows: bool,
+    },
+    /// Whole seconds, at least so many.
+    Seconds(u64),
+    /// Whole seconds, or `no word`.
+    OptionalSeconds,
+    /// The number of an access list.
+    Acl,
+    /// One of a list of words.
+    Choice {
+        /// The words.
+        words: fn() -> Vec<&'static str>,
+        /// The error for a word that is not in the list, behind the word.
+        not: &'static str,
+        /// The error for none; without one the command shows the value.
+        missing: Option<&'static str>,
+    },
+    /// The name of a file, or `no word`.
+    Path,
+    /// A destination of the request log, or `no word`.
+    Log,
+    /// A server, or `no word`.
+    Server,
+    /// An IP address, or `no word`.
+    Address,
+}
+
+/// What changes with a setting besides its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touches {
+    /// Nothing.
+    Nothing,
+    /// The size of the client table.
+    Clients,
+    /// How many sessions there may be.
+    Sessions,
+    /// The idle connections.
+    Idlers,
+    /// What the log tells.
+    Log,
+}
+
+/// The value of a setting.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "each is the value of the kind of its name")]
+pub enum Value {
+    Switch(bool),
+    Number(u64),
+    Seconds(Duration),
+    OptionalSeconds(Option<Duration>),
+    Acl(AclId),
+    Choice(&'static str),
+    Path(Option<PathBuf>),
+    Log(Option<LogTarget>),
+    Server(Option<Endpoint>),
+    Address(Option<IpAddr>),
+}
+
+impl Setting {
+    pub(super) const fn touching(self, touches: Touches) -> Self {
+        Self { touches, ..self }
+    }
+
+    pub(super) const fn shown(self, show: fn(&Value, &Context<'_>) -> String) -> Self {
+        Self { show, ..self }
+    }
+
+    pub(super) const fn growing(self) -> Self {
+        let kind = match self.kind {
+            Kind::Number { least, most, .. } => Kind::Number { least, most, grows: true },
+            other => other,
+        };
+        Self { kind, ..self }
+    }
+
+    /// Its value.
+    pub fn value(&self, settings: &Settings) -> Value {
+        (self.get)(settings)
+    }
+
+    /// Sets it. `serving`: pen serves clients, so that what can only grow does not shrink any more.
+    pub fn set(&self, settings: &mut Settings, value: Value, serving: bool) {
+        let shrinks = match (self.kind, &value, self.value(settings)) {
+            (Kind::Number { grows: true, .. }, Value::Number(new), Value::Number(old)) => *new < old,
+            _ => false,
+        };
+        if !(serving && shrinks) {
+            (self.set)(settings, value);
+        }
+    }
+
+    /// What the command without further words answers. Empty if the setting has no value, or none to show.
+    pub fn answer(&self, settings: &Settings, context: &Context<'_>) -> String {
+        if self.is_shown() { (self.show)(&self.value(settings), context) } else { String::new() }
+    }
+
+    /// Whether the command without further words asks for the value.
+    pub fn is_shown(&self) -> bool {
+        match self.kind {
+            Kind::Switch | Kind::Server | Kind::Address => false,
+            Kind::Choice { missing, .. } => missing.is_none(),
+            _ => true,
+        }
+    }
+
+    /// The value of `no word`, where there is that.
+    pub fn none(&self) -> Option<Value> {
+        match self.kind {
+            Kind::Switch => Some(Value::Switch(false)),
+            Kind::OptionalSeconds => Some(Value::OptionalSeconds(None)),
+            Kind::Path => Some(Value::Path(None)),
+            Kind::Log => Some(Value::Log(None)),
+            Kind::Server => Some(Value::Server(None)),
+            Kind::Address => Some(Value::Address(None)),
+            Kind::Number { .. } | Kind::Seconds(_) | Kind::Acl | Kind::Choice { .. } => None,
+        }
+    }
+
+    /// Reads the value that follows. `what` is what errors call it: the word, or the option that stands for it.
+    pub fn read(&self, what: &str, words: &mut Words<'_>) -> Result<Value, String> {
+        Ok(match self.kind {
+            Kind::Switch => Value::Switch(true),
+            Kind::Number { least, most, .. } => Value::Number(words.number(what, least, most)?),
+            Kind::Seconds(least) => Value::Seconds(words.seconds(what, least)?),
+            Kind::OptionalSeconds => Value::OptionalSeconds(Some(words.seconds(what, 0)?)),
+            Kind::Acl => Value::Acl(words.acl(what)?),
+            Kind::Choice { words: valid, not, missing } => {
+                let Some(text) = words.optional() else { return Err(missing.unwrap_or("a word is missing").into()) };
+                let valid = valid();
+                let found = valid.iter().find(|word| **word == text);
+                let list = if not.ends_with(' ') { valid.join(", ") } else { String::new() };
+                Value::Choice(found.ok_or_else(|| format!("{what}: \"{text}\" {not}{list}"))?)
+            }
+            Kind::Path => Value::Path(Some(words.path("a file")?)),
+            Kind::Log => {
+                let text = words.rest("a file or host:port")?;
+                Value::Log(Some(LogTarget::parse(text).map_err(|e| format!("{what}: {e}"))?))
+            }
+            Kind::Server => Value::Server(Some(words.server()?)),
+            Kind::Address => {
+                let text = words.next("a local address")?;
+                let ip = text.parse().map_err(|_| format!("{what}: \"{text}\" is not an IPv4 or IPv6 address"))?;
+                Value::Address(Some(ip))
+            }
+        })
+    }
+}
+
+/// Two are the same if they have the same word.
+impl PartialEq for Setting {
+    fn eq(&self, other: &Self) -> bool {
+        self.word == other.word
+    }
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word)
+    }
+}
+
+impl Value {
+    /// The names that must be resolved before the value can be set.
+    pub fn names(&mut self) -> Option<(&mut Host, &mut Port)> {
+        match self {
+            Self::Server(Some(endpoint)) | Self::Log(Some(LogTarget::Udp(_, endpoint))) => endpoint.names(),
+            _ => None,
+        }
+    }
+
+    /// In a line of its own; nothing for a file or a destination that is not set.
+    pub(super) fn line(&self) -> String {
+        match (self.text(), self) {
+            (Some(text), _) => format!("{text}\n"),
+            (None, Self::OptionalSeconds(_)) => String::from("off\n"),
+            (None, _) => String::new(),
+        }
+    }
+
+    /// As it is written behind the word; `None` where `no` is written before it.
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::Switch(on) => on.then(String::new),
+            Self::Number(n) => Some(n.to_string()),
+            Self::Seconds(time) => Some(time.as_secs().to_string()),
+            Self::OptionalSeconds(time) => time.map(|time| time.as_secs().to_string()),
+            Self::Acl(list) => Some(list.to_string()),
+            Self::Choice(word) => Some((*word).to_string()),
+            Self::Path(path) => path.as_ref().map(|path| path.display().to_string()),
+            Self::Log(target) => target.as_ref().map(LogTarget::to_string),
+            Self::Server(endpoint) => endpoint.as_ref().map(Endpoint::to_string),
+            Self::Address(ip) => ip.map(|ip| ip.to_string()),
+        }
+    }
+}

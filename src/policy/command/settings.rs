@@ -1,0 +1,297 @@
+//! The table of settings: a row each. Parsing, `help`, the getter, `write` and the command that sets it all follow from the row.
+
+use std::sync::Arc;
+
+use super::setting::{Kind, Setting, Touches, Value};
+use crate::policy::clients::Clients;
+use crate::policy::servers::Target;
+use crate::policy::settings::{Facility, FastClose, Tracking};
+
+/// The most connections that can be asked for: more than any kernel has descriptors for.
+pub const MOST_CONNECTIONS: u64 = 1_000_000;
+
+/// The most idlers.
+const MOST_IDLERS: u64 = 1000;
+
+/// A row whose value is the field of that name.
+macro_rules! row {
+    ($word:ident, $usage:expr, $help:literal, $kind:expr, $variant:ident) => {
+        row!($word, $usage, $help, $kind, |s| Value::$variant(s.$word.clone()), |s, v| {
+            if let Value::$variant(v) = v {
+                s.$word = v;
+            }
+        })
+    };
+    ($word:ident, $usage:expr, $help:literal, $kind:expr, $get:expr, $set:expr) => {
+        Setting {
+            word: stringify!($word),
+            usage: $usage,
+            help: $help,
+            kind: $kind,
+            touches: Touches::Nothing,
+            get: $get,
+            set: $set,
+            show: |value, _| value.line(),
+        }
+    };
+}
+
+macro_rules! switch {
+    ($word:ident, $help:literal) => {
+        row!($word, concat!("[no] ", stringify!($word)), $help, Kind::Switch, Switch)
+    };
+}
+
+macro_rules! seconds {
+    ($word:ident, $least:literal, $help:literal) => {
+        row!($word, concat!(stringify!($word), " [SECONDS]"), $help, Kind::Seconds($least), Seconds)
+    };
+}
+
+macro_rules! acl {
+    ($word:ident, $help:literal) => {
+        row!($word, concat!(stringify!($word), " [N]"), $help, Kind::Acl, Acl)
+    };
+}
+
+macro_rules! number {
+    ($word:ident, $what:literal, $least:literal, $most:expr, $help:literal) => {
+        row!(
+            $word,
+            concat!(stringify!($word), " [", $what, "]"),
+            $help,
+            Kind::Number { least: $least, most: $most, grows: false },
+            |s| Value::Number(s.$word as u64),
+            |s, v| {
+                if let Value::Number(v) = v {
+                    s.$word = v as _;
+                }
+            }
+        )
+    };
+}
+
+macro_rules! server {
+    ($word:ident, $help:literal) => {
+        row!(
+            $word,
+            concat!(stringify!($word), " HOST[:PORT] | no ", stringify!($word)),
+            $help,
+            Kind::Server,
+            |s| Value::Server(s.$word.as_ref().map(|target| target.endpoint.clone())),
+            |s, v| {
+                if let Value::Server(v) = v {
+                    s.$word = v.map(|endpoint| Arc::new(Target::new(endpoint)));
+                }
+            }
+        )
+    };
+}
+
+/// A row whose field is one of its type's `WORDS`.
+macro_rules! choice {
+    ($word:ident, $usage:expr, $type:ty, $not:expr, $missing:expr, $help:literal) => {
+        row!(
+            $word,
+            $usage,
+            $help,
+            Kind::Choice {
+                words: || <$type>::WORDS.iter().map(|(word, _)| *word).collect(),
+                not: $not,
+                missing: $missing,
+            },
+            |s| Value::Choice(s.$word.word()),
+            |s, v| {
+                if let Value::Choice(v) = v {
+                    if let Some((_, value)) = <$type>::WORDS.iter().find(|(word, _)| *word == v) {
+                        s.$word = *value;
+                    }
+                }
+            }
+        )
+    };
+}
+
+/// The settings that `write` prints before the servers, in its order: pen's.
+pub const BEFORE_SERVERS: &[Setting] = &[
+    switch!(ascii, "dump traffic (debug 3) in ASCII instead of hexadecimal"),
+    seconds!(blacklist, 0, "how long a server that failed is left alone"),
+    acl!(client_acl, "the access list that clients must pass"),
+    acl!(control_acl, "the access list that clients of the control port must pass"),
+    number!(debug, "LEVEL", 0, 255, "how much is told: 0 nothing, 1 decisions, 2 sessions, 3 traffic")
+        .touching(Touches::Log),
+    switch!(hash, "choose the first server by a hash of the client's address"),
+    row!(log, "log [FILE|HOST:PORT] | no log", "where requests are logged: in a file, or by penlogd", Kind::Log, Log),
+    switch!(roundrobin, "servers in turn, without remembering clients"),
+];
+
+/// Those that it prints behind the servers: pen's in pen's order, then ours.
+pub const AFTER_SERVERS: &[Setting] = &[
+    switch!(stubborn, "no failover"),
+    choice!(
+        tcp_fastclose,
+        "tcp_fastclose up|down|both|off",
+        FastClose,
+        "is not up, down, both or off",
+        Some("do_cmd: ignoring tcp_fastclose without argument"),
+        "which closing end closes both"
+    ),
+    switch!(tcp_nodelay, "TCP_NODELAY on the sockets of sessions"),
+    seconds!(timeout, 1, "how long a connect may take"),
+    row!(
+        tracking,
+        "tracking [SECONDS] | no tracking",
+        "how long clients are remembered; 0, for ever",
+        Kind::OptionalSeconds,
+        |s| Value::OptionalSeconds(s.tracking.time()),
+        |s, v| {
+            if let Value::OptionalSeconds(v) = v {
+                s.tracking = Tracking::from(v);
+            }
+        }
+    ),
+    row!(web_stats, "web_stats [FILE] | no web_stats", "the file for the status page", Kind::Path, Path),
+    switch!(weight, "choose by weight"),
+    switch!(prio, "choose by priority"),
+    switch!(abort_on_error, "dump core when pen must give up"),
+    server!(abuse, "the server for clients that client_acl denies"),
+    number!(clients_max, "N", 1, Clients::MAX as u64, "size of the client table; it can only grow")
+        .growing()
+        .touching(Touches::Clients),
+    number!(conn_max, "N", 1, MOST_CONNECTIONS, "most simultaneous connections; it can only grow")
+        .growing()
+        .touching(Touches::Sessions),
+    switch!(dummy, "answer HTTP requests with a tiny page instead of balancing"),
+    server!(emergency, "the server for when no other is left"),
+    row!(
+        idle_timeout,
+        "idle_timeout [SECONDS]",
+        "end sessions that are silent for so long; 0, never",
+        Kind::Seconds(0),
+        |s| Value::Seconds(s.idle_timeout.unwrap_or_default()),
+        |s, v| {
+            if let Value::Seconds(v) = v {
+                s.idle_timeout = Some(v).filter(|time| !time.is_zero());
+            }
+        }
+    )
+    .shown(|value, _| format!("Idle timeout: {} seconds\n", value.line().trim_end())),
+    number!(idlers, "N", 0, MOST_IDLERS, "keep N idle connections to the servers")
+        .touching(Touches::Idlers)
+        .shown(|value, context| format!("Idlers: {}/{}", context.idlers, value.line())),
+    switch!(keepalive, "SO_KEEPALIVE on the sockets of sessions"),
+    switch!(peek, "choose the server after the client's first bytes"),
+    row!(source, "source ADDRESS | no source", "local address towards the servers", Kind::Address, Address)
+        .touching(Touches::Idlers),
+    choice!(
+        syslog_facility,
+        "syslog_facility [NAME]",
+        Facility,
+        "is not a facility; there are: ",
+        None,
+        "the facility of messages to syslog"
+    )
+    .touching(Touches::Log),
+    switch!(transparent, "the client's address as the source address towards the server"),
+];
+
+/// All settings.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    BEFORE_SERVERS.iter().chain(AFTER_SERVERS)
+}
+
+/// The setting of that word.
+pub fn find(word: &str) -> Option<&'static Setting> {
+    all().find(|setting| setting.word == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::policy::balancer::Balancer;
+    use crate::policy::command::Command;
+    use crate::policy::identity::Identity;
+    use crate::policy::report::Context;
+    use crate::policy::settings::Settings;
+
+    /// Values that the setting can take, each of them another than its default.
+    fn samples(setting: &Setting) -> Vec<Value> {
+        let default = setting.value(&Settings::default());
+        let samples = match setting.kind {
+            Kind::Switch => vec![Value::Switch(true), Value::Switch(false)],
+            Kind::Number { least, most, .. } => vec![Value::Number(least), Value::Number(most.min(99))],
+            Kind::Seconds(least) => [least, 77].map(|n| Value::Seconds(Duration::from_secs(n))).to_vec(),
+            Kind::OptionalSeconds => {
+                [None, Some(0), Some(77)].map(|n| Value::OptionalSeconds(n.map(Duration::from_secs))).to_vec()
+            }
+            Kind::Acl => vec![Value::Acl(crate::id::AclId::new(7).unwrap())],
+            Kind::Choice { words, .. } => words().into_iter().map(Value::Choice).collect(),
+            Kind::Path | Kind::Log | Kind::Server | Kind::Address => {
+                let text = match setting.kind {
+                    Kind::Server => "192.0.2.1:80",
+                    Kind::Address => "2001:db8::1",
+                    _ => "/a file",
+                };
+                vec![setting.read("x", &mut crate::policy::command::words::Words::new(text, None)).unwrap()]
+            }
+        };
+        samples.into_iter().filter(|sample| *sample != default).collect()
+    }
+
+    #[test]
+    fn no_word_is_there_twice() {
+        let words: BTreeSet<_> = all().map(|setting| setting.word).collect();
+        assert_eq!(words.len(), all().count());
+    }
+
+    #[test]
+    fn what_is_set_is_got_printed_parsed_and_written_once() {
+        for setting in all() {
+            let samples = samples(setting);
+            assert!(!samples.is_empty(), "{}", setting.word);
+            for value in samples {
+                let mut settings = Settings::default();
+                setting.set(&mut settings, value.clone(), false);
+                assert_eq!(setting.value(&settings), value, "{}", setting.word);
+                for other in all().filter(|other| *other != setting) {
+                    assert_eq!(other.value(&settings), other.value(&Settings::default()), "{}", setting.word);
+                }
+                let command = Command::Set(setting, value);
+                let line = command.to_string();
+                assert_eq!(Command::parse(&line, None).as_ref(), Ok(&command), "{line}");
+                let mut balancer = Balancer::new(Identity::default(), String::from("80"));
+                balancer.apply(command.clone(), &Context::start(Instant::now()));
+                let written = balancer.to_commands();
+                assert_eq!(written.iter().filter(|other| **other == command).count(), 1, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_alone_shows_the_value_or_tells_what_is_missing() {
+        for setting in all() {
+            let parsed = Command::parse(setting.word, None);
+            match setting.kind {
+                Kind::Switch => assert_eq!(parsed, Ok(Command::Set(setting, Value::Switch(true)))),
+                _ if setting.is_shown() => assert_eq!(parsed, Ok(Command::Get(setting))),
+                _ => assert!(parsed.is_err(), "{}", setting.word),
+            }
+            let no = Command::parse(&format!("no {}", setting.word), None);
+            assert_eq!(no.ok(), setting.none().map(|none| Command::Set(setting, none)), "{}", setting.word);
+        }
+    }
+
+    #[test]
+    fn what_can_only_grow_does_not_shrink_once_pen_serves() {
+        for word in ["clients_max", "conn_max"] {
+            let (setting, mut settings) = (find(word).unwrap(), Settings::default());
+            for (new, serving, expected) in [(10, false, 10), (20, true, 20), (5, true, 20)] {
+                setting.set(&mut settings, Value::Number(new), serving);
+                assert_eq!(setting.value(&settings), Value::Number(expected));
+            }
+        }
+    }
+}
