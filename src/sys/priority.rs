@@ -13,3 +13,21 @@ pub fn give_way() {
         let _ = setpriority_process(None, LOW);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn only_the_thread_that_asks_gives_way() {
+        let nice = || getpriority_process(None).unwrap();
+        let before = nice();
+        let lowered = thread::spawn(move || {
+            give_way();
+            nice()
+        });
+        assert_eq!(lowered.join().unwrap(), before.max(LOW));
+        assert_eq!(nice(), before);
+    }
+}
