@@ -118,7 +118,7 @@ impl Conversation {
     }
 }
 
-/// Where a reply is written. A write fails when the client has taken nothing for [`PATIENCE`]; a client that reads slowly is served.
+/// Where a reply is written. A write fails when the client has taken nothing for 10 seconds; a client that reads slowly is served.
 #[derive(Debug)]
 pub struct Reply<'a>(&'a OwnedFd);
 

@@ -7,6 +7,7 @@ pub mod geoip;
 pub mod limits;
 pub mod log;
 pub mod pidfile;
+pub mod priority;
 pub mod privileges;
 pub mod root;
 pub mod syslog;

@@ -18,6 +18,7 @@ use crate::policy::report::query::{Format, Query};
 use crate::policy::report::{Item, json, page, text};
 use crate::policy::servers::Server;
 use crate::sys::files;
+use crate::sys::priority::give_way;
 use crate::sys::root::Root;
 
 /// The reply to `status` if its file is not set or cannot be written.
@@ -47,6 +48,8 @@ impl Reports {
 
     /// What a report says besides the rows of the tables.
     pub fn summary(&self) -> io::Result<Summary> {
+        // A report begins, and clients do not wait for it. The thread's later commands are not urgent either.
+        give_way();
         self.ask(Read::Summary)
     }
 
