@@ -23,9 +23,12 @@ fn source_is_the_address_towards_the_servers() {
 #[test]
 fn idle_connections_have_the_source_too() {
     let a = Backend::named("a");
-    let _pen = Pen::start(&["-O", "source 127.0.0.5", "-O", "idlers 2"], &[&a]);
+    let pen = Launch::ours().control().options(&["-O", "source 127.0.0.5", "-O", "idlers 2"]).servers(&[&a]).start();
     wait_until("two idlers", || a.present() == 2);
-    assert_eq!((source(&a, 0), source(&a, 1)), (String::from("127.0.0.5"), String::from("127.0.0.5")));
+    assert_eq!([source(&a, 0), source(&a, 1)], ["127.0.0.5", "127.0.0.5"]);
+    pen.control().tell(&["source 127.0.0.6"]);
+    wait_until("two others", || a.visits() == 4 && a.present() == 2);
+    assert_eq!([source(&a, 2), source(&a, 3)], ["127.0.0.6", "127.0.0.6"]);
 }
 
 #[test]

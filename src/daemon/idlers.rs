@@ -39,16 +39,22 @@ pub fn start(events: &Handle<Event>) -> Result<Sender<Wanted>, Error> {
 }
 
 fn keep(inbox: &Receiver<Wanted>, events: &Handle<Event>) {
-    let mut wanted: Option<Wanted> = None;
+    let mut wanted = None;
     let mut connections: Vec<(Arc<Target>, OwnedFd)> = Vec::new();
     let mut told = 0;
     loop {
         let next = match &wanted {
-            Some(wanted) if wanted.count > 0 => inbox.recv_timeout(ROUND),
+            Some(Wanted { count: 1.., .. }) => inbox.recv_timeout(ROUND),
             _ => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match next {
-            Ok(next) => wanted = Some(next),
+            Ok(next) => {
+                // Those that were made otherwise make room for new ones.
+                if wanted.as_ref().is_some_and(|before: &Wanted| before.options != next.options) {
+                    connections.clear();
+                }
+                wanted = Some(next);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -1,0 +1,148 @@
+//! Sessions, from the arrival of a client to the end: which worker serves it, and where it goes when a connect fails.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+
+use super::{Running, Supervisor};
+use crate::daemon::events::Arrival;
+use crate::daemon::pool::WorkerId;
+use crate::daemon::session::job::{Closed, Job, Link, Live, Order, Proof, Task};
+use crate::error::reason;
+use crate::id::ConnId;
+use crate::net::connect::Fault;
+use crate::policy::balancer::{Admission, Choice};
+use crate::policy::facts::ClientFacts;
+
+impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
+    /// Books the sessions that have ended, and gives their workers to whoever waits for one.
+    pub(super) fn collect(&mut self, now: Instant) {
+        while let Ok(Closed { conn, worker, sent, received }) = self.sessions.closed.try_recv() {
+            self.balancer.account(conn, sent, received);
+            self.balancer.close(conn, now);
+            match self.sessions.waiting.pop_front() {
+                Some(job) => self.start(worker, job),
+                None => self.sessions.pool.release(worker, now),
+            }
+        }
+    }
+
+    /// Does what could not be done at once: finds workers for clients that wait for one, and tells the
+    /// idlers' thread what it could not be told.
+    pub(super) fn catch_up(&mut self) {
+        while let Some(job) = self.sessions.waiting.pop_front() {
+            match self.sessions.pool.hire() {
+                Ok(worker) => self.start(worker, job),
+                Err(_) => {
+                    self.sessions.waiting.push_front(job);
+                    break;
+                }
+            }
+        }
+        self.helpers.idlers.catch_up();
+    }
+
+    pub(super) fn arrive(&mut self, arrival: Arrival, now: Instant) {
+        let Arrival { socket, peer, permit } = arrival;
+        let facts = ClientFacts::of(peer);
+        let client = facts.address;
+        let (conn, task) = match self.balancer.admit(facts.clone(), now) {
+            Admission::Refused(why) => return self.log.debug(1, || format!("client {client}: refused: {why}")),
+            Admission::AfterFirstBytes(conn) => (conn, Task::Peek),
+            Admission::Dummy(conn) => (conn, Task::Dummy(Arc::clone(&self.name))),
+            Admission::AtOnce(conn) => match self.balancer.choose(conn, facts, now) {
+                Err(why) => {
+                    self.balancer.close(conn, now);
+                    return self.log.debug(1, || format!("client {client}: refused: {why}"));
+                }
+                Ok(choice) => {
+                    self.tell_choice(&client, conn, &choice);
+                    let proof = proof(&choice);
+                    (conn, Task::Connect(choice.target, proof))
+                }
+            },
+        };
+        let link = Arc::new(Link::new(socket));
+        if self.sessions.running.len() <= conn.index() {
+            self.sessions.running.resize_with(conn.index() + 1, || None);
+        }
+        self.sessions.running[conn.index()] = Some(Running { live: Arc::<Link>::downgrade(&link), worker: None });
+        let settings = Arc::clone(self.balancer.settings());
+        let job = Job { conn, link, peer, task, settings, permit };
+        match self.sessions.pool.hire() {
+            Ok(worker) => self.start(worker, job),
+            Err(error) => self.wait_for_worker(job, &error, now),
+        }
+    }
+
+    fn start(&mut self, worker: WorkerId, job: Job) {
+        if let Some(running) = &mut self.sessions.running[job.conn.index()] {
+            running.worker = Some(worker);
+        }
+        self.sessions.pool.order(worker, Order::Serve(job));
+    }
+
+    /// The system gives no more threads: serve with those there are, and accept no more clients than that.
+    fn wait_for_worker(&mut self, job: Job, error: &io::Error, now: Instant) {
+        let workers = self.sessions.pool.size();
+        self.remind(format_args!("cannot start more than {workers} workers: {}", reason(error)), now);
+        if workers == 0 {
+            self.balancer.close(job.conn, now);
+            return;
+        }
+        self.front.permits.limit(workers);
+        self.sessions.waiting.push_back(job);
+    }
+
+    pub(super) fn fail(&mut self, conn: ConnId, error: &io::Error, now: Instant) {
+        let fault = Fault::of(error);
+        let blame = fault == Fault::Server;
+        if !blame {
+            self.cannot_connect(&reason(error), now);
+        }
+        if fault == Fault::Shortage {
+            // It has waited, and would lack the same for any other server.
+            return self.proceed(conn, Err("this host is short of descriptors or memory"), "");
+        }
+        let (next, transition) = self.balancer.fail_over(conn, blame, now);
+        if let Some(transition) = transition {
+            self.tell(&transition, &reason(error));
+        }
+        self.proceed(conn, next.ok_or("no server is available"), "failed over");
+    }
+
+    pub(super) fn spoke(&mut self, conn: ConnId, facts: ClientFacts, now: Instant) {
+        let choice = self.balancer.choose(conn, facts, now);
+        self.proceed(conn, choice, "has spoken");
+    }
+
+    /// Tells a worker that waits for it how its session goes on.
+    fn proceed(&self, conn: ConnId, choice: Result<Choice, &'static str>, who: &str) {
+        let Some(worker) = self.running(conn).and_then(|running| running.worker) else { return };
+        match choice {
+            Ok(choice) => {
+                self.tell_choice(&who, conn, &choice);
+                let proof = proof(&choice);
+                self.sessions.pool.order(worker, Order::Retry(choice.target, proof));
+            }
+            Err(why) => {
+                self.log.debug(1, || format!("connection {conn}: refused: {why}"));
+                self.sessions.pool.order(worker, Order::Refuse);
+            }
+        }
+    }
+
+    pub(super) fn live(&self, conn: ConnId) -> Option<Arc<dyn Live>> {
+        self.running(conn)?.live.upgrade()
+    }
+
+    pub(super) fn running(&self, conn: ConnId) -> Option<&Running> {
+        self.sessions.running.get(conn.index())?.as_ref()
+    }
+}
+
+fn proof(choice: &Choice) -> Proof {
+    if choice.unproven { Proof::Wanted } else { Proof::Unneeded }
+}
