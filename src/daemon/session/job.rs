@@ -11,7 +11,7 @@ use rustix::net::{Shutdown, shutdown};
 use crate::daemon::permits::Permit;
 use crate::daemon::pool::WorkerId;
 use crate::id::ConnId;
-use crate::net::relay::half::Meter;
+use crate::net::relay::meter::Meter;
 use crate::policy::report::SocketStats;
 use crate::policy::servers::Target;
 use crate::policy::settings::Settings;

@@ -5,9 +5,7 @@
 //! is possible only while no filter wants to see them.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crossbeam_utils::atomic::AtomicCell;
 use rustix::event::PollFlags;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
@@ -15,6 +13,7 @@ use rustix::pipe::{SpliceFlags, splice};
 
 use super::buffers::SIZE;
 use super::filter::Filter;
+use super::meter::Meter;
 use super::pipes::{self, Pipe, Pipes};
 use super::stream::{Patience, Stream};
 
@@ -28,31 +27,6 @@ pub enum Way {
     Up,
     /// Towards the client.
     Down,
-}
-
-/// Bytes of one direction, readable by other threads while the relay runs.
-#[derive(Debug, Default)]
-pub struct Meter {
-    /// Delivered since the count was last taken. Not every processor has an atomic integer of 64 bits, which this type hides.
-    delivered: AtomicCell<u64>,
-    /// Read and not delivered yet.
-    pending: AtomicUsize,
-}
-
-impl Meter {
-    /// The bytes delivered since the last call.
-    pub fn take(&self) -> u64 {
-        self.delivered.swap(0)
-    }
-
-    /// The bytes that wait to be delivered.
-    pub fn pending(&self) -> u64 {
-        self.pending.load(Ordering::Relaxed) as u64
-    }
-
-    fn delivered(&self, count: usize) {
-        self.delivered.fetch_add(count as u64);
-    }
 }
 
 /// What a try at a direction brought.
@@ -238,7 +212,7 @@ impl<'a> Half<'a> {
             self.settle(Vec::new());
             return Ok(Moved::Full);
         }
-        self.meter.pending.store(self.pending.len() - self.start, Ordering::Relaxed);
+        self.meter.holds(self.pending.len() - self.start);
         Ok(Moved::Nothing)
     }
 
@@ -255,7 +229,7 @@ impl<'a> Half<'a> {
     }
 
     fn settle(&mut self, pending: Vec<u8>) {
-        self.meter.pending.store(pending.len(), Ordering::Relaxed);
+        self.meter.holds(pending.len());
         self.pending = pending;
         self.start = 0;
     }
@@ -311,7 +285,7 @@ impl<'a> Half<'a> {
         pipe.held -= moved;
         let held = pipe.held;
         self.meter.delivered(moved);
-        self.meter.pending.store(held, Ordering::Relaxed);
+        self.meter.holds(held);
         Ok(if held == 0 { Moved::Full } else { Moved::Nothing })
     }
 

@@ -11,6 +11,7 @@
 pub mod buffers;
 pub mod filter;
 pub mod half;
+pub mod meter;
 pub mod pipes;
 pub mod stream;
 #[cfg(test)]
@@ -26,7 +27,8 @@ use rustix::io::Errno;
 
 use self::buffers::Buffers;
 use self::filter::Filter;
-use self::half::{Broken, Half, Meter, Moved, Sides, Way};
+use self::half::{Broken, Half, Moved, Sides, Way};
+use self::meter::Meter;
 use self::pipes::Pipes;
 use self::stream::{Patience, Stream};
 use self::turns::{Next, Ready, Turns};

@@ -1,0 +1,36 @@
+//! How many bytes have gone one way, for threads that look on.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam_utils::atomic::AtomicCell;
+
+/// Bytes of one direction, readable by other threads while the relay runs.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// Delivered since the count was last taken. Not every processor has an atomic integer of 64 bits, which this type hides.
+    delivered: AtomicCell<u64>,
+    /// Read and not delivered yet.
+    pending: AtomicUsize,
+}
+
+impl Meter {
+    /// The bytes delivered since the last call.
+    pub fn take(&self) -> u64 {
+        self.delivered.swap(0)
+    }
+
+    /// The bytes that wait to be delivered.
+    pub fn pending(&self) -> u64 {
+        self.pending.load(Ordering::Relaxed) as u64
+    }
+
+    /// So many bytes more were delivered.
+    pub(super) fn delivered(&self, count: usize) {
+        self.delivered.fetch_add(count as u64);
+    }
+
+    /// So many bytes wait to be delivered.
+    pub(super) fn holds(&self, count: usize) {
+        self.pending.store(count, Ordering::Relaxed);
+    }
+}
