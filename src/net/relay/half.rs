@@ -15,7 +15,7 @@ use super::buffers::SIZE;
 use super::filter::Filter;
 use super::meter::Meter;
 use super::pipes::{self, Pipe, Pipes};
-use super::stream::{Patience, Stream};
+use super::stream::Stream;
 
 /// Bytes that make a half bulk if the other half is silent meanwhile: more than most answers have.
 const BULK: usize = 4 * SIZE;
@@ -126,13 +126,12 @@ impl<'a> Half<'a> {
         self.settle(Vec::new());
     }
 
-    /// Moves what can be moved. Only the read waits, and only as `patience` says. `last`: the other half has finished, so that the
+    /// Moves what can be moved without waiting. `last`: the other half has finished, so that the
     /// end of this one is the end of the session and the sockets are about to be closed.
     pub(super) fn pump(
         &mut self,
         sides: &mut Sides<'_, '_>,
         buffer: &mut Vec<u8>,
-        patience: Patience,
         last: bool,
     ) -> Result<Moved, Broken> {
         if self.finished {
@@ -149,7 +148,7 @@ impl<'a> Half<'a> {
         }
         buffer.clear();
         if self.early.is_empty() {
-            match sides.source.recv(buffer, patience) {
+            match sides.source.recv(buffer) {
                 Ok(0) => return Ok(self.finish(sides.sink, last)),
                 Ok(_) => {}
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(Moved::Nothing),
@@ -185,7 +184,7 @@ impl<'a> Half<'a> {
 
     /// A server that answers one request and closes has often closed already: one packet less for the client then.
     fn look_ahead(&mut self, source: &mut Stream<'_>, buffer: &mut Vec<u8>) {
-        self.end = match source.recv(buffer, Patience::None) {
+        self.end = match source.recv(buffer) {
             Ok(0) => Some(Ok(())),
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => None,
             Err(error) => Some(Err(error)),
@@ -350,7 +349,7 @@ mod tests {
         let mut heard = Vec::with_capacity(2 * ANSWER);
         for _ in 0..ANSWER {
             let mut sides = Sides { source: &mut source, sink: &mut sink };
-            match half.pump(&mut sides, &mut buffers.borrow(), Patience::None, false) {
+            match half.pump(&mut sides, &mut buffers.borrow(), false) {
                 Ok(Moved::Finished) => {
                     assert_eq!(heard.len() as u64 + meter.pending(), ANSWER as u64);
                     return (heard, Ok(()));

@@ -30,16 +30,12 @@ use self::filter::Filter;
 use self::half::{Broken, Half, Moved, Sides, Way};
 use self::meter::Meter;
 use self::pipes::Pipes;
-use self::stream::{Patience, Stream};
+use self::stream::Stream;
 use self::turns::{Next, Ready, Turns};
 use crate::policy::settings::FastClose;
 
 /// How many full buffers one half may copy before the other is looked at again.
 const STREAK: u32 = 16;
-
-/// How long a relay listens to one side only. So late it hears of the other side if that speaks out of turn, which happens once:
-/// then it polls both. A person does not notice it, and a session that falls idle is woken one time more.
-const LISTEN: Duration = Duration::from_millis(4);
 
 /// What a relay works between, and by which rules.
 #[expect(missing_debug_implementations, reason = "a filter has none")]
@@ -92,18 +88,17 @@ impl Relay<'_> {
         let mut down = Half::new(self.down, self.down_filter, pipes, Vec::new()).answering();
         let mut turns = Turns::new();
         let mut deaf = Deaf::default();
-        let mut can_listen = None;
         let mut broken = None;
         let mut streak = 0;
         // The client often speaks first and has spoken already.
         let mut ready = Ready::only(Way::Up);
-        let mut patience = Patience::None;
+        let mut woken_at = Instant::now();
         loop {
             let (mut moved_up, mut moved_down) = (Moved::Nothing, Moved::Nothing);
             let mut buffer = buffers.borrow();
             if ready.up {
                 let mut sides = Sides { source: &mut client, sink: &mut server };
-                match up.pump(&mut sides, &mut buffer, patience, down.finished) {
+                match up.pump(&mut sides, &mut buffer, down.finished) {
                     Ok(Moved::Finished) if fastclose.down => return End::FastClosed,
                     Ok(moved) => moved_up = moved,
                     Err(Broken::Source(error)) => return End::ClientBroke(error.into()),
@@ -115,7 +110,7 @@ impl Relay<'_> {
             }
             if ready.down {
                 let mut sides = Sides { source: &mut server, sink: &mut client };
-                match down.pump(&mut sides, &mut buffer, patience, up.finished) {
+                match down.pump(&mut sides, &mut buffer, up.finished) {
                     Ok(Moved::Finished) if fastclose.up => return End::FastClosed,
                     Ok(moved) => moved_down = moved,
                     Err(Broken::Source(error)) => return End::ServerBroke(error.into()),
@@ -136,7 +131,6 @@ impl Relay<'_> {
                     None => {}
                 }
             }
-            patience = Patience::None;
             ready = match turns.step(moved_up, moved_down) {
                 Next::Try(next) if streak < STREAK => {
                     streak += 1;
@@ -145,19 +139,17 @@ impl Relay<'_> {
                 Next::Yield(way) => {
                     let start = Instant::now();
                     thread::yield_now();
-                    turns.yielded(start.elapsed());
-                    Ready::only(way)
-                }
-                Next::Listen(way)
-                    if *can_listen.get_or_insert_with(|| client.limit_waits(LISTEN) && server.limit_waits(LISTEN)) =>
-                {
-                    patience = Patience::Limited;
+                    let end = Instant::now();
+                    // The other relays need as long as this one did.
+                    turns.yielded(end - start, (start - woken_at) * buffers.users());
+                    woken_at = end;
                     Ready::only(way)
                 }
                 _ => {
                     streak = 0;
                     match wait(&client, &server, &up, &down, &mut deaf, idle_timeout) {
                         Ok(Some(found)) => {
+                            woken_at = Instant::now();
                             turns.woken(found);
                             found
                         }
@@ -227,7 +219,7 @@ pub fn first_bytes(client: &mut Stream<'_>, bytes: &mut Vec<u8>, idle_timeout: O
             Err(Errno::INTR) => continue,
             Err(_) => return false,
         }
-        match client.recv(bytes, Patience::None) {
+        match client.recv(bytes) {
             Ok(_) => return true,
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => return false,

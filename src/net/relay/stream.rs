@@ -1,14 +1,12 @@
-//! One side of a session as the relay sees it: bytes in, bytes out, an end, and never a wait that was not asked for.
+//! One side of a session as the relay sees it: bytes in, bytes out, an end, and never a wait.
 //!
 //! The descriptor stays with its owner, who may shut it down from another thread.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 /// A connected socket, and what is spoken on it.
@@ -16,15 +14,6 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 pub enum Stream<'a> {
     /// The bytes themselves.
     Plain(&'a OwnedFd),
-}
-
-/// How long a read may wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
-    /// Not at all.
-    None,
-    /// As long as [`Stream::limit_waits`] has set.
-    Limited,
 }
 
 impl Stream<'_> {
@@ -36,15 +25,9 @@ impl Stream<'_> {
     }
 
     /// Reads into the free space of the buffer, once. 0 bytes are the end. [`Errno::AGAIN`]: there is nothing to read.
-    pub(super) fn recv(&mut self, buffer: &mut Vec<u8>, patience: Patience) -> Result<usize, Errno> {
+    pub(super) fn recv(&mut self, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
         match self {
-            Self::Plain(socket) => {
-                let flags = match patience {
-                    Patience::None => RecvFlags::DONTWAIT,
-                    Patience::Limited => RecvFlags::empty(),
-                };
-                recv(socket, spare_capacity(buffer), flags).map(|(_, count)| count)
-            }
+            Self::Plain(socket) => recv(socket, spare_capacity(buffer), RecvFlags::DONTWAIT).map(|(_, count)| count),
         }
     }
 
@@ -84,13 +67,6 @@ impl Stream<'_> {
     pub(super) fn plain(&self) -> Option<&OwnedFd> {
         match self {
             Self::Plain(socket) => Some(socket),
-        }
-    }
-
-    /// Bounds how long a read with [`Patience::Limited`] waits. `false`: such reads are not possible.
-    pub(super) fn limit_waits(&self, time: Duration) -> bool {
-        match self {
-            Self::Plain(socket) => set_socket_timeout(socket, Timeout::Recv, Some(time)).is_ok(),
         }
     }
 }

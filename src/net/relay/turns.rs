@@ -1,13 +1,11 @@
 //! Who speaks next on a connection, and what to do until then.
 //!
 //! In most protocols the two sides take turns. Once that was seen, the relay yields the processor (sched_yield(2)) after it has
-//! passed something on, and tries to read the answer: on a busy host the peer ran meanwhile, and neither side had to be woken.
-//! If the answer is not there, it sleeps in a read of that side alone (recv(2) with a time limit), which is one system call where
-//! poll(2) and a read are two. Only when that brings nothing does it poll both sides.
+//! passed something on, and then tries to read the answer: on a busy host the peer ran meanwhile, and neither side had to be
+//! woken. Only when that brings nothing does it poll.
 //!
-//! A yield costs a system call, and where other programs compute it costs their time slices. A read whose time runs out costs a
-//! wake-up. So each of the two is followed by a pause when it brought nothing, and a yield also when it took long; a pause is twice
-//! as long as the last one.
+//! A yield costs a system call, and where other programs compute it costs their time slices. So a yield that brought nothing, or
+//! that took longer than pen's own threads need, is followed by a pause without yields, which doubles each time.
 
 use std::time::Duration;
 
@@ -33,19 +31,8 @@ pub(super) enum Next {
     Try(Ready),
     /// Yield, then try this one.
     Yield(Way),
-    /// Wait for this one alone, for a limited time.
-    Listen(Way),
     /// Wait for both.
     Poll,
-}
-
-/// What was tried last to get the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tried {
-    Nothing,
-    Yield,
-    LongYield,
-    Listen,
 }
 
 /// What was seen of a connection so far.
@@ -55,54 +42,12 @@ pub(super) struct Turns {
     seen: i8,
     /// Who is to speak next, if they take turns.
     expected: Option<Way>,
-    tried: Tried,
-    yields: Pause,
-    listens: Pause,
-}
-
-/// Whether a guess is worth a try, which its luck so far decides.
-#[derive(Debug)]
-struct Pause {
-    /// How many turns still pass without one.
-    left: u8,
+    /// The last step followed a yield.
+    yielded: bool,
+    /// How many turns still pass without a yield.
+    pause: u8,
     /// How long the next pause will be, in turns.
-    next: u8,
-    /// So many right guesses in a row halve it: as many as one wrong guess costs.
-    odds: u8,
-    /// Right guesses in a row.
-    right: u8,
-}
-
-impl Pause {
-    /// In turns.
-    const SHORTEST: u8 = 1;
-    /// In turns. One try in so many may be in vain.
-    const LONGEST: u8 = 64;
-
-    fn with_odds(odds: u8) -> Self {
-        Self { left: 0, next: Self::SHORTEST, odds, right: 0 }
-    }
-
-    /// Whether it may be tried in this turn.
-    fn is_over(&mut self) -> bool {
-        let over = self.left == 0;
-        self.left = self.left.saturating_sub(1);
-        over
-    }
-
-    fn was_right(&mut self) {
-        self.right += 1;
-        if self.right == self.odds {
-            self.right = 0;
-            self.next = (self.next / 2).max(Self::SHORTEST);
-        }
-    }
-
-    fn was_wrong(&mut self) {
-        self.right = 0;
-        self.left = self.next;
-        self.next = (self.next * 2).min(Self::LONGEST);
-    }
+    next_pause: u8,
 }
 
 impl Turns {
@@ -110,46 +55,37 @@ impl Turns {
     const SURE: i8 = 2;
     /// So many turns more must be seen after something that was none.
     const MISTRUST: i8 = -4;
-    /// A yield that takes longer has let a program run that computes: the peers of a connection need less for an answer.
-    const LONG: Duration = Duration::from_micros(500);
+    /// A shorter yield costs less than to sleep and to be woken under load.
+    const SHORT: Duration = Duration::from_micros(500);
+    /// For each thread of pen's the two peers of its connection may run too, and a thread may come twice.
+    const RUNS: u32 = 4;
+    /// The shortest and the longest pause, in turns. At the longest one turn in 64 has a yield in vain.
+    const PAUSES: (u8, u8) = (1, 64);
 
-    /// A right yield saves a sleep, and a wrong one costs less. A right read saves a system call, and a wrong one costs a wake-up.
     pub(super) fn new() -> Self {
-        Self {
-            seen: 0,
-            expected: None,
-            tried: Tried::Nothing,
-            yields: Pause::with_odds(1),
-            listens: Pause::with_odds(8),
-        }
+        Self { seen: 0, expected: None, yielded: false, pause: 0, next_pause: Self::PAUSES.0 }
     }
 
-    /// A yield took this long.
-    pub(super) fn yielded(&mut self, time: Duration) {
-        if time >= Self::LONG {
-            self.tried = Tried::LongYield;
-            self.yields.was_wrong();
+    /// A yield took this long. `round`: how long pen's threads need if each of them runs once. If it was much longer, other programs
+    /// have run.
+    pub(super) fn yielded(&mut self, time: Duration, round: Duration) {
+        self.yielded = time < Self::SHORT.max(round * Self::RUNS);
+        if !self.yielded {
+            self.begin_pause();
         }
     }
 
     /// A step has ended that moved this.
     pub(super) fn step(&mut self, up: Moved, down: Moved) -> Next {
-        let tried = std::mem::replace(&mut self.tried, Tried::Nothing);
+        let yielded = std::mem::take(&mut self.yielded);
         if (up, down) == (Moved::Nothing, Moved::Nothing) {
-            match tried {
-                Tried::Yield => self.yields.was_wrong(),
-                Tried::Listen => self.listens.was_wrong(),
-                Tried::Nothing | Tried::LongYield => {}
+            if yielded {
+                self.begin_pause();
             }
-            return match self.expected {
-                Some(expected) if matches!(tried, Tried::Yield | Tried::LongYield) => self.listen(expected),
-                _ => Next::Poll,
-            };
+            return Next::Poll;
         }
-        match tried {
-            Tried::Yield => self.yields.was_right(),
-            Tried::Listen => self.listens.was_right(),
-            Tried::Nothing | Tried::LongYield => {}
+        if yielded {
+            self.next_pause = (self.next_pause / 2).max(Self::PAUSES.0);
         }
         self.expected = None;
         match (up, down) {
@@ -179,19 +115,16 @@ impl Turns {
         if self.seen < Self::SURE {
             return Next::Poll;
         }
-        if !self.yields.is_over() {
-            return self.listen(next);
+        if self.pause > 0 {
+            self.pause -= 1;
+            return Next::Poll;
         }
-        self.tried = Tried::Yield;
         Next::Yield(next)
     }
 
-    fn listen(&mut self, way: Way) -> Next {
-        if !self.listens.is_over() {
-            return Next::Poll;
-        }
-        self.tried = Tried::Listen;
-        Next::Listen(way)
+    fn begin_pause(&mut self) {
+        self.pause = self.next_pause;
+        self.next_pause = (self.next_pause * 2).min(Self::PAUSES.1);
     }
 }
 
@@ -225,31 +158,33 @@ mod tests {
         let mut turns = settled();
         for _ in 0..100 {
             assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
+            turns.yielded(Duration::ZERO, Duration::ZERO);
             assert_eq!(turns.step(Moved::Nothing, Moved::Some), Next::Yield(Way::Up));
+            turns.yielded(Duration::ZERO, Duration::ZERO);
         }
     }
 
-    #[test]
-    fn an_answer_that_does_not_come_is_listened_for_and_then_polled_for() {
-        let mut turns = settled();
-        assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
-        assert_eq!(turns.step(Moved::Nothing, Moved::Nothing), Next::Listen(Way::Down));
-        assert_eq!(turns.step(Moved::Nothing, Moved::Nothing), Next::Poll);
-        turns.woken(DOWN);
-        assert_eq!(turns.step(Moved::Nothing, Moved::Some), Next::Poll, "a turn without guesses");
-        turns.woken(UP);
-        assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
+    /// The side whose turn it is speaks.
+    fn speak(turns: &mut Turns) -> Next {
+        match turns.expected {
+            Some(Way::Up) => turns.step(Moved::Some, Moved::Nothing),
+            _ => turns.step(Moved::Nothing, Moved::Some),
+        }
     }
 
-    /// How many turns pass before the next yield. Each is woken by its answer.
+    /// Nothing came of a yield, and the answer wakes the relay.
+    fn wake(turns: &mut Turns) {
+        let expected = turns.expected.unwrap();
+        assert_eq!(turns.step(Moved::Nothing, Moved::Nothing), Next::Poll);
+        turns.woken(Ready::only(expected));
+        turns.expected = Some(expected);
+    }
+
+    /// How many turns pass before the next yield.
     fn pause(turns: &mut Turns) -> usize {
         for turn in 0.. {
-            let (up, down, next) =
-                if turn % 2 == 0 { (Moved::Nothing, Moved::Some, UP) } else { (Moved::Some, Moved::Nothing, DOWN) };
-            match turns.step(up, down) {
-                Next::Yield(_) => return turn,
-                Next::Poll => turns.woken(next),
-                Next::Listen(_) | Next::Try(_) => {}
+            if let Next::Yield(_) = speak(turns) {
+                return turn;
             }
         }
         unreachable!()
@@ -257,59 +192,55 @@ mod tests {
 
     #[test]
     fn yields_in_vain_and_long_yields_become_rare() {
-        for took in [Duration::ZERO, Turns::LONG] {
+        for took in [Duration::ZERO, Turns::SHORT] {
             let mut turns = settled();
             assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
             for expected in [1, 2, 4, 8, 16, 32, 64, 64] {
-                turns.yielded(took);
-                assert!(matches!(turns.step(Moved::Nothing, Moved::Nothing), Next::Listen(_)));
+                turns.yielded(took, Duration::ZERO);
+                wake(&mut turns);
                 assert_eq!(pause(&mut turns), expected);
             }
             // A long yield that found the answer was long all the same.
-            turns.yielded(Turns::LONG);
+            turns.yielded(Turns::SHORT, Duration::ZERO);
             assert_eq!(pause(&mut turns), 64);
         }
+    }
+
+    #[test]
+    fn a_yield_is_long_by_what_pens_threads_need() {
+        let mut turns = settled();
+        let round = Turns::SHORT;
+        assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
+        turns.yielded(round * Turns::RUNS - Duration::from_nanos(1), round);
+        assert_eq!(turns.step(Moved::Nothing, Moved::Some), Next::Yield(Way::Up));
+        turns.yielded(round * Turns::RUNS, round);
+        assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Poll);
     }
 
     #[test]
     fn yields_that_find_the_answer_shorten_the_next_pause() {
         let mut turns = settled();
         assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
+        let short = |turns: &mut Turns| turns.yielded(Duration::ZERO, Duration::ZERO);
         for _ in 0..4 {
-            turns.step(Moved::Nothing, Moved::Nothing);
+            short(&mut turns);
+            wake(&mut turns);
             pause(&mut turns);
         }
         // Three that find it make 2 of 16.
         for _ in 0..3 {
+            short(&mut turns);
             assert_eq!(pause(&mut turns), 0);
         }
-        turns.step(Moved::Nothing, Moved::Nothing);
+        short(&mut turns);
+        wake(&mut turns);
         assert_eq!(pause(&mut turns), 2);
-    }
-
-    #[test]
-    fn listening_that_is_in_vain_becomes_rare() {
-        let mut turns = settled();
-        let mut listened = 0;
-        let mut next = turns.step(Moved::Some, Moved::Nothing);
-        for turn in 0..1000 {
-            let (up, down, found) =
-                if turn % 2 == 0 { (Moved::Nothing, Moved::Some, DOWN) } else { (Moved::Some, Moved::Nothing, UP) };
-            while next != Next::Poll {
-                listened += usize::from(matches!(next, Next::Listen(_)));
-                next = turns.step(Moved::Nothing, Moved::Nothing);
-            }
-            turns.woken(found);
-            next = turns.step(up, down);
-        }
-        assert!((10..30).contains(&listened), "{listened} of 1000");
     }
 
     #[test]
     fn traffic_that_takes_no_turns_ends_guessing() {
         let mut turns = settled();
         turns.step(Moved::Some, Moved::Nothing);
-        turns.step(Moved::Nothing, Moved::Nothing);
         assert_eq!(turns.step(Moved::Nothing, Moved::Nothing), Next::Poll);
         turns.woken(UP);
         assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Poll);
