@@ -29,38 +29,38 @@ const USAGE: &str = "\
 usage: pen [options] [host:]port|/path/to/socket server ...
 
 A server is host[:port[:soft[:hard[:weight[:prio]]]]] or /path/to/socket; IPv6 addresses go
-in brackets. Its port is the listener's unless it says otherwise; soft and hard limit its
-connections (0 = no limit).
+in brackets. The default port is the listener's; soft and hard limit the connections
+(0 = no limit).
 
   -a            dump traffic (-ddd) in ASCII instead of hexadecimal
   -B host:port  abuse server, for clients that client_acl denies
   -C [host:]port|/path  control port, for penctl
-  -b sec        leave a server alone for so long after a failed connect [30]
+  -b sec        how long a server is blacklisted after a failed connect [30]
   -c N          size of the client table [2048]
-  -d            tell what happens: -d decisions, -dd sessions, -ddd traffic
-  -e host:port  emergency server, for when no other is left
-  -F file       read commands from this file, after the options and at HUP
-  -f            stay in the foreground, and say there what is to be said
+  -d            debug messages: -d decisions, -dd connections, -ddd traffic
+  -e host:port  emergency server, used when no regular server can be used
+  -F file       execute the commands in this file, after the options and at HUP
+  -f            run in the foreground; log to stderr
   -h            choose the first server by a hash of the client's address (-hr: and port)
-  -j dir        take this directory for the whole file system (chroot)
-  -l file|host:port  log requests in a file, or by penlogd at host:port
+  -j dir        change the root directory to this one (chroot)
+  -l file|host:port  log requests to a file, or to penlogd at host:port
   -m N          accepted for compatibility
   -N            choose by hash and do not remember clients
-  -O command    carry out a penctl command, e.g. -O 'idle_timeout 60' (-o is the same)
-  -p file       write the process id into this file
-  -q N          how many clients the kernel may queue [500]
+  -O command    execute a penctl command, e.g. -O 'idle_timeout 60' (-o is the same)
+  -p file       write the process id to this file
+  -q N          listen backlog: how many clients the kernel may queue [500]
   -r            round robin, without remembering clients
   -s            stubborn: no failover
-  -T sec        remember clients for so long after their last connection [0 = for ever]
+  -T sec        how long clients are remembered [0 = no limit]
   -t sec        connect timeout [3]
   -u user       run as this user, by name or uid[:gid]
   -W            choose by weight
-  -w file       status page in HTML: written at USR1 and by penctl status
-  -X            let penctl exit end pen
-  -x N          most simultaneous connections [500]
-  --check       read options and file, say whether they make sense, and exit
-  --help        this text
-  --version     the version
+  -w file       status page in HTML, written at USR1 and by penctl status
+  -X            enable penctl exit
+  -x N          maximum number of simultaneous connections [500]
+  --check       test the options and the file, and exit
+  --help        print this text
+  --version     print the version
 
 example: pen -f 80 www1:8000:10 www2:80:10 www3
 ";

@@ -18,11 +18,11 @@ const USAGE: &str = "\
 usage: penctl host:port|/path/to/socket command...
        penctl host:port|/path/to/socket [-]
 
-Says the command to the pen that listens there (pen -C) and prints its answer. Without a command, or
-with -, it reads commands from standard input, a line each. `penctl host:port help` lists them.
+Sends the command to the control port of a pen (pen -C) and prints the reply. Without a command, or
+with -, it reads commands from standard input, one on each line. `penctl host:port help` lists them.
 
-  --help        this text
-  --version     the version
+  --help        print this text
+  --version     print the version
 ";
 
 /// Runs the program.
