@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::thread::STACK;
+use super::thread::{self, STACK};
 
 /// How long a worker may be idle.
 const IDLE_TIME: Duration = Duration::from_secs(10);
@@ -76,10 +75,7 @@ impl<F: Fn(WorkerId, Receiver<O>) + Clone + Send + 'static, O: Send + 'static> P
         let worker = WorkerId(slot);
         let work = self.work.clone();
         let (orders, receiver) = bounded(1);
-        thread::Builder::new()
-            .name(format!("worker {slot}"))
-            .stack_size(STACK)
-            .spawn(move || work(worker, receiver))?;
+        thread::spawn(&format!("worker {slot}"), STACK, move || work(worker, receiver))?;
         if slot == self.orders.len() {
             self.orders.push(Some(orders));
         } else {

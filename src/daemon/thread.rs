@@ -65,11 +65,20 @@ pub fn start_dispensable(
     })
 }
 
+/// Does the work of a thread that may end when it is done, but not by a panic: that is an event.
+pub fn watch(name: &'static str, events: &Handle<Event>, work: impl FnOnce()) {
+    if caught(work).is_err() {
+        // Without a supervisor the process is about to end already.
+        let _ = events.send(Event::Ended(name));
+    }
+}
+
 fn caught(work: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(work))
 }
 
-fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+/// Starts a thread that is not watched.
+pub(super) fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     Builder::new().name(name.to_string()).stack_size(stack).spawn(work).map(drop)
 }
 
@@ -83,6 +92,14 @@ mod tests {
 
     /// A test fails after that time instead of waiting for ever.
     const DEADLINE: Option<Duration> = Some(Duration::from_secs(30));
+
+    #[test]
+    fn only_the_panic_of_a_watched_thread_is_an_event() {
+        let (events, inbox) = mailbox::to_this_thread(1);
+        watch("returns", &events, || {});
+        watch("panics", &events, || panic!("on purpose"));
+        assert!(matches!(inbox.next(DEADLINE), Some(Event::Ended("panics"))));
+    }
 
     #[test]
     fn the_end_of_a_thread_is_an_event_whether_it_panics_or_returns() {

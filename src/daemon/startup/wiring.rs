@@ -19,7 +19,7 @@ use crate::daemon::pool::{Pool, WorkerId};
 use crate::daemon::session::job::Order;
 use crate::daemon::session::worker::Worker;
 use crate::daemon::supervisor::{Front, Helpers, Supervisor};
-use crate::daemon::{acceptor, idlers, reloader, reporter, signals};
+use crate::daemon::{acceptor, idlers, reloader, reporter, signals, thread};
 use crate::error::Error;
 use crate::net::relay::buffers::Buffers;
 use crate::net::relay::pipes::Pipes;
@@ -77,7 +77,10 @@ impl Wiring {
             buffers: Buffers::default(),
             pipes: Pipes::default(),
         };
-        let pool = Pool::new(move |id: WorkerId, orders: Receiver<Order>| worker.work(id, &orders));
+        // A worker that panics outside of a session would take its slot with it.
+        let pool = Pool::new(move |id: WorkerId, orders: Receiver<Order>| {
+            thread::watch("worker", &worker.events, || worker.work(id, &orders));
+        });
         let front = Front { listener, permits, most: sessions, events };
         let helpers = Helpers { idlers: Latest::new(idlers), idle: 0, access_log };
         Ok(Supervisor::new(balancer, inbox, (pool, ended), front, helpers, (log, clock)))
