@@ -1,4 +1,4 @@
-//! Addresses as people write them, and as sockets take them.
+//! Addresses: their text form, and their form for sockets.
 //!
 //! Parsing is pure; turning a name into addresses is `net::resolve`.
 
@@ -258,7 +258,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Who a client is, for everything that treats clients differently: its address without the port.
+/// The identity of a client: its address without the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClientAddr {
     /// An IPv4 client is the same whether it came to an IPv4 or to a dual-stack listener.

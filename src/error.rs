@@ -1,4 +1,4 @@
-//! What ends a program before its work begins. Its `Display` is the sentence that the user reads.
+//! Errors that prevent a start. The `Display` form is the message for the user.
 
 use std::fmt;
 use std::io;
@@ -11,15 +11,15 @@ use std::io;
 pub enum Error {
     /// The command line is wrong: an unknown option, a bad value, a missing operand.
     Usage(String),
-    /// A listening address that cannot be had: its text and the cause.
+    /// A listening address that cannot be bound: its text and the cause.
     Bind(String, io::Error),
     /// A host or service name that does not resolve, and the cause.
     Address(String, String),
     /// A configuration file with bad lines; each is named in a line of its own.
     Config(String),
-    /// What the daemon that was started says about its end.
+    /// The error that the daemon reported.
     Daemon(String),
-    /// Something the system refused: what was tried, and the cause.
+    /// A failed system call: the operation and the cause.
     System(String, io::Error),
 }
 

@@ -9,13 +9,13 @@ pub mod penctl;
 
 /// Prints what was asked for.
 fn print(text: &str) -> ExitCode {
-    // Whoever closed stdout does not want to read it.
+    // A closed stdout is not an error.
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }
 
 /// Says on stderr what is wrong, in a line that begins with the program's name.
 fn complain(program: &str, text: &str) {
-    // There is no other place to complain at.
+    // An error of stderr cannot be reported.
     let _ = writeln!(io::stderr(), "{program}: {text}");
 }

@@ -194,7 +194,7 @@ fn options(line: &mut CommandLine, port: Option<&Port>) -> Result<Vec<Command>, 
     Ok(commands)
 }
 
-/// Refuses a file that would be two things at once, of which one destroys the other.
+/// Refuses two options with the same file, since one would overwrite the other.
 fn no_file_twice(identity: &Identity, commands: &[Command]) -> Result<(), String> {
     let written = commands.iter().filter_map(|command| match command {
         Command::Set(_, Value::Log(Some(LogTarget::File(path)))) => Some(("-l", path)),

@@ -1,4 +1,4 @@
-//! The `penctl` program: says commands to a running pen and prints what it answers.
+//! The `penctl` program: sends commands to a running pen and prints the replies.
 
 use std::env;
 use std::io::{self, BufRead, Write};
@@ -74,7 +74,7 @@ fn addresses(text: &str) -> Result<Vec<Address>, String> {
 fn say(addresses: &[Address], command: &str) -> Result<(), String> {
     let failed = |error: io::Error| format!("error connecting to server: {}", reason(&error));
     let reply = control::ask(addresses, command).map_err(failed)?;
-    // Whoever closed stdout does not want to read it.
+    // A closed stdout is not an error.
     let _ = io::stdout().write_all(&reply).and_then(|()| io::stdout().flush());
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::sys::log::Log;
 /// How long to wait before trying again when the system has no descriptors, unless a session ends before.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How often a shortage is worth a line.
+/// How often a shortage is logged.
 const REMIND: Duration = Duration::from_secs(1);
 
 /// Starts the thread.

@@ -40,9 +40,9 @@ pub enum Event {
     Apply(Prepared, Sender<Result<Outcome, Error>>),
     /// A report reads a part of the tables.
     Read(Read),
-    /// May this client use the control port?
+    /// Asks whether this client may use the control port.
     Admit(ClientAddr, Sender<bool>),
-    /// So many idlers are connected now.
+    /// The number of connected idlers has changed.
     Idlers(usize),
     /// TERM or INT came.
     Terminate,

@@ -1,4 +1,4 @@
-//! Idle connections to the servers, kept up for those who want them (penctl(1), `idlers`).
+//! Idle connections to the servers (penctl(1), `idlers`).
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

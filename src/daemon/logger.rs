@@ -1,4 +1,4 @@
-//! The logger thread: writes what everybody has to say, so that nobody else waits for a terminal, a pipe or syslog.
+//! The logger thread: writes all messages, so that no other thread waits for a terminal, a pipe or syslog.
 
 use std::io::{self, Write};
 use std::slice;
@@ -17,7 +17,7 @@ use crate::sys::syslog::{self, Syslog};
 /// Lines that may wait to be written; more are counted as lost.
 const CAPACITY: usize = 1024;
 
-/// How long the end of pen waits for the last lines.
+/// How long pen waits for the last lines when it ends.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// Where everything is written to.
@@ -51,7 +51,7 @@ impl Logger {
     pub fn flush(&self) {
         let (done, wait) = bounded(1);
         if self.flush.send_timeout(Message::Flush(done), FLUSH_TIME).is_ok() {
-            // Late is as good as never: the process is about to end.
+            // The process is about to end; the result is not needed.
             let _ = wait.recv_timeout(FLUSH_TIME);
         }
     }
@@ -72,7 +72,7 @@ impl MessageWriter {
             let message = if self.lost == 0 {
                 queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                // As soon as syslog is back it shall hear what it has missed.
+                // The number of lost lines is logged as soon as syslog is back.
                 queue.recv_timeout(syslog::RETRY)
             };
             match message {
@@ -87,7 +87,7 @@ impl MessageWriter {
                 }
                 Ok(Message::Flush(done)) => {
                     self.tell_lost();
-                    // Nobody waits any more: fine.
+                    // The receiver no longer waits.
                     let _ = done.send(());
                 }
                 Err(RecvTimeoutError::Timeout) => {}

@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, TrySendError, bounded};
 
-/// Where mail is sent; copies lead to the same thread.
+/// The sender's end; copies send to the same thread.
 #[derive(Debug)]
 pub struct Handle<T> {
     sender: Sender<T>,
     owner: Thread,
 }
 
-/// Where it arrives.
+/// The receiver's end.
 #[derive(Debug)]
 pub struct Mailbox<T> {
     receiver: Receiver<T>,
 }
 
-/// A post to the calling thread. No more than `bound` messages lie in it.
+/// A mailbox of the calling thread, for at most `bound` messages.
 pub fn to_this_thread<T>(bound: usize) -> (Handle<T>, Mailbox<T>) {
     let (sender, receiver) = bounded(bound);
     (Handle { sender, owner: thread::current() }, Mailbox { receiver })

@@ -1,5 +1,4 @@
-//! How many sessions there may be at once: the acceptor takes a permit before it accepts, so that whoever is over the limit
-//! waits in the kernel's queue.
+//! The limit on sessions: the acceptor takes a permit before it accepts, so clients above the limit wait in the kernel's queue.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -75,15 +74,15 @@ impl Permit {
         Starving { shared: &self.shared }
     }
 
-    /// Whether no session has what it needs, so that none can give anything back. An acceptor that does not wait here has a permit
-    /// too.
+    /// Whether every session waits for descriptors or memory, so that none can release any. An acceptor that does not wait here
+    /// has a permit too.
     pub fn starves_in_vain(&self) -> bool {
         let count = self.shared.lock();
         count.used + count.waiting <= count.starving + 1
     }
 }
 
-/// A session that starves, for as long as this lives.
+/// Marks a session that waits for descriptors or memory, until it is dropped.
 #[derive(Debug)]
 pub struct Starving<'a> {
     shared: &'a Shared,

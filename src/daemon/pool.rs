@@ -1,4 +1,5 @@
-//! The pool of workers: started when they are needed, the most recently idle one used first, let go when long idle.
+//! The pool of workers. A worker starts when it is needed and ends when it has been idle for long. The most recently idle worker
+//! is used first.
 
 use std::collections::VecDeque;
 use std::io;
@@ -52,7 +53,7 @@ impl<F: Fn(WorkerId, Receiver<O>) + Clone + Send + 'static, O: Send + 'static> P
         self.idle.push_back((worker, now));
     }
 
-    /// Lets go those who have been idle for long. Tells whether any are left to look after.
+    /// Ends workers that have been idle for long. Returns whether any workers are left.
     pub fn retire(&mut self, now: Instant) -> bool {
         while let Some((worker, since)) = self.idle.front() {
             if now.duration_since(*since) < IDLE_TIME {

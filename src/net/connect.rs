@@ -123,18 +123,18 @@ pub fn break_off(socket: &OwnedFd) {
 pub fn is_gone(socket: &OwnedFd, time: Duration) -> bool {
     let time = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
     let mut heard = [PollFd::new(socket, PollFlags::empty())];
-    // An error is as good as the end of the time: the caller tries again.
+    // An error is treated as a timeout: the caller tries again.
     poll(&mut heard, Some(&time)).is_ok_and(|found| found > 0)
 }
 
-/// Whom a failed connect speaks against.
+/// The cause of a failed connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The server, or the way there.
     Server,
-    /// This host, which lacks descriptors or memory at the moment.
+    /// This host: it lacks descriptors or memory at the moment.
     Shortage,
-    /// This host, which has no port left or may not use the address it was told to use.
+    /// This host: it has no free port, or must not use the configured local address.
     Local,
 }
 

@@ -36,7 +36,7 @@ pub enum Line {
     Command(String),
     /// More than [`LONGEST`] bytes without a newline.
     TooLong,
-    /// The client ended in the middle of a line: what there is of it must not be taken for the whole.
+    /// The client ended in the middle of a line. The partial line must not be executed.
     Cut,
     /// There is none.
     End,
@@ -93,7 +93,7 @@ impl Conversation {
         Reply(&self.socket)
     }
 
-    /// Whether there is nothing left to say.
+    /// Whether no reply is pending.
     pub fn is_over(&self) -> bool {
         self.over
     }

@@ -36,8 +36,8 @@ pub struct Listener {
     retired: AtomicBool,
 }
 
-/// Who may connect to a Unix socket, as far as its file has a say and not only the folders it lies in: connect(2) asks for the
-/// right to write to it.
+/// Who may connect to a Unix socket, by the mode of its file: connect(2) requires write permission. The directories also restrict
+/// access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Mode 0666.
@@ -47,7 +47,7 @@ pub enum Access {
 }
 
 impl Listener {
-    /// Listens at the first of these addresses that can be had; they are what `text` stands for.
+    /// Listens at the first of these addresses that can be bound. `text` is their text form.
     pub fn open_first(text: &str, addresses: &[Address], backlog: i32, access: Access) -> Result<Self, Error> {
         let mut result = Err(Error::Address(text.to_string(), String::from("no address found")));
         for address in addresses {
@@ -59,8 +59,7 @@ impl Listener {
         result
     }
 
-    /// Listens. A Unix socket's file that nobody listens on any more is replaced; one in use is not, and no other kind of
-    /// file is ever touched.
+    /// Listens. A stale Unix socket is replaced. A socket in use and any other file are never changed.
     fn open(address: &Address, backlog: i32, access: Access) -> io::Result<Self> {
         let socket = stream(address)?;
         match address {
@@ -94,7 +93,7 @@ impl Listener {
         Ok(chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
     }
 
-    /// The file of a Unix socket is called like this from now on; without a name it cannot be removed any more.
+    /// Sets the path of a Unix socket's file as seen from the jail. Without a path it cannot be removed.
     pub fn rename(&mut self, name: Option<PathBuf>) {
         if let Address::Unix(path) = &mut self.address {
             match name {
@@ -115,7 +114,7 @@ impl Listener {
         Ok((socket, peer.and_then(|peer: SocketAddrAny| SocketAddr::try_from(peer).ok())))
     }
 
-    /// Ends listening, and wakes whoever waits for a client here.
+    /// Ends listening, and wakes the thread that accepts.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         self.remove_file();
@@ -128,7 +127,7 @@ impl Listener {
         self.retired.load(Ordering::Acquire)
     }
 
-    /// Removes the file of a Unix socket, unless somebody else has put another in its place.
+    /// Removes the file of a Unix socket, unless another file has replaced it.
     pub fn remove_file(&self) {
         if let Address::Unix(path) = &self.address {
             if self.file.is_some() && self.file == file_identity(&self.address) {
@@ -162,7 +161,7 @@ fn bind_file(socket: &OwnedFd, path: &Path, access: Access) -> io::Result<()> {
     Ok(bound?)
 }
 
-/// Removes the file of a Unix socket that nobody listens on.
+/// Removes the file of a stale Unix socket.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

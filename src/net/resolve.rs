@@ -1,4 +1,4 @@
-//! Names to addresses: the only place that asks DNS, `/etc/hosts` and `/etc/services`.
+//! Resolves names. Only this module uses DNS, `/etc/hosts` and `/etc/services`.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -82,7 +82,7 @@ impl Names {
     fn look_up(&self, asked: Asked) -> Result<Vec<SocketAddr>, Error> {
         let found = ask(&asked);
         if self.jailed {
-            // What is in it is whole, whoever may have panicked.
+            // A panic cannot leave the map inconsistent.
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             match &found {
                 Ok(found) if known.len() < MOST => drop(known.insert(asked, found.clone())),

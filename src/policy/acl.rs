@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::country::{Country, Geography};
 use super::facts::ClientFacts;
 
-/// A set of addresses that one entry of a list speaks of.
+/// A set of addresses that one entry of a list matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Net {
     /// An IPv4 address and a mask, which need not be contiguous.
@@ -71,7 +71,7 @@ impl fmt::Display for Net {
     }
 }
 
-/// Whom one entry of a list speaks of.
+/// What one entry of a list matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whom {
     /// The clients with these addresses.

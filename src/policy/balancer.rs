@@ -15,24 +15,24 @@ use super::settings::Settings;
 use crate::endpoint::ClientAddr;
 use crate::id::{AclId, ConnId, ServerId, Upstream};
 
-/// All that pen knows and decides by: settings, servers, lists, clients, connections.
+/// The state that decides: settings, servers, access lists, clients, connections.
 ///
-/// It is told what happened and answers what to do; it does nothing itself.
+/// It receives events and returns decisions. It does no I/O.
 #[derive(Debug)]
 pub struct Balancer {
     pub(super) settings: Arc<Settings>,
     pub(super) servers: Vec<Server>,
     pub(super) acls: [Acl; AclId::COUNT],
-    /// What knows the countries that the lists ask for.
+    /// The source of the countries that access lists need.
     pub(super) geoip: Option<GeoipFile>,
     pub(super) clients: Clients,
     pub(super) connections: Connections,
-    /// The server chosen last for any client: where round robin goes on.
+    /// The server chosen last for any client. Round robin continues after it.
     pub(super) current: Option<ServerId>,
     pub(super) identity: Identity,
-    /// Where clients come in, as it was written.
+    /// The listener, as it was written.
     pub(super) listen: String,
-    /// It was a command that said so, and not the command line.
+    /// Whether a command set it, and not the command line.
     pub(super) listen_commanded: bool,
     /// From now on the tables only grow (penctl(1)).
     pub(super) serving: bool,
@@ -47,7 +47,7 @@ pub struct Choice {
     pub target: Arc<Target>,
     /// Why.
     pub why: Why,
-    /// It is not known whether the server works again: say so when the connect succeeds.
+    /// The server is on trial: report it when the connect succeeds.
     pub unproven: bool,
 }
 
@@ -67,7 +67,7 @@ pub enum Admission {
 /// A change in a server's state, to be logged once.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Transition {
-    /// It failed and is left alone for that time.
+    /// It failed and is blacklisted for that time.
     Blacklisted(Upstream, Arc<Target>, Duration),
     /// It works again.
     Up(Upstream, Arc<Target>),
@@ -98,7 +98,7 @@ impl Balancer {
         self.serving = true;
     }
 
-    /// Whether a client of the control port may speak.
+    /// Whether a client may use the control port.
     pub fn admits_to_control(&self, client: ClientAddr) -> bool {
         self.permits(self.settings.control_acl, &ClientFacts::new(client, None))
     }
@@ -113,12 +113,12 @@ impl Balancer {
         self.settings.dummy || self.settings.emergency.is_some() || self.servers.iter().any(|s| !s.is_empty())
     }
 
-    /// Whether nothing is known against at least one regular server, whoever it may take.
+    /// Whether at least one regular server is known to work.
     pub fn has_server_up(&self) -> bool {
         self.servers.iter().any(|server| !server.is_empty() && server.health == Health::Up)
     }
 
-    /// Who stands in for the regular servers when none of them is left.
+    /// The server that is used when no regular server can be used.
     pub fn stand_in(&self) -> Option<&Target> {
         self.settings.emergency.as_deref().filter(|_| !self.settings.stubborn)
     }
@@ -153,7 +153,7 @@ impl Balancer {
         outcome
     }
 
-    /// The connect failed, by the server's fault (`blame`) or not: where next? `None`: nowhere.
+    /// Chooses the next server after a failed connect. `blame`: the failure is the server's. `None`: no server is left.
     pub fn fail_over(&mut self, id: ConnId, blame: bool, now: Instant) -> (Option<Choice>, Option<Transition>) {
         let Some(mut connection) = self.connections.remove(id) else { return (None, None) };
         let failed = connection.upstream;
@@ -179,7 +179,7 @@ impl Balancer {
         (next, transition)
     }
 
-    /// A connect to an unproven server succeeded. A server that has moved meanwhile has proven nothing.
+    /// A connect to a server on trial succeeded. If the server has moved in the meantime, this changes nothing.
     pub fn proven(&mut self, target: &Arc<Target>) -> Option<Transition> {
         let number = self.servers.iter().position(|server| Arc::ptr_eq(server.target(), target))?;
         let server = &mut self.servers[number];
@@ -292,7 +292,7 @@ impl Balancer {
         choice(Upstream::Regular(id), self.servers[id.index()].target(), why)
     }
 
-    /// Books a choice: the connection counts from now on, so that a burst cannot overrun a limit.
+    /// Records a choice. The connection counts from now on, so that a burst cannot exceed a limit.
     fn take(&mut self, connection: &mut Connection, choice: &mut Choice) {
         connection.upstream = Some(choice.upstream);
         connection.target = Some(Arc::clone(&choice.target));
@@ -310,7 +310,7 @@ impl Balancer {
         }
     }
 
-    /// Undoes [`Balancer::take`], and draws the conclusion if the connect failed.
+    /// Undoes [`Balancer::take`], and updates the server's health if the connect failed.
     fn give_back(
         &mut self,
         connection: &mut Connection,
@@ -325,7 +325,7 @@ impl Balancer {
         let server = &mut self.servers[id.index()];
         server.connections = server.connections.saturating_sub(1);
         let was = server.health;
-        // A server that was moved meanwhile is not to blame for what happened at its old place.
+        // A server that moved in the meantime is not blacklisted for a failure of its old address.
         let blame = blame && connection.target.as_ref().is_some_and(|target| Arc::ptr_eq(target, server.target()));
         if blame {
             server.health = Health::Blacklisted { until: now + time };

@@ -1,4 +1,4 @@
-//! The client table: who was here, which server each used last, and what it transferred.
+//! The client table: the known clients, the server that each used last, and what it transferred.
 //!
 //! A hash map finds a client; a doubly linked list through the slots keeps them in order of use, so that looking up,
 //! adding and discarding the least recently used cost the same whatever the size of the table.
@@ -28,7 +28,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// The server it is to go back to at `now`.
+    /// The server to which it returns at `now`.
     pub fn remembered(&self, tracking: Tracking, now: Instant) -> Option<ServerId> {
         match tracking {
             Tracking::Forever => self.server,
@@ -38,7 +38,7 @@ impl Client {
     }
 }
 
-/// A place in the table together with its tenant: it leads nowhere once another client has moved in.
+/// A slot of the table together with its client. It is invalid once another client has the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientRef {
     slot: u32,
@@ -125,7 +125,7 @@ impl Clients {
         (slot.tenancy == client.tenancy).then_some(&mut slot.client)
     }
 
-    /// The client of that address, without taking it for a visit.
+    /// The client of that address. This does not count as a connection.
     pub fn get(&self, address: ClientAddr) -> Option<&Client> {
         self.index.get(&address).map(|slot| &self.slots[*slot as usize].client)
     }

@@ -1,4 +1,4 @@
-//! Countries: how they are written, and where policy hears of them. Who reads the data is no business of policy's.
+//! Countries: their format, and the interface through which policy asks for them. Policy does not read the data.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ pub trait Geography: fmt::Debug + Send + Sync {
     fn country_of(&self, ip: IpAddr) -> Option<Country>;
 }
 
-/// Tells one state of a file from another. What the numbers are is the business of whoever reads it.
+/// Identifies a version of a file. Only its reader interprets the numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edition(pub [u64; 4]);
 
@@ -49,7 +49,7 @@ pub struct GeoipFile {
     content: Option<(Arc<dyn Geography>, Edition)>,
 }
 
-/// Two are the same when they were written alike, whatever the file says today.
+/// Two are equal if their names are equal, whatever the files contain now.
 impl PartialEq for GeoipFile {
     fn eq(&self, other: &Self) -> bool {
         (&self.path, self.named) == (&other.path, other.named)

@@ -1,4 +1,4 @@
-//! What pen was started as: facts that commands can ask for and `write` prints, but that policy does not decide by.
+//! The command line's facts that commands can query and `write` prints. No decision depends on them.
 
 use std::path::PathBuf;
 
@@ -9,15 +9,15 @@ pub struct Identity {
     pub pid: u32,
     /// It stays in the foreground, `-f`.
     pub foreground: bool,
-    /// Whom it runs as, as it was written, `-u`; empty if that was not asked for.
+    /// The user of `-u`, as it was written; empty without `-u`.
     pub user: String,
-    /// The directory that is the whole file system for it, `-j`.
+    /// The root directory, `-j`.
     pub jail: Option<PathBuf>,
     /// Where its process id is written, `-p`.
     pub pidfile: Option<PathBuf>,
     /// The control port as it was given; empty without one.
     pub control: String,
-    /// The configuration file that `write` writes to when it is not told another, `-F`.
+    /// The default file of `write`, `-F`.
     pub file: Option<PathBuf>,
     /// `exit` works, `-X`.
     pub may_exit: bool,

@@ -26,7 +26,7 @@ pub enum Why {
     Hash,
     /// Its transition.
     RoundRobin,
-    /// The one that should have been it cannot be used.
+    /// The initial choice cannot be used.
     FailedOver,
     /// Nothing else is left, so that even a blacklisted server is tried.
     LastResort,
@@ -53,7 +53,7 @@ impl Why {
     }
 }
 
-/// Why a server is not.
+/// Why a server cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// The slot holds no server.
@@ -70,7 +70,7 @@ pub enum Unfit {
     Blacklisted,
 }
 
-/// Everything that a choice depends on.
+/// The input of a choice.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// The server table.
@@ -79,7 +79,7 @@ pub struct View<'a> {
     pub acls: &'a [Acl],
     /// The switches.
     pub settings: &'a Settings,
-    /// Who asks.
+    /// The client.
     pub facts: &'a ClientFacts,
     /// What knows countries, if anything does.
     pub geography: Option<&'a dyn Geography>,
@@ -117,8 +117,8 @@ impl View<'_> {
         }
     }
 
-    /// The initial choice, fit or not, and the rule that made it. `current` is the server chosen last for any client, the
-    /// hash is [`hash`]'s. `None` when no server comes into question.
+    /// The initial choice, fit or not, and the rule that made it. `current` is the server chosen last for any client, the hash is
+    /// [`hash`]'s. `None` if no server can be chosen.
     pub fn initial(&self, current: Option<ServerId>, hash: u64) -> Option<(ServerId, Why)> {
         let pick = |id: Option<ServerId>, why| id.map(|id| (id, why));
         if let Some(last) = self.last.filter(|last| last.index() < self.servers.len()) {

@@ -1,4 +1,4 @@
-//! The server table: where each server is, what it may take, how it is doing.
+//! The server table: the address, limits and health of each server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -32,17 +32,17 @@ impl Target {
     }
 }
 
-/// How a server is doing, as far as connects have shown.
+/// The health of a server, as observed by connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// Nothing is known against it.
+    /// It is not known to have failed.
     Up,
-    /// A connect failed; it gets no clients until then, and one client to try it with after that.
+    /// A connect failed. It gets no clients until that time; then one client tries it.
     Blacklisted {
         /// When it may be tried again.
         until: Instant,
     },
-    /// The blacklist time is over and one client is trying it. The others do not wait to see how that goes.
+    /// The blacklist time is over and one client tries it. Other clients use other servers in the meantime.
     Trial,
 }
 
@@ -106,7 +106,7 @@ impl Server {
         &self.target
     }
 
-    /// Moves it, if that is another place than before: then nothing is known about its health.
+    /// Changes its address. If the new address differs, the health is reset.
     pub fn move_to(&mut self, endpoint: Endpoint, port: u16) {
         let target = Target::new(endpoint.with_port(Port::Number(port)));
         if target != *self.target {

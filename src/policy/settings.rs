@@ -72,7 +72,7 @@ impl FastClose {
     }
 }
 
-/// Whose messages they are, for syslog: `syslog_facility`. Not `kern`, which is for the kernel alone.
+/// The facility of messages to syslog: `syslog_facility`. Not `kern`, which is for the kernel alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facility(u8);
 
@@ -155,7 +155,7 @@ pub struct Settings {
     pub abuse: Option<Arc<Target>>,
     /// Dumps in ASCII instead of hexadecimal: `ascii`, `-a`.
     pub ascii: bool,
-    /// How long a server that failed is left alone: `blacklist`, `-b`.
+    /// How long a server that failed is blacklisted: `blacklist`, `-b`.
     pub blacklist: Duration,
     /// The list that every client must pass: `client_acl`.
     pub client_acl: AclId,
@@ -165,7 +165,7 @@ pub struct Settings {
     pub conn_max: usize,
     /// The list that clients of the control port must pass: `control_acl`.
     pub control_acl: AclId,
-    /// How much is told about what happens, 0 to 3: `debug`, `-d`.
+    /// The debug level, 0 to 3: `debug`, `-d`.
     pub debug: u8,
     /// Answer HTTP requests instead of balancing: `dummy`.
     pub dummy: bool,
@@ -189,7 +189,7 @@ pub struct Settings {
     pub peek: bool,
     /// Server by priority: `prio`.
     pub prio: bool,
-    /// No memory of clients, servers in transition: `roundrobin`, `-r`.
+    /// Round robin without client tracking: `roundrobin`, `-r`.
     pub roundrobin: bool,
     /// Local address towards the servers: `source`.
     pub source: Option<IpAddr>,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The largest configuration file that is read, in bytes: a slip that names a log or a device must not fill the memory.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// What is said of a device, a pipe, a directory.
+/// The error for a device, a pipe or a directory.
 const NOT_A_FILE: &str = "not a regular file";
 
 /// How many files were written: no two are written under the same temporary name.
@@ -24,7 +24,7 @@ pub fn read(path: &Path) -> io::Result<String> {
 
 /// Reads a file of at most so many bytes. Tells also what it was when it was opened.
 pub fn read_bytes(path: &Path, largest: u64) -> io::Result<(Vec<u8>, Metadata)> {
-    // Before it is opened: a pipe would wait for somebody who writes.
+    // Checked before it is opened: opening a pipe blocks until a process opens it for writing.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other(NOT_A_FILE));
     }
@@ -38,8 +38,8 @@ pub fn read_bytes(path: &Path, largest: u64) -> io::Result<(Vec<u8>, Metadata)> 
     Ok((bytes, found))
 }
 
-/// Replaces a file: whoever reads it finds the old text or the new one, and never a part. The text is written beside it and
-/// then renamed, so the directory must be writable. Only the owner may write it, everybody may read it.
+/// Replaces a file atomically: a reader gets the old text or the new text. The text is written beside it and then renamed, so the
+/// directory must be writable. Only the owner may write it, everybody may read it.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     replace_with(path, |file| file.write_all(text.as_bytes())).map(drop)
 }
@@ -61,7 +61,7 @@ pub fn replace_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Resul
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(&temporary)?;
     let written = complete(file, write).and_then(|file| fs::rename(&temporary, &path).map(|()| file));
     if written.is_err() {
-        // What could not be completed must not stay.
+        // An incomplete file must not remain.
         let _ = fs::remove_file(&temporary);
     }
     written

@@ -1,4 +1,4 @@
-//! The handle through which everything speaks to the administrator, and what a line may contain.
+//! The handle for log messages, and the rules for their text.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use crate::policy::settings::Facility;
 /// How urgent a line is, as syslog grades it (RFC 5424 section 6.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Told only with `-d`.
+    /// Logged only with `-d`.
     Debug,
     /// A good change: a server is back.
     Notice,
     /// Something to know about: a server is down.
     Warning,
-    /// Something failed that should not.
+    /// A failure.
     Error,
-    /// Somebody should act: no server is left.
+    /// Action is needed: no server is left.
     Alert,
 }
 
@@ -109,7 +109,7 @@ impl Log {
         self.send(Level::Warning, text.to_string());
     }
 
-    /// Something failed that should not.
+    /// A failure.
     pub fn error(&self, text: impl Display) {
         self.send(Level::Error, text.to_string());
     }
@@ -140,7 +140,7 @@ impl Log {
         }
     }
 
-    /// How many lines were lost since the last time somebody asked.
+    /// How many lines were lost since the last call.
     pub fn take_lost(&self) -> usize {
         self.inner.lost.swap(0, Ordering::Relaxed)
     }

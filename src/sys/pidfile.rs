@@ -1,7 +1,7 @@
 //! The pid file: tells scripts which process to signal, and keeps a second pen from taking the first one's place.
 //!
-//! Who holds its lock (flock(2)) owns it. The lock ends with the process, so a file that was left behind stops nobody, and
-//! whoever finds the file locked knows that the number in it is a running pen's.
+//! The process that holds its lock (flock(2)) owns it. The lock ends with the process, so a stale file does not prevent a start.
+//! If the file is locked, its number is the process id of a running pen.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! Giving up what is not needed any more, for good: the view of the file system, groups, user, capabilities.
+//! Drops privileges permanently: root directory, groups, user, capabilities.
 
 use std::ffi::CString;
 use std::io;
@@ -13,7 +13,7 @@ use rustix::thread::{
 
 use crate::error::Error;
 
-/// Whom to become, and everything about them that a jail may not know.
+/// The user to run as, with all data that cannot be looked up in a jail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// The user.
@@ -49,12 +49,12 @@ impl Account {
     }
 }
 
-/// What pen is to be from now on.
+/// The confinement of the process.
 #[derive(Debug)]
 pub struct Confinement<'a> {
-    /// The directory that it is to take for the whole file system.
+    /// The root directory.
     pub jail: Option<&'a Path>,
-    /// Whom it is to be.
+    /// The user to run as.
     pub account: Option<&'a Account>,
     /// Whether it must be able to use its clients' addresses as its own (`transparent`), which takes CAP_NET_RAW (ip(7)).
     pub transparent: bool,
@@ -96,7 +96,7 @@ impl Confinement<'_> {
         }
         let kept = if keeps_one { CapabilitySet::NET_RAW } else { CapabilitySet::empty() };
         let only = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
-        // Who was not root may have been given a capability for just this (setcap(8)), and keeps it.
+        // A user other than root may have this capability from setcap(8), and keeps it.
         if was_root {
             set_capabilities(None, only).map_err(refused("Can't give up capabilities"))?;
             if capabilities(None).map_err(refused("Can't read capabilities"))? != only {

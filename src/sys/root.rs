@@ -40,8 +40,8 @@ impl Root {
         self.folder.join(path)
     }
 
-    /// How a file is called in the jail that is called like this outside of it, whatever links lead to its directory; `None` if it
-    /// does not lie in the jail. To be asked outside.
+    /// The path in the jail of a file with this path outside; links are resolved. `None`: the file is not in the jail. Call it
+    /// before the chroot.
     pub fn alias(&self, outside: &Path) -> Option<PathBuf> {
         let Some(jail) = &self.jail else { return Some(outside.to_path_buf()) };
         let folder = fs::canonicalize(outside.parent()?).ok()?;

@@ -1,4 +1,4 @@
-//! What goes to syslogd(8): messages in the form of RFC 3164, through the socket on which it listens on this host.
+//! Sends messages to syslogd(8) in the format of RFC 3164, through its local socket.
 //!
 //! The `syslog` crate knows the kinds of sockets. It connects once and for all, waits for as long as syslogd likes, and
 //! tells the time in UTC; so connecting, deadlines and the heads of messages are made here.

@@ -32,9 +32,9 @@ pub(super) enum Change {
 /// What the handles and the thread share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// Requests that found no room.
+    /// Requests that were dropped because the queue was full.
     pub(super) lost: AtomicUsize,
-    /// Somebody has waited for room in vain, and nothing was taken since: nobody else needs to wait.
+    /// A session has waited for room in vain, and nothing was taken since: other sessions do not wait.
     pub(super) stuck: AtomicBool,
     /// pen is about to end: see [`AccessLog::finish`].
     pub(super) closed: AtomicBool,

@@ -85,7 +85,7 @@ impl AccessLog {
         self.shared.closed.store(true, Ordering::SeqCst);
         let (done, wait) = bounded(1);
         self.change(Change::Finish(done));
-        // Late is as good as never: the process is about to end.
+        // The process is about to end; the result is not needed.
         let _ = wait.recv_timeout(FINISH_TIME);
     }
 

@@ -135,7 +135,7 @@ impl RequestWriter {
                 self.give_up();
                 self.lost += self.shared.lost.swap(0, Ordering::Relaxed);
                 self.tell_losses();
-                // Nobody waits any more: fine.
+                // The receiver no longer waits.
                 let _ = done.send(());
             }
         }

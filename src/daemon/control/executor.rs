@@ -1,5 +1,5 @@
-//! Commands on their way to the supervisor, from whoever has some: files read and names resolved before, files written after.
-//! All that may wait, so it is done here and never in the supervisor.
+//! Executes commands for the control port and the reloader. Everything that may block is done here and not in the supervisor:
+//! files are read and names resolved before, files are written after.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use crate::sys::root::Root;
 const NOT_TRANSPARENT: &str =
     "transparent: pen has no right to its clients' addresses; it keeps it only if started with transparent";
 
-/// What a command needs on its way; copies share the way.
+/// Executes commands. Copies use the same supervisor.
 #[derive(Clone, Debug)]
 pub struct Executor {
     /// To the supervisor.

@@ -1,5 +1,5 @@
-//! The control port: a thread that accepts, and one for each client, so that a client that is slow, silent or malicious keeps
-//! nobody waiting but itself.
+//! The control port: one thread accepts, and one thread serves each client, so that a slow, silent or malicious client delays no
+//! other client.
 
 use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;

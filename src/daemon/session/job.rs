@@ -27,12 +27,12 @@ pub enum Order {
     Refuse,
 }
 
-/// Whether a successful connect is news.
+/// Whether a successful connect must be reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// It is not known whether the server works: tell when it does.
+    /// The server is on trial: report success.
     Wanted,
-    /// Nobody doubts it.
+    /// The server is known to work.
     Unneeded,
 }
 

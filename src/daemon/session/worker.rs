@@ -1,4 +1,4 @@
-//! One session, as its worker lives it: connect, copy, report.
+//! One session in its worker: connect, copy, report.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -63,7 +63,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker's life: one job after the other, until the pool ends its channel.
+    /// Executes jobs until the pool closes the channel.
     pub fn work(&self, worker: WorkerId, orders: &Receiver<Order>) {
         for order in orders {
             // A late answer to a job that is over already is of no interest.

@@ -1,4 +1,4 @@
-//! What pen takes from its host under a name, and gives back at its end: the listener, the control port, the pid file.
+//! What pen binds: the listener, the control port, the pid file. Their files are removed at the end.
 
 use std::path::Path;
 use std::process;
@@ -37,13 +37,13 @@ impl Bound {
         Ok(bound)
     }
 
-    /// Goes through what changes the meaning of names (`enter`), and calls the files of sockets as they are called then.
+    /// Enters the jail (`enter`), then sets the sockets' paths as seen from it.
     pub(super) fn enter(&mut self, root: &Root, enter: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         let alias = |listener: &Listener| match listener.address() {
             Address::Unix(path) => root.alias(path),
             Address::Ip(_) => None,
         };
-        // Asked before: in the jail nobody knows what lies outside.
+        // Computed before: in the jail, outside paths cannot be resolved.
         let names: Vec<_> = self.listeners().map(|listener| alias(listener)).collect();
         enter()?;
         for (listener, name) in self.listeners().zip(names) {

@@ -1,4 +1,4 @@
-//! What pen is to do, read and understood before anything is started.
+//! The configuration: read and checked before anything is started.
 
 use std::io;
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use crate::sys::root::Root;
 /// What the command line says.
 #[derive(Debug)]
 pub struct Options {
-    /// Where clients come in, as it was written and as it is understood; a file may say it instead.
+    /// The listener, as text and parsed. A file may set it instead.
     pub listener: Option<(String, Endpoint)>,
     /// How many clients the kernel may queue before they are accepted.
     pub backlog: i32,
-    /// Where commands come in, likewise.
+    /// The control port, likewise.
     pub control: Option<(String, Endpoint)>,
     /// Whom to become.
     pub user: Option<Account>,
-    /// What is said on the command line, in order.
+    /// The commands of the command line, in order.
     pub commands: Vec<Command>,
     /// What `write` repeats, and the file that is read after the commands.
     pub identity: Identity,
@@ -43,7 +43,7 @@ pub struct Config {
     pub balancer: Balancer,
     /// Where clients come in, as it was written, and its addresses.
     pub listener: (String, Vec<Address>),
-    /// Where commands come in, likewise.
+    /// The control port, likewise.
     pub control: Option<(String, Vec<Address>)>,
     /// What the balancer was configured with. Nothing is open yet.
     pub prepared: Prepared,

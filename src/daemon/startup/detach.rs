@@ -1,4 +1,4 @@
-//! Into the background: the process that was started waits for the daemon it becomes, and ends as that begins.
+//! Detaches: the original process waits until the daemon reports, then exits with its status.
 
 use std::fs;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! From a configuration to a running pen: everything that can fail is done first, then the threads start.
+//! Starts pen: everything that can fail is done first, then the threads start.
 
 mod bound;
 pub mod config;
@@ -57,9 +57,9 @@ pub fn run(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
     }
 }
 
-/// Takes what the config needs from the host, gives up what pen does not need any more, starts the threads, and works.
+/// Opens the sockets, enters the jail, drops privileges, starts the threads, and runs the supervisor.
 fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readiness) -> Result<(), Error> {
-    // Not before: until now there was nothing to end in peace, and names were looked up, which may take its time.
+    // Signals are not held earlier: a slow name lookup must stay interruptible, and nothing needs an orderly end yet.
     signals::hold();
     let mut bound = Bound::open(options, &config)?;
     let Config { balancer, mut prepared, effects, loader, .. } = config;
@@ -111,7 +111,7 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     outcome
 }
 
-/// Tells what is odd about a configuration and no reason to stop. `sessions`: there are descriptors for so many.
+/// Logs warnings about the configuration. `sessions`: there are descriptors for so many.
 fn tell_oddities(options: &Options, balancer: &Balancer, sessions: usize, loader: &Loader, log: &Log) {
     let settings = balancer.settings();
     if is_root() {

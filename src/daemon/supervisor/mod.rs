@@ -35,7 +35,7 @@ const ROUND: Duration = Duration::from_secs(5);
 /// How soon what could not be done at once is tried again.
 const SOON: Duration = Duration::from_millis(20);
 
-/// How often a trouble that every client meets is worth a line.
+/// How often a failure that affects every client is logged.
 const REMIND: Duration = Duration::from_secs(1);
 
 /// The supervisor's belongings.
@@ -155,7 +155,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 Event::Apply(prepared, answer) => {
                     let outcome = self.obey(prepared, now);
                     let exit = matches!(outcome, Ok((_, true)));
-                    // Whoever asked may be gone: then nobody needs to know.
+                    // The caller may have given up; then the reply is dropped.
                     let _ = answer.try_send(outcome.map(|(outcome, _)| outcome));
                     if exit {
                         return self.leave(Ok(()));
@@ -163,7 +163,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
                 Event::Read(read) => self.read(read, now),
                 Event::Admit(client, answer) => {
-                    // Whoever asked may be gone: then nobody needs to know.
+                    // The caller may have given up; then the reply is dropped.
                     let _ = answer.try_send(self.balancer.admits_to_control(client));
                 }
                 Event::Idlers(count) => self.helpers.idle = count,

@@ -1,4 +1,4 @@
-//! Commands carried out: the one way in which anything is configured, and its inverse.
+//! Applies commands. This is the only way to change the configuration.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::policy::report::query::Query;
 use crate::policy::servers::{Health, Server, Target};
 use crate::policy::settings::{Facility, Settings};
 
-/// What a command brings.
+/// The result of a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// For whoever said it; ends with a newline unless it is empty.
+    /// The reply; it ends with a newline unless it is empty.
     pub reply: String,
     /// For the shell.
     pub effects: Vec<Effect>,
@@ -31,12 +31,12 @@ impl Outcome {
     }
 }
 
-/// What a command asks of the world outside.
+/// The I/O that a command requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Tell this much about what happens, 0 to 3.
+    /// Set this debug level, 0 to 3.
     DebugLevel(u8),
-    /// Speak to syslog as this facility.
+    /// Use this syslog facility.
     SyslogFacility(Facility),
     /// Serve this many connections at once.
     ConnMax(usize),
@@ -44,7 +44,7 @@ pub enum Effect {
     Close(ConnId),
     /// Keep so many idle connections to these servers.
     Idlers(usize, Vec<Arc<Target>>),
-    /// Tell whoever asked which country data is in use.
+    /// Return the country data in use to the caller.
     Tell(GeoipFile),
     /// End pen.
     Exit,

@@ -1,4 +1,4 @@
-//! The command language: everything that steers pen is one of these, wherever it was said.
+//! The command language: options, files and the control port all produce these commands.
 //!
 //! [`parse`] reads them, `Display` prints them back in the form in which they are read.
 
@@ -53,8 +53,8 @@ pub enum Command {
     Listen(String, Endpoint),
     /// A command that changes nothing, as it was written: an obsolete word, or the `no` form of what is not there.
     Nothing(String),
-    /// The file of `geoip` has changed since it was read, and was read again. Nobody says this, and it means nothing if somebody
-    /// has said `geoip` meanwhile.
+    /// The file of `geoip` has changed since it was read, and was read again. This command has no text form. It has no effect if
+    /// `geoip` was executed in the meantime.
     Renew(GeoipFile, GeoipFile),
     /// `server N …`: changes a server, or adds it.
     Server(ServerId, Vec<ServerChange>),

@@ -1,4 +1,4 @@
-//! What is said about one server, in `server N …` and in an operand.
+//! The fields of one server, in `server N …` and in an operand.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! How far the body of an HTTP/1 request reaches (RFC 9112 sections 6 and 7). Where servers might disagree about that, there is
-//! no answer.
+//! How far the body of an HTTP/1 request reaches (RFC 9112 sections 6 and 7). If servers might disagree about it, there is no
+//! result.
 
 /// What a head says about the body behind it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -8,7 +8,7 @@ pub(super) struct Body {
     pub(super) length: Option<u64>,
     /// It comes in chunks.
     pub(super) chunked: bool,
-    /// CONNECT: what follows is for somebody else.
+    /// CONNECT: the bytes that follow are not HTTP.
     pub(super) tunnel: bool,
 }
 
@@ -21,7 +21,7 @@ impl Body {
         if !length && !name.eq_ignore_ascii_case(b"transfer-encoding") {
             return Some(());
         }
-        // Said twice, or both of them: servers do not agree on what that means (RFC 9112 sections 6.1 and 6.3).
+        // Repeated, or both of them: servers interpret this differently (RFC 9112 sections 6.1 and 6.3).
         if cut || self.length.is_some() || self.chunked {
             return None;
         }

@@ -1,4 +1,4 @@
-//! HTTP/1 as it lies on the socket_stats: where requests begin and where they end.
+//! HTTP/1: where requests begin and where they end.
 
 mod framing;
 pub mod requests;

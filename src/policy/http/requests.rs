@@ -1,5 +1,4 @@
-//! Finds the requests in what a client sends, without getting in its way: HTTP/1 as it lies on the socket_stats (RFC 9112), in
-//! pieces of any size.
+//! Finds the requests in the data of a client, in pieces of any size: HTTP/1 (RFC 9112). It does not change the data.
 //!
 //! In a stream that begins as HTTP every request counts, also one behind another, and bodies do not. Any other stream is taken
 //! read by read; that it is another shows at the latest when the server speaks before the first line has ended. Where it is not
@@ -50,7 +49,7 @@ enum State {
     Trailer,
     /// The stream is not HTTP.
     Other,
-    /// There is nothing more to be found.
+    /// No more requests can be found.
     Deaf,
 }
 

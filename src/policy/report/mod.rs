@@ -17,7 +17,7 @@ use super::servers::{Health, Server};
 use crate::endpoint::Endpoint;
 use crate::id::{ConnId, Upstream};
 
-/// What only the shell can know about the context in which a command is carried out.
+/// Facts about the moment of a command that policy cannot know.
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "it holds a closure")]
 pub struct Context<'a> {
@@ -38,7 +38,7 @@ impl Context<'_> {
     }
 }
 
-/// What only the session itself knows of a connection.
+/// Facts about a connection that only its session knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketStats {
     /// The descriptor of the client's socket; -1 when it is gone.

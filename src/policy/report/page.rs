@@ -1,4 +1,4 @@
-//! The status page: pen's facts, tables and column names, as a page that a person likes to read. One file, no script.
+//! The status page in HTML, with pen 0.34.1's tables and column names. One file, no script.
 
 use std::fmt::{Display, Write};
 use std::time::Instant;
