@@ -25,7 +25,7 @@ impl<T> Latest<T> {
     /// Sends what found no room before, if there is room now.
     pub fn catch_up(&mut self) {
         if let Some(value) = self.late.take() {
-            // Without a receiver there is nobody left to know.
+            // Without a receiver the value is of no use.
             if let Err(TrySendError::Full(value)) = self.sender.try_send(value) {
                 self.late = Some(value);
             }

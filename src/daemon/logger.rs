@@ -32,7 +32,7 @@ pub enum Output {
 /// The logger as its owner sees it: the handle to copy, and a way to have everything written.
 #[derive(Clone, Debug)]
 pub struct Logger {
-    /// For everybody who has something to say.
+    /// The handle for all threads.
     pub log: Log,
     flush: crossbeam_channel::Sender<Message>,
 }
@@ -62,7 +62,7 @@ struct MessageWriter {
     output: Output,
     clock: Clock,
     log: Log,
-    /// Lines that were lost, as far as nobody was told yet.
+    /// Lines that were lost and are not reported yet.
     lost: usize,
 }
 
@@ -122,8 +122,8 @@ impl MessageWriter {
                 let stamp = self.clock.format(time);
                 let mut text: String = paragraphs.iter().map(|paragraph| format!("{stamp}: {paragraph}")).collect();
                 text.push_str(end);
-                // In one write, so that lines of several processes on one terminal do not mix. There is nobody to tell that
-                // stderr is closed.
+                // In one write, so that lines of several processes on one terminal do not mix. A closed
+                // stderr cannot be reported.
                 let _ = io::stderr().write_all(text.as_bytes());
                 0
             }

@@ -21,7 +21,7 @@ struct Count {
     max: usize,
     /// Sessions that lack what a new client would take.
     starving: usize,
-    /// How many acceptors wait; with none nobody needs to be woken. There are two while one replaces the other.
+    /// How many acceptors wait; with none, no thread needs to be woken. There are two while one replaces the other.
     waiting: usize,
 }
 

@@ -46,7 +46,7 @@ fn renew(executor: &Executor, log: &Log) {
     match executor.renew_countries() {
         Ok(None) => {}
         Ok(Some(path)) => log.notice(format_args!("{}: read again", path.display())),
-        // In a jail nothing else is to be expected, unless somebody has put a copy there.
+        // In a jail this is the usual case, unless there is a copy.
         Err(Error::System(what, cause)) if is_jailed && cause.kind() == io::ErrorKind::NotFound => {
             log.debug(1, || format!("the country data stays: {what}: not in the jail"));
         }

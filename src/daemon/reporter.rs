@@ -13,7 +13,7 @@ use crate::sys::log::Log;
 /// How many paragraphs the logger gets at a time. It writes them as one piece.
 const PARAGRAPHS: usize = 200;
 
-/// Starts the thread. Whoever has a USR1 to tell of uses `try_send`: the channel holds one, so a USR1 that comes during a report makes
+/// Starts the thread. The signal thread uses `try_send`: the channel holds one, so a USR1 that comes during a report makes
 /// another one after it, and more of them make no more.
 pub fn start(reports: Reports, log: Log) -> Result<Sender<()>, Error> {
     let (usr1, inbox) = bounded(1);

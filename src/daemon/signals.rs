@@ -47,7 +47,7 @@ pub fn start(
         for signal in signals.forever() {
             match signal {
                 SIGHUP => {
-                    // At once: whoever has moved the file away waits for the new one, and the reloader may be waiting for DNS.
+                    // At once: logrotate(8) waits for the new file, and the reloader may be waiting for DNS.
                     access_log.reopen();
                     let _ = reload.try_send(());
                 }

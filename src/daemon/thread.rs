@@ -1,4 +1,4 @@
-//! Threads: each has a name, a stack of a known size, and somebody who learns of its end.
+//! Threads: each has a name, a stack of a known size, and an event for its end.
 //!
 //! pen cannot do without any of the threads that [`start`] starts. The end of one is an event, and the supervisor then ends the
 //! process (see [`Event::Ended`]). The threads of [`start_dispensable`] serve one client each.
@@ -51,7 +51,7 @@ pub fn start_until(
     .map_err(|error| Error::System(format!("cannot start the {name}"), error))
 }
 
-/// Starts a thread that serves one client. Its end concerns nobody else; a panic is logged.
+/// Starts a thread that serves one client. Its end is no event; a panic is logged.
 pub fn start_dispensable(
     name: &'static str,
     stack: usize,

@@ -82,7 +82,7 @@ impl Listener {
     /// Makes the file of a Unix socket that user's. If something else is in its place by now, that keeps its owner.
     pub fn give_to(&self, account: &Account) -> io::Result<()> {
         let Address::Unix(path) = &self.address else { return Ok(()) };
-        // Not by name: whoever may change the directory could put a link there between a look and the change.
+        // Not by name: a user who may write to the directory could put a link there before the change.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(CWD, path, flags, Mode::empty())?);
         let found = file.metadata()?;
@@ -145,7 +145,7 @@ fn file_identity(address: &Address) -> Option<(u64, u64)> {
     }
 }
 
-/// Binds to a path. The file has its mode from the first moment on, so that nobody needs to change it by its name, which may
+/// Binds to a path. The file has its mode from the first moment on, so that it need not be changed by its name, which may
 /// stand for something else by then: a socket is made with all permissions but those of the umask (unix(7)).
 fn bind_file(socket: &OwnedFd, path: &Path, access: Access) -> io::Result<()> {
     let mask = match access {

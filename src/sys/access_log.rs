@@ -35,7 +35,7 @@ enum Medium {
         file: File,
         /// It is no pipe and no terminal.
         regular: bool,
-        /// It ends in the middle of a line, which somebody else has left so.
+        /// It ends in the middle of a line, which another program has left so.
         ragged: bool,
     },
     Udp {
@@ -66,7 +66,7 @@ impl Destination {
         &self.target
     }
 
-    /// Whether it is a file whose name was taken away, so that nobody will ever read what is written.
+    /// Whether it is a file whose name was taken away, so that what is written cannot be read any more.
     pub fn is_deleted(&self) -> bool {
         match &self.medium {
             Medium::File { file, .. } => file.metadata().is_ok_and(|found| found.nlink() == 0),
@@ -87,7 +87,7 @@ impl Destination {
             }
             Medium::Udp { socket, to } => {
                 let end = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |end| end + 1);
-                // It arrives or it does not: UDP tells nobody.
+                // UDP does not tell whether it arrives.
                 socket.send_to(&lines[..end], *to).map(|_| end)
             }
         }
@@ -95,7 +95,7 @@ impl Destination {
 }
 
 fn open_file(path: &Path) -> io::Result<Medium> {
-    // A pipe that nobody reads must not keep us waiting, and a terminal must not become ours.
+    // A pipe without a reader must not block, and a terminal must not become the controlling one.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags.bits() as i32).open(path)?;
     let found = file.metadata()?;
@@ -168,7 +168,7 @@ fn end_of_writing(mut file: &File) -> io::Result<u64> {
     file.stream_position()
 }
 
-/// Takes back what was written from `start` on, `done` bytes, but for the first `whole`. It is refused if somebody else has
+/// Takes back what was written from `start` on, `done` bytes, but for the first `whole`. It is refused if another program has
 /// written between or behind them.
 fn take_back(file: &File, start: u64, done: usize, whole: usize) -> io::Result<()> {
     let end = start + done as u64;

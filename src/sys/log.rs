@@ -114,7 +114,7 @@ impl Log {
         self.send(Level::Error, text.to_string());
     }
 
-    /// Somebody should act.
+    /// The administrator should act.
     pub fn alert(&self, text: impl Display) {
         self.send(Level::Alert, text.to_string());
     }
@@ -133,7 +133,7 @@ impl Log {
     fn report_part(&self, paragraphs: Vec<String>, is_last: bool) {
         let (written, wait) = bounded(0);
         let part = Part { time: SystemTime::now(), paragraphs, is_last, written };
-        // It fails when the logger has ended: then there is nobody to wait for.
+        // It fails when the logger has ended.
         if self.inner.messages.send(Message::Report(part)).is_ok() {
             // Nothing is sent: this ends when the other end is dropped.
             let _ = wait.recv();

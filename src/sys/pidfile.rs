@@ -42,8 +42,8 @@ impl PidFile {
     }
 }
 
-/// Removes the file if it is still this one. Where the directory does not let us, it stays behind empty: then it names nobody who
-/// could be signalled by mistake.
+/// Removes the file if it is still this one. Where the directory does not let us, it stays behind empty: then it names no process
+/// that could be signalled by mistake.
 impl Drop for PidFile {
     fn drop(&mut self) {
         let ours = |found: fs::Metadata| self.file.metadata().is_ok_and(|own| is_same(&own, &found));
@@ -57,7 +57,7 @@ impl Drop for PidFile {
 /// Opens the file, and locks it while it is the one that the name stands for.
 fn lock(path: &Path) -> io::Result<File> {
     for _ in 0..TRIES {
-        // A link that somebody else has put there is not followed, and a pipe not waited for.
+        // A link is not followed, and a pipe not waited for.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(flags);
@@ -81,7 +81,7 @@ fn lock(path: &Path) -> io::Result<File> {
     Err(io::ErrorKind::ResourceBusy.into())
 }
 
-/// What a pid file says. `None` for any other file, which must not be overwritten because of a slip, nor because somebody has
+/// What a pid file says. `None` for any other file, which must not be overwritten because of a slip, nor because a user has
 /// linked it to the name of the pid file.
 fn content(found: &fs::Metadata, mut file: &File) -> Option<String> {
     if !found.is_file() || found.len() > LONGEST || found.nlink() > 1 {

@@ -30,7 +30,7 @@ impl Account {
         let refused = |error| Error::System(format!("Can't getpwnam({text})"), error);
         let (uid, gid) = text.split_once(':').unwrap_or((text, text));
         if let (Some(uid), Some(gid)) = (id(uid), id(gid)) {
-            // A bare number that is some user's number means that user; with a group, or of nobody, it is only a number.
+            // A bare number that is some user's number means that user; otherwise, or with a group, it is only a number.
             return match User::from_uid(Uid::from_raw(uid)).ok().flatten().filter(|_| !text.contains(':')) {
                 Some(user) => Self::of(&user).map_err(refused),
                 None => Ok(Self { uid, gid, groups: vec![Gid::from_raw(gid)] }),

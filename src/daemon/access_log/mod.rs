@@ -1,7 +1,7 @@
 //! The access_log: the thread that writes the request log, so that no session waits for a disk.
 //!
 //! Records come through a bounded channel. Changes (another destination, a file to be opened again) come beside it, so that they
-//! find room even when no record does, and nobody waits to make one. Each change begins a new epoch, and each record bears the
+//! find room even when no record does, and no thread waits to make one. Each change begins a new epoch, and each record bears the
 //! epoch in which it was handed over: so it goes where the log went then.
 
 mod changes;
@@ -80,7 +80,7 @@ impl AccessLog {
     }
 
     /// Waits until all requests of until now are written, if they can be, for a second at most. To be called when the process is
-    /// about to end: requests that come later go nowhere, since nobody would know of them.
+    /// about to end: requests that come later are not logged.
     pub fn finish(&self) {
         self.shared.closed.store(true, Ordering::SeqCst);
         let (done, wait) = bounded(1);

@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct RequestWriter {
     /// Where the log is meant to go.
     target: Option<LogTarget>,
-    /// Where it goes. After a reopening that failed it is the old file, for as long as somebody can read that.
+    /// Where it goes. After a reopening that failed it is the old file, as long as that has a name.
     destination: Option<Destination>,
     /// Where the names of files begin.
     root: Root,

@@ -121,7 +121,7 @@ impl Executor {
         let publishes = prepared.commands.contains(&Command::Show(Query::Status));
         let Outcome { reply, effects } = self.apply(prepared)?;
         if publishes {
-            // The reply would go to nobody.
+            // There is no client for the reply.
             let _ = self.reports().write(&Query::Status, &mut io::sink());
         }
         Ok((reply, write_files(&effects, &self.loader.root)))

@@ -18,7 +18,7 @@ use crate::net::control::{Conversation, LONGEST, Line};
 use crate::net::listener::Listener;
 use crate::sys::log::Log;
 
-/// Clients of the control port at once. Whoever is over that waits in the kernel's queue, as long as others may be silent.
+/// Clients of the control port at once. More clients wait in the kernel's queue.
 const CLIENTS: usize = 64;
 
 /// Bytes of a reply that are collected before they are sent.

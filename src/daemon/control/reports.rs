@@ -65,8 +65,8 @@ impl Reports {
         visit(Item::End)
     }
 
-    /// Replaces the file of the status page. Returns what was written, to be read from its beginning; else the sentence for whoever
-    /// wants the page.
+    /// Replaces the file of the status page. Returns what was written, to be read from its beginning; else the sentence for the
+    /// client that asked.
     pub fn publish(&self, path: &Path, summary: &Summary) -> Result<File, String> {
         replace_page(&self.root, path, |out| {
             self.visit(&mut |item| out.write_all(page::html(item, summary).as_bytes()))
@@ -176,7 +176,7 @@ impl Reports {
     }
 }
 
-/// Replaces the file of the status page. Returns what was written; else the sentence for whoever wants the page.
+/// Replaces the file of the status page. Returns what was written; else the sentence for the client that asked.
 fn replace_page(
     root: &Root,
     path: &Path,

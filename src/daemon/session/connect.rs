@@ -58,7 +58,7 @@ impl Worker {
                         self.events.send(Event::Short(reason(&error))).map_err(|_| io::ErrorKind::BrokenPipe)?;
                     }
                     let late = Instant::now().saturating_duration_since(deadline);
-                    // The pause comes last: whoever gives up here frees what another may get at its next try.
+                    // The pause comes last: a session that gives up here frees what another may get at its next try.
                     if late > HUNGER || (!late.is_zero() && permit.starves_in_vain()) || is_gone(&link.client, PAUSE) {
                         return Err(error);
                     }

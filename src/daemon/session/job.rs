@@ -130,7 +130,7 @@ impl Live for Link {
     }
 }
 
-/// The end of a session. It travels in a channel of its own, which wakes nobody: the supervisor empties it before it looks
+/// The end of a session. It travels in a channel of its own, which wakes no thread: the supervisor empties it before it looks
 /// at anything else, and that is early enough. There are never more of them than there are permits.
 #[derive(Debug)]
 pub struct Closed {

@@ -47,7 +47,7 @@ impl Bound {
         let names: Vec<_> = self.listeners().map(|listener| alias(listener)).collect();
         enter()?;
         for (listener, name) in self.listeners().zip(names) {
-            // Nobody shares them yet.
+            // They are not shared yet.
             if let Some(listener) = Arc::get_mut(listener) {
                 listener.rename(name);
             }
@@ -72,7 +72,7 @@ impl Drop for Bound {
     }
 }
 
-/// Opens the control port. A Unix socket is for the user that pen will run as and nobody else.
+/// Opens the control port. A Unix socket is for the user that pen will run as only.
 fn open_control(text: &str, addresses: &[Address], user: Option<&Account>) -> Result<Listener, Error> {
     let control = Listener::open_first(text, addresses, CONTROL_BACKLOG, Access::Owner)?;
     if let Some(Err(error)) = user.map(|user| control.give_to(user)) {

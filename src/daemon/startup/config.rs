@@ -28,7 +28,7 @@ pub struct Options {
     pub backlog: i32,
     /// The control port, likewise.
     pub control: Option<(String, Endpoint)>,
-    /// Whom to become.
+    /// The user to run as.
     pub user: Option<Account>,
     /// The commands of the command line, in order.
     pub commands: Vec<Command>,
@@ -60,8 +60,8 @@ pub fn check(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
 }
 
 impl Config {
-    /// Applies the command line and the file to a new balancer, and looks up all names: whoever interrupts a resolver that takes
-    /// its time finds that there is nothing to end in peace yet.
+    /// Applies the command line and the file to a new balancer, and looks up all names. A signal that interrupts a resolver that takes
+    /// long ends pen, which has nothing to clean up yet.
     pub fn make(options: &Options, warn: &dyn Fn(&str)) -> Result<Self, Error> {
         let mut listener = options.listener.clone();
         let loader = Loader {

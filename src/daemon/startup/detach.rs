@@ -33,12 +33,12 @@ pub(super) enum Role {
 pub(super) struct Readiness(Option<fs::File>);
 
 impl Readiness {
-    /// For a pen that stays in the foreground: nobody waits.
+    /// For a pen in the foreground: no process waits.
     pub(super) fn nobody() -> Self {
         Self(None)
     }
 
-    /// Tells that the daemon works from now on. Fails when nobody waits for it any more: whoever started pen has given up, and
+    /// Tells that the daemon works from now on. Fails when no process waits for it any more: the administrator has given up, and
     /// must not find it running later.
     pub(super) fn ready(&mut self) -> Result<(), Error> {
         let told = self.0.take().map_or(Ok(()), |mut pipe| pipe.write_all(READY));
@@ -48,7 +48,7 @@ impl Readiness {
     /// Tells why the daemon cannot work, unless it was ready before.
     pub(super) fn failed(&mut self, error: &Error) {
         if let Some(mut pipe) = self.0.take() {
-            // Nobody waits any more: then nobody needs to know.
+            // It fails when no process waits any more.
             let _ = pipe.write_all(error.to_string().as_bytes());
         }
     }
@@ -86,7 +86,7 @@ pub(super) fn close_inherited() {
     let number = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
     let open: Vec<i32> = match fs::read_dir("/proc/self/fd") {
         Ok(entries) => entries.filter_map(number).collect(),
-        // Without /proc nobody knows: then all that there may be.
+        // Without /proc: all numbers that there may be.
         Err(_) => (0..getrlimit(Resource::Nofile).current.map_or(MOST, |limit| limit.min(MOST)) as i32).collect(),
     };
     for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {

@@ -24,7 +24,7 @@ use crate::sys::limits::raise_open_files;
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Applies what was prepared, whole or not at all. Gives the replies, one after the other, and the effects that are left to
-    /// whoever asked, and tells whether pen is to end.
+    /// the caller, and tells whether pen is to end.
     pub(super) fn obey(&mut self, prepared: Prepared, now: Instant) -> Result<(Outcome, bool), Error> {
         let Prepared { commands, listener, access_log } = prepared;
         if let Some(listener) = listener {

@@ -17,7 +17,7 @@ use crate::policy::balancer::{Admission, Choice};
 use crate::policy::facts::ClientFacts;
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
-    /// Books the sessions that have ended, and gives their workers to whoever waits for one.
+    /// Books the sessions that have ended, and gives their workers to clients that wait for one.
     pub(super) fn collect(&mut self, now: Instant) {
         while let Ok(Closed { conn, worker, sent, received }) = self.sessions.closed.try_recv() {
             self.balancer.account(conn, sent, received);

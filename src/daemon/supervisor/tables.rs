@@ -13,7 +13,7 @@ use crate::id::ConnId;
 use crate::policy::report::batch::Bounds;
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
-    /// Answers a report. The report may have been given up: then nobody needs to know, and a reply that cannot be sent is dropped.
+    /// Answers a report. A reply to a report that was given up is dropped.
     pub(super) fn read(&mut self, read: Read, now: Instant) {
         match read {
             Read::Summary(reply) => {

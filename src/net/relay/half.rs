@@ -301,7 +301,7 @@ impl Drop for Half<'_> {
     }
 }
 
-/// splice(2) waits for a socket unless the socket itself says that nobody waits for it; recv(2) and send(2) are told each time.
+/// splice(2) waits for a socket unless that has O_NONBLOCK. recv(2) and send(2) have a flag for each call.
 fn never_waits(socket: &OwnedFd) -> bool {
     fcntl_getfl(socket).is_ok_and(|flags| fcntl_setfl(socket, flags | OFlags::NONBLOCK).is_ok())
 }

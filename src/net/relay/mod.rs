@@ -5,8 +5,8 @@
 //! is gone; so a slow peer costs its own session only.
 //!
 //! The end of one side's data is passed on as the end of that direction, when everything before it has been delivered. When the
-//! server's side breaks, what the server had sent is still delivered. When the client is gone there is nobody to deliver to, and
-//! the session ends.
+//! server's side breaks, what the server had sent is still delivered. When the client is gone, the
+//! session ends.
 
 pub mod buffers;
 pub mod filter;

@@ -296,7 +296,7 @@ fn what_a_server_said_before_it_broke_is_delivered() {
         |mut client| {
             client.write_all(b"never read").unwrap();
             assert_reads(&client, b"goodbye");
-            // The bytes that nobody read make the end a reset (unix(7)): the relay ends, and so does this side.
+            // Unread bytes make the end a reset (unix(7)): the relay ends, and so does this side.
             assert!(!matches!(client.read(&mut [0; 10]), Ok(1..)));
         },
         |mut server| {
@@ -321,7 +321,7 @@ fn a_client_that_is_gone_ends_the_session() {
         |mut server| {
             assert_reads(&server, b"ask");
             server.write_all(b"answer").unwrap();
-            // The server goes on until it is told that there is nobody.
+            // The server goes on until its connection breaks.
             while server.write_all(&[b'x'; 1000]).is_ok() {}
         },
     );

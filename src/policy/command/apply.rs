@@ -65,7 +65,7 @@ impl Balancer {
                     return Outcome::reply(self.answer(&Query::Geoip, context));
                 }
             }
-            // What was found in a usual place stays: nobody has named it.
+            // What was found in a usual place stays: no command has named it.
             Command::Geoip(None) => self.geoip = self.geoip.take().filter(|file| !file.is_named()),
             Command::Renew(old, new) => {
                 if let Some(in_use) = self.geoip.as_mut().filter(|in_use| in_use.edition() == old.edition()) {
