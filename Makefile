@@ -47,10 +47,13 @@ PORTC = 8888
 TEST_PACKAGES = busybox chromium curl init-system-helpers iproute2 logrotate mandoc mmdb-bin netbase nginx openssl pen procps \
 	python3-pip rsyslog socat strace wrk
 
+# What `make test-quick` does without. The tests that need one of them are skipped there.
+HEAVY_PACKAGES = chromium nginx python3-pip rsyslog
+
 # Where the tests look for country data of the real world.
 TEST_DATA = $(CARGO_TARGET_DIR)/test-data
 
-.PHONY: all demo test test-packages test-data check lint doc bench install install-strip uninstall clean
+.PHONY: all demo test test-quick test-packages test-data check lint doc bench install install-strip uninstall clean
 
 all:
 	$(CARGO) build $(CARGOFLAGS) --release
@@ -86,12 +89,19 @@ demo: all
 	echo 'demo: one of the programs has ended; stopping the others' >&2; \
 	exit 1
 
-# Everything with all features, and without them what is different then.
+# The whole suite, with the default features and without.
 test: test-packages test-data
 	$(CARGO) test $(CARGOFLAGS)
-	$(CARGO) test $(CARGOFLAGS) --no-default-features countries
+	$(CARGO) test $(CARGOFLAGS) --no-default-features
 
-# Installs what is missing, on Debian and its relatives, if we may. Packages like nginx start a daemon when they are
+# A smaller set for a laptop: fewer packages, no country data, the default features only. It shows which tests are skipped.
+test-quick: TEST_PACKAGES := $(filter-out $(HEAVY_PACKAGES),$(TEST_PACKAGES))
+test-quick: test-packages
+	@echo 'test-quick: tests that need one of these and do not find it are skipped: $(HEAVY_PACKAGES), country data'
+	@echo 'test-quick: the suite without the default features is skipped'
+	$(CARGO) test $(CARGOFLAGS) -- --show-output
+
+# Says what is missing and how much it is, and installs it, on Debian and its relatives, if we may. Packages like nginx start a daemon when they are
 # installed; policy-rc.d (see invoke-rc.d(8)) keeps them from it, and is taken away again.
 test-packages:
 	@command -v dpkg-query >/dev/null || exit 0; \
@@ -106,13 +116,15 @@ test-packages:
 	if [ "$$(id -u)" = 0 ]; then root=; \
 	elif command -v sudo >/dev/null; then root=sudo; \
 	else echo "test: please have these packages installed:$$missing" >&2; exit 0; fi; \
-	echo "test: installing$$missing"; \
+	echo "test: installing these packages and what they depend on:$$missing"; \
+	$$root apt-get update -q || exit 1; \
+	LC_ALL=C apt-get install --assume-no --no-install-recommends $$missing 2>&1 | \
+		grep -E '^(Need to get|After this operation|  (Download|Space needed)|[0-9]+ upgraded|E:)'; \
 	policy=/usr/sbin/policy-rc.d; \
 	if [ ! -e $$policy ]; then \
 		trap '$$root rm -f $$policy' EXIT; trap 'exit 1' HUP INT TERM; \
 		printf '#!/bin/sh\nexit 101\n' | $$root tee $$policy >/dev/null && $$root chmod 755 $$policy || exit 1; \
 	fi; \
-	$$root apt-get update -q && \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing
 
 # tests/country-data.txt says what it is. Who cannot have it can do without: the tests that need it are skipped.

@@ -1,5 +1,6 @@
 //! The house rules of the sources: floors, and what may not be done on which.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,18 @@ const FLOORS: [(&str, u8); 8] =
 
 /// A file that is longer does more than one thing.
 const LONGEST: usize = 400;
+
+/// What starts a thread. `use std::thread::Builder` counts.
+const SPAWNS: [&str; 3] = ["thread::spawn", "thread::Builder", "thread::scope"];
+
+/// The circles of imports that are tolerated, each as the files in it, sorted.
+const KNOWN_CIRCLES: &[&[&str]] = &[
+    &["policy/command/mod.rs", "policy/command/parse.rs", "policy/command/server.rs", "policy/command/table.rs"],
+    &["policy/report/batch.rs", "policy/report/mod.rs"],
+];
+
+/// The same for folders.
+const KNOWN_FOLDER_CIRCLES: &[&[&str]] = &[&["policy/command", "policy/report"]];
 
 /// A source file of the crate.
 struct Source {
@@ -24,6 +37,21 @@ impl Source {
         Path::new(first.as_os_str()).file_stem().unwrap().to_str().unwrap().to_string()
     }
 
+    /// Whether all of it is unit tests: `tests.rs` beside the `mod.rs` that declares it for tests only.
+    fn is_tests(&self) -> bool {
+        self.path.file_name().is_some_and(|name| name == "tests.rs")
+    }
+
+    /// The path of its module below `crate`; that of a `mod.rs` is its folder's.
+    fn module_path(&self) -> Vec<String> {
+        let mut path: Vec<_> =
+            self.path.with_extension("").iter().map(|part| part.to_str().unwrap().to_string()).collect();
+        if ["mod", "lib"].contains(&path.last().unwrap().as_str()) {
+            path.pop();
+        }
+        path
+    }
+
     /// The floor it is on; `None` for `lib.rs` and the programs, which are outside of the house.
     fn floor(&self) -> Option<u8> {
         floor(&self.module())
@@ -32,14 +60,18 @@ impl Source {
     /// Its lines with their numbers, without comments and without the unit tests.
     fn code(&self) -> Vec<(usize, String)> {
         let mut code = Vec::new();
+        if self.is_tests() {
+            return code;
+        }
         let mut lines = self.text.lines().zip(1..).peekable();
         while let Some((line, number)) = lines.next() {
             let tests = line == "#[cfg(test)]" && lines.peek().is_some_and(|(next, _)| next.starts_with("mod "));
             if tests {
-                for (line, _) in lines.by_ref() {
-                    if line == "}" {
-                        break;
-                    }
+                // `mod tests;` is a file of its own.
+                if !declares_a_file(lines.peek().unwrap().0) {
+                    lines.by_ref().find(|(line, _)| *line == "}");
+                } else {
+                    lines.next();
                 }
                 continue;
             }
@@ -70,6 +102,11 @@ fn sources() -> Vec<Source> {
     }
     assert!(sources.len() > 20, "the sources were not found");
     sources
+}
+
+/// Whether a declaration of a module names a file: `mod tests;`.
+fn declares_a_file(line: &str) -> bool {
+    line.trim_end().ends_with(';')
 }
 
 /// Every place where one of these words stands by itself.
@@ -105,6 +142,129 @@ fn named(line: &str, prefix: &str) -> Vec<String> {
         None => vec![rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()],
     });
     modules.filter(|module| !module.is_empty()).collect()
+}
+
+/// Who imports whom.
+type Imports = BTreeSet<(String, String)>;
+
+/// The files that each file names in its code. The declaration of a child is no import.
+fn imports(sources: &[Source]) -> Imports {
+    let files: BTreeMap<_, _> = sources
+        .iter()
+        .filter(|source| !source.is_tests() && source.module() != "bin")
+        .map(|source| (source.module_path(), source.path.display().to_string()))
+        .collect();
+    let mut imports = Imports::new();
+    for source in sources.iter().filter(|source| files.contains_key(&source.module_path())) {
+        let own = source.module_path();
+        let code: String = source.code().into_iter().map(|(_, line)| line + "\n").collect();
+        // `child::X` without `self::`, in the file of a folder.
+        let children = files.keys().filter(|path| path.len() == own.len() + 1 && path.starts_with(&own));
+        let named = children.filter(|child| names_child(&code, child.last().unwrap())).cloned();
+        let paths = paths(&code, &own).into_iter().chain(named.filter(|_| !own.is_empty()));
+        for mut path in paths {
+            // What is no module is an item of the nearest one around it.
+            while !files.contains_key(&path) && !path.is_empty() {
+                path.pop();
+            }
+            if path != own && !path.is_empty() {
+                imports.insert((files[&own].clone(), files[&path].clone()));
+            }
+        }
+    }
+    imports
+}
+
+/// Whether a path in the code begins with the name of a child.
+fn names_child(code: &str, child: &str) -> bool {
+    let part_of_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let start = format!("{child}::");
+    code.match_indices(&start).any(|(start, _)| !code[..start].ends_with(part_of_path))
+}
+
+/// The paths of modules and items that begin with `crate`, `super` or `self` in the code of a module, below `crate`.
+fn paths(code: &str, own: &[String]) -> Vec<Vec<String>> {
+    let part_of_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let mut paths = Vec::new();
+    for root in ["crate::", "super::", "self::"] {
+        for (start, _) in code.match_indices(root) {
+            let before = &code[..start];
+            if before.ends_with(part_of_path) || before.ends_with("pub(in ") {
+                continue;
+            }
+            let base = match root {
+                "crate::" => Vec::new(),
+                "super::" => own[..own.len().saturating_sub(1)].to_vec(),
+                _ => own.to_vec(),
+            };
+            leaves(&code[start + root.len()..], base, &mut paths);
+        }
+    }
+    paths
+}
+
+/// Follows a path, and the branches of a list in braces, to the ends. Returns what comes after it.
+fn leaves<'a>(text: &'a str, mut base: Vec<String>, paths: &mut Vec<Vec<String>>) -> &'a str {
+    let text = text.trim_start();
+    if let Some(mut list) = text.strip_prefix('{') {
+        loop {
+            list = leaves(list, base.clone(), paths).trim_start_matches(|c| c != ',' && c != '}');
+            match list.strip_prefix(',') {
+                Some(rest) => list = rest,
+                None => return list.strip_prefix('}').unwrap_or(list),
+            }
+        }
+    }
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    match name {
+        "super" => drop(base.pop()),
+        "self" | "" => {}
+        _ => base.push(name.to_string()),
+    }
+    match rest.strip_prefix("::") {
+        Some(rest) => leaves(rest, base, paths),
+        None => {
+            // An empty branch follows the last comma of a list.
+            if !name.is_empty() || rest.starts_with('*') {
+                paths.push(base);
+            }
+            rest
+        }
+    }
+}
+
+/// The imports between folders that lie beside each other.
+fn folder_imports(imports: &Imports) -> Imports {
+    let folders = |file: &str| file.split('/').map(String::from).collect::<Vec<_>>();
+    let mut between = Imports::new();
+    for (from, to) in imports {
+        let (from, to) = (folders(from), folders(to));
+        let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+        if from.len() > common + 1 && to.len() > common + 1 {
+            between.insert((from[..=common].join("/"), to[..=common].join("/")));
+        }
+    }
+    between
+}
+
+/// The groups in which everybody reaches everybody else, sorted.
+fn circles(imports: &Imports) -> Vec<Vec<String>> {
+    let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (start, _) in imports {
+        let mut open = vec![start.as_str()];
+        while let Some(file) = open.pop() {
+            for (_, to) in imports.iter().filter(|(from, _)| from == file) {
+                if reached.entry(start).or_default().insert(to) {
+                    open.push(to);
+                }
+            }
+        }
+    }
+    let mutual = |a: &str, b: &str| reached[a].contains(b) && reached.get(b).is_some_and(|others| others.contains(a));
+    let circle = |file: &&str| reached[*file].iter().filter(|to| mutual(file, to)).map(|to| to.to_string()).collect();
+    let circles: BTreeSet<Vec<String>> = reached.keys().map(|file| circle(&file)).collect();
+    circles.into_iter().filter(|circle| !circle.is_empty()).collect()
 }
 
 #[test]
@@ -180,13 +340,78 @@ fn the_words_of_the_ground_floor_do_nothing_either() {
 }
 
 #[test]
-fn net_starts_no_threads_and_the_command_line_opens_no_sockets() {
-    let spawns = ["thread::spawn", "thread::Builder", "thread::scope"];
-    let found = places(sources().into_iter().filter(|source| source.module() == "net"), &spawns);
+fn net_and_sys_start_no_threads_and_the_command_line_opens_no_sockets() {
+    let floor = |source: &Source| ["net", "sys"].contains(&source.module().as_str());
+    let found = places(sources().into_iter().filter(floor), &SPAWNS);
     assert!(found.is_empty(), "{}", found.join("\n"));
     let sockets = ["thread", "TcpStream", "TcpListener", "UnixStream", "UnixListener", "UdpSocket", "rustix", "nix"];
     let found = places(sources().into_iter().filter(|source| source.module() == "cli"), &sockets);
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn only_two_files_of_the_daemon_start_threads() {
+    let starters = ["daemon/pool.rs", "daemon/thread.rs"].map(Path::new);
+    let others = |source: &Source| source.module() == "daemon" && !starters.contains(&source.path.as_path());
+    let found = places(sources().into_iter().filter(others), &SPAWNS);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn the_host_knows_no_network() {
+    let of_sys = sources().into_iter().filter(|source| source.module() == "sys");
+    let found = places(of_sys, &["crate::net", "super::net", "super::super::net"]);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let silent: Vec<_> = sources()
+        .iter()
+        .filter(|source| !source.text.starts_with("//! "))
+        .map(|source| source.path.display().to_string())
+        .collect();
+    assert!(silent.is_empty(), "these do not begin with //!: {silent:?}");
+}
+
+#[test]
+fn no_two_files_import_each_other() {
+    let unknown = unknown(circles(&imports(&sources())), KNOWN_CIRCLES);
+    assert!(unknown.is_empty(), "files that import each other, also by way of others:\n{}", unknown.join("\n"));
+}
+
+#[test]
+fn no_two_folders_import_each_other() {
+    let unknown = unknown(circles(&folder_imports(&imports(&sources()))), KNOWN_FOLDER_CIRCLES);
+    assert!(unknown.is_empty(), "folders that import each other:\n{}", unknown.join("\n"));
+}
+
+/// The circles that are no part of a known one.
+fn unknown(circles: Vec<Vec<String>>, known: &[&[&str]]) -> Vec<String> {
+    let is_known =
+        |circle: &Vec<String>| known.iter().any(|known| circle.iter().all(|file| known.contains(&file.as_str())));
+    circles.into_iter().filter(|circle| !is_known(circle)).map(|circle| circle.join(", ")).collect()
+}
+
+#[test]
+fn circles_are_found() {
+    let source = |path: &str, text: &str| Source { path: PathBuf::from(path), text: text.to_string() };
+    let imports = imports(&[
+        source("lib.rs", "pub mod a;\npub mod b;\n"),
+        source("a/mod.rs", "mod x;\nmod y;\n#[cfg(test)]\nmod tests;\nuse self::x::X;\nfn f() { y::g() }\n"),
+        source("a/x.rs", "use super::y::{\n    self, Y,\n};\n"),
+        source("a/y.rs", "fn f() { crate::b::c::g(); }\n#[cfg(test)]\nmod tests {\n    use super::super::x::X;\n}\n"),
+        source("a/tests.rs", "use super::*;\nuse crate::b::c;\n"),
+        source("b/mod.rs", "pub mod c;\npub mod d;\n"),
+        source("b/c.rs", "use crate::{a::Thing, id};\npub(in crate::b::d) fn f() {}\n// crate::b::d\n"),
+        source("b/d.rs", "use super::c;\n"),
+    ]);
+    let edges: Vec<_> = imports.iter().map(|(from, to)| format!("{from} {to}")).collect();
+    let expected =
+        ["a/mod.rs a/x.rs", "a/mod.rs a/y.rs", "a/x.rs a/y.rs", "a/y.rs b/c.rs", "b/c.rs a/mod.rs", "b/d.rs b/c.rs"];
+    assert_eq!(edges, expected);
+    assert_eq!(circles(&imports), [["a/mod.rs", "a/x.rs", "a/y.rs", "b/c.rs"]]);
+    assert_eq!(circles(&folder_imports(&imports)), [["a", "b"]]);
 }
 
 #[test]

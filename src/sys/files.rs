@@ -5,7 +5,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The largest configuration file that is read, in bytes: a slip that names a log or a device must not fill the memory.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -14,7 +14,7 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 const NOT_A_FILE: &str = "not a regular file";
 
 /// How many files were written: no two are written under the same temporary name.
-static WRITTEN: AtomicU64 = AtomicU64::new(0);
+static WRITTEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Reads a configuration file. Bytes that are not UTF-8 become `�`, and the line that has them will be refused.
 pub fn read(path: &Path) -> io::Result<String> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ pub(crate) struct Record {
     pub(crate) peer: Option<SocketAddr>,
     socket: Weak<Socket>,
     received: Mutex<Vec<u8>>,
-    count: AtomicU64,
+    count: AtomicUsize,
     /// How the behaviour ended.
     end: Mutex<Option<String>>,
 }
@@ -214,7 +214,7 @@ impl Inner {
             peer,
             socket: Arc::downgrade(&socket),
             received: Mutex::default(),
-            count: AtomicU64::new(0),
+            count: AtomicUsize::new(0),
             end: Mutex::default(),
         });
         self.visits.lock().unwrap().push(Arc::clone(&record));
@@ -238,7 +238,7 @@ impl Record {
 
     /// How many bytes the visitor sent.
     pub(crate) fn count(&self) -> u64 {
-        self.count.load(Ordering::SeqCst)
+        self.count.load(Ordering::SeqCst) as u64
     }
 
     /// How the connection ended, if it has.
@@ -266,7 +266,7 @@ impl Visit {
         let mut received = self.record.received.lock().unwrap();
         let room = KEPT.saturating_sub(received.len());
         received.extend_from_slice(&buffer[..count.min(room)]);
-        self.record.count.fetch_add(count as u64, Ordering::SeqCst);
+        self.record.count.fetch_add(count, Ordering::SeqCst);
         Ok(count)
     }
 
