@@ -3,6 +3,7 @@
 mod answers;
 pub mod batch;
 mod explain;
+pub mod item;
 pub mod json;
 pub mod page;
 pub mod query;
@@ -11,8 +12,6 @@ pub mod text;
 
 use std::time::Instant;
 
-use self::batch::ConnectionRow;
-use super::clients::Client;
 use super::servers::{Health, Server};
 use crate::endpoint::Endpoint;
 use crate::id::{ConnId, Upstream};
@@ -49,25 +48,6 @@ pub struct SocketStats {
     pub pending_down: u64,
     /// Bytes read from the client and not yet taken by the server.
     pub pending_up: u64,
-}
-
-/// What the status page and the statistics are made of, in this order.
-#[derive(Clone, Copy, Debug)]
-pub enum Item<'a> {
-    /// What stands before the servers.
-    Servers,
-    /// A server with its number.
-    Server(usize, &'a Server),
-    /// What stands between the servers and the clients.
-    Clients,
-    /// A client with its number.
-    Client(usize, &'a Client),
-    /// What stands between the clients and the connections.
-    Connections,
-    /// A connection.
-    Connection(&'a ConnectionRow),
-    /// What stands after the connections.
-    End,
 }
 
 /// Where a connection goes, as reports name it: a server's number, or a word.

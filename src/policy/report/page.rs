@@ -4,7 +4,8 @@ use std::fmt::{Display, Write};
 use std::time::Instant;
 
 use super::batch::{Bounds, Summary};
-use super::{Item, SocketStats, address, health, upstream};
+use super::item::Item;
+use super::{SocketStats, address, health, upstream};
 use crate::policy::balancer::Balancer;
 use crate::policy::servers::Server;
 

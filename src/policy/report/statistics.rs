@@ -1,7 +1,8 @@
 //! Statistics in words: what USR1 prints when there is no file for the status page, in pen's wording.
 
 use super::batch::Summary;
-use super::{Item, SocketStats, address, upstream};
+use super::item::Item;
+use super::{SocketStats, address, upstream};
 use crate::policy::clients::Client;
 use crate::policy::servers::Server;
 
