@@ -254,7 +254,7 @@ fn circles(imports: &Imports) -> Vec<Vec<String>> {
     }
     let mutual = |a: &str, b: &str| reached[a].contains(b) && reached.get(b).is_some_and(|others| others.contains(a));
     let circle = |file: &&str| reached[*file].iter().filter(|to| mutual(file, to)).map(|to| to.to_string()).collect();
-    let circles: BTreeSet<Vec<String>> = reached.keys().map(|file| circle(file)).collect();
+    let circles: BTreeSet<Vec<String>> = reached.keys().map(circle).collect();
     circles.into_iter().filter(|circle| !circle.is_empty()).collect()
 }
 
