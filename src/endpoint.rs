@@ -15,13 +15,13 @@ pub struct Host {
 }
 
 /// Two hosts are the same when they were written alike, whatever their names resolve to today.
-impl Eq for Host {}
-
 impl PartialEq for Host {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
+
+impl Eq for Host {}
 
 impl Host {
     /// A host name, or an IPv4 or IPv6 address (without brackets).

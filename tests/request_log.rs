@@ -400,7 +400,7 @@ fn a_log_that_cannot_be_opened_keeps_pen_from_starting() {
         // Nobody reads it.
         opened(&pipe, "No such device or address"),
         (String::from("no-such-host.invalid:99"), String::from("unknown or invalid address [no-such-host.invalid]")),
-        (String::from("127.0.0.1:"), String::from("-l \"127.0.0.1:\" names no port")),
+        (String::from("127.0.0.1:"), String::from("-l: \"127.0.0.1:\" names no port")),
         (String::from("a\nb"), String::from("control characters")),
     ] {
         let (status, pen) = run(&["-f", "-l", &name, &free_port().to_string(), "127.0.0.1:9"]);

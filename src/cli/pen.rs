@@ -175,10 +175,7 @@ fn options(line: &mut CommandLine, port: Option<&Port>) -> Result<Vec<Command>, 
             if matches!(setting.kind, Kind::Path | Kind::Log) {
                 path(text)?;
             }
-            let mut words = Words::new(text, port);
-            let value = setting.read(option, &mut words)?;
-            words.end()?;
-            Ok(Command::Set(setting, value))
+            setting.read(option, &mut Words::one(text, port)).map(|value| Command::Set(setting, value))
         };
         commands.extend(line.value(option, read)?);
     }
@@ -198,7 +195,7 @@ fn options(line: &mut CommandLine, port: Option<&Port>) -> Result<Vec<Command>, 
 fn no_file_twice(identity: &Identity, commands: &[Command]) -> Result<(), String> {
     let written = commands.iter().filter_map(|command| match command {
         Command::Set(_, Value::Log(Some(LogTarget::File(path)))) => Some(("-l", path)),
-        Command::Set(_, Value::Path(Some(path))) => Some(("-w", path)),
+        Command::Set(setting, Value::Path(Some(path))) if setting.word == "web_stats" => Some(("-w", path)),
         _ => None,
     });
     let own = [("-F", &identity.file), ("-p", &identity.pidfile)];

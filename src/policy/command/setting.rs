@@ -1,6 +1,7 @@
 //! What a setting is: the kinds of values, how they are read and printed, and what a row of the table says.
 
 use std::fmt;
+use std::mem;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,6 +56,8 @@ pub enum Kind {
         words: fn() -> Vec<&'static str>,
         /// The error for a word that is not in the list, behind the word.
         not: &'static str,
+        /// The error lists the words.
+        lists: bool,
         /// The error for none; without one the command shows the value.
         missing: Option<&'static str>,
     },
@@ -122,7 +125,12 @@ impl Setting {
     }
 
     /// Sets it. `serving`: pen serves clients, so that what can only grow does not shrink any more.
+    ///
+    /// # Panics
+    ///
+    /// In a debug build, if the value is of another kind than the setting's.
     pub fn set(&self, settings: &mut Settings, value: Value, serving: bool) {
+        debug_assert_eq!(mem::discriminant(&value), mem::discriminant(&self.value(settings)), "{self:?}");
         let shrinks = match (self.kind, &value, self.value(settings)) {
             (Kind::Number { grows: true, .. }, Value::Number(new), Value::Number(old)) => *new < old,
             _ => false,
@@ -167,11 +175,11 @@ impl Setting {
             Kind::Seconds(least) => Value::Seconds(words.seconds(what, least)?),
             Kind::OptionalSeconds => Value::OptionalSeconds(Some(words.seconds(what, 0)?)),
             Kind::Acl => Value::Acl(words.acl(what)?),
-            Kind::Choice { words: valid, not, missing } => {
+            Kind::Choice { words: valid, not, lists, missing } => {
                 let Some(text) = words.optional() else { return Err(missing.unwrap_or("a word is missing").into()) };
                 let valid = valid();
                 let found = valid.iter().find(|word| **word == text);
-                let list = if not.ends_with(' ') { valid.join(", ") } else { String::new() };
+                let list = if lists { format!("; there are: {}", valid.join(", ")) } else { String::new() };
                 Value::Choice(found.ok_or_else(|| format!("{what}: \"{text}\" {not}{list}"))?)
             }
             Kind::Path => Value::Path(Some(words.path("a file")?)),

@@ -90,7 +90,7 @@ macro_rules! server {
 
 /// A row whose field is one of its type's `WORDS`.
 macro_rules! choice {
-    ($word:ident, $usage:expr, $type:ty, $not:expr, $missing:expr, $help:literal) => {
+    ($word:ident, $usage:expr, $type:ty, $not:expr, $lists:expr, $missing:expr, $help:literal) => {
         row!(
             $word,
             $usage,
@@ -98,6 +98,7 @@ macro_rules! choice {
             Kind::Choice {
                 words: || <$type>::WORDS.iter().map(|(word, _)| *word).collect(),
                 not: $not,
+                lists: $lists,
                 missing: $missing,
             },
             |s| Value::Choice(s.$word.word()),
@@ -133,6 +134,7 @@ pub const AFTER_SERVERS: &[Setting] = &[
         "tcp_fastclose up|down|both|off",
         FastClose,
         "is not up, down, both or off",
+        false,
         Some("do_cmd: ignoring tcp_fastclose without argument"),
         "which closing end closes both"
     ),
@@ -187,7 +189,8 @@ pub const AFTER_SERVERS: &[Setting] = &[
         syslog_facility,
         "syslog_facility [NAME]",
         Facility,
-        "is not a facility; there are: ",
+        "is not a facility",
+        true,
         None,
         "the facility of messages to syslog"
     )
@@ -266,6 +269,13 @@ mod tests {
                 balancer.apply(command.clone(), &Context::start(Instant::now()));
                 let written = balancer.to_commands();
                 assert_eq!(written.iter().filter(|other| **other == command).count(), 1, "{line}");
+                // And back to the default, which for many is the `no` form.
+                let default = Command::Set(setting, setting.value(&Settings::default()));
+                let line = default.to_string();
+                assert_eq!(Command::parse(&line, None).as_ref(), Ok(&default), "{line}");
+                balancer.apply(default.clone(), &Context::start(Instant::now()));
+                assert!(balancer.to_commands().contains(&default), "{line}");
+                assert_eq!(setting.value(balancer.settings()), setting.value(&Settings::default()), "{line}");
             }
         }
     }

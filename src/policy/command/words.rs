@@ -30,6 +30,8 @@ pub fn seconds(what: &str, text: &str, least: u64) -> Result<Duration, String> {
 pub struct Words<'a> {
     line: &'a str,
     rest: &'a str,
+    /// All of it is one word: the argument of an option.
+    one: bool,
     /// The port of servers that name none: the listener's, if it has one.
     pub port: Option<&'a Port>,
 }
@@ -37,11 +39,19 @@ pub struct Words<'a> {
 impl<'a> Words<'a> {
     /// The words of a line.
     pub fn new(line: &'a str, port: Option<&'a Port>) -> Self {
-        Self { line, rest: line.trim(), port }
+        Self { line, rest: line.trim(), one: false, port }
+    }
+
+    /// An argument that is one word, whatever blanks it contains.
+    pub fn one(argument: &'a str, port: Option<&'a Port>) -> Self {
+        Self { line: argument, rest: argument, one: true, port }
     }
 
     /// The next word, if there is one.
     pub fn optional(&mut self) -> Option<&'a str> {
+        if self.one {
+            return Some(std::mem::take(&mut self.rest)).filter(|word| !word.is_empty());
+        }
         let rest = self.rest.trim_ascii_start();
         let (word, rest) = rest.split_at(rest.find(|c: char| c.is_ascii_whitespace()).unwrap_or(rest.len()));
         self.rest = rest;
