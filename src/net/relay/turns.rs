@@ -48,6 +48,8 @@ pub(super) struct Turns {
     pause: u8,
     /// How long the next pause will be, in turns.
     next_pause: u8,
+    /// Yields in a row that found the answer.
+    right: u8,
 }
 
 impl Turns {
@@ -57,19 +59,22 @@ impl Turns {
     const MISTRUST: i8 = -4;
     /// A shorter yield costs less than to sleep and to be woken under load.
     const SHORT: Duration = Duration::from_micros(500);
-    /// For each thread of pen's the two peers of its connection may run too, and a thread may come twice.
-    const RUNS: u32 = 4;
-    /// The shortest and the longest pause, in turns. At the longest one turn in 64 has a yield in vain.
-    const PAUSES: (u8, u8) = (1, 64);
+    /// How many rounds of pen's threads a yield may take. It is several, since some kernels charge a yield with a whole time slice
+    /// (Linux 6.18, "sched/fair: Forfeit vruntime on yield"), and the peers of the connections run too.
+    const ROUNDS: u32 = 16;
+    /// The shortest and the longest pause, in turns.
+    const PAUSES: (u8, u8) = (2, 16);
+    /// So many yields that find the answer, in a row, halve the next pause.
+    const STEADY: u8 = 16;
 
     pub(super) fn new() -> Self {
-        Self { seen: 0, expected: None, yielded: false, pause: 0, next_pause: Self::PAUSES.0 }
+        Self { seen: 0, expected: None, yielded: false, pause: 0, next_pause: Self::PAUSES.0, right: 0 }
     }
 
     /// A yield took this long. `round`: how long pen's threads need if each of them runs once. If it was much longer, other programs
     /// have run.
     pub(super) fn yielded(&mut self, time: Duration, round: Duration) {
-        self.yielded = time < Self::SHORT.max(round * Self::RUNS);
+        self.yielded = time < Self::SHORT.max(round * Self::ROUNDS);
         if !self.yielded {
             self.begin_pause();
         }
@@ -85,7 +90,11 @@ impl Turns {
             return Next::Poll;
         }
         if yielded {
-            self.next_pause = (self.next_pause / 2).max(Self::PAUSES.0);
+            self.right += 1;
+            if self.right == Self::STEADY {
+                self.right = 0;
+                self.next_pause = (self.next_pause / 2).max(Self::PAUSES.0);
+            }
         }
         self.expected = None;
         match (up, down) {
@@ -123,6 +132,7 @@ impl Turns {
     }
 
     fn begin_pause(&mut self) {
+        self.right = 0;
         self.pause = self.next_pause;
         self.next_pause = (self.next_pause * 2).min(Self::PAUSES.1);
     }
@@ -195,14 +205,14 @@ mod tests {
         for took in [Duration::ZERO, Turns::SHORT] {
             let mut turns = settled();
             assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
-            for expected in [1, 2, 4, 8, 16, 32, 64, 64] {
+            for expected in [2, 4, 8, 16, 16] {
                 turns.yielded(took, Duration::ZERO);
                 wake(&mut turns);
                 assert_eq!(pause(&mut turns), expected);
             }
             // A long yield that found the answer was long all the same.
             turns.yielded(Turns::SHORT, Duration::ZERO);
-            assert_eq!(pause(&mut turns), 64);
+            assert_eq!(pause(&mut turns), 16);
         }
     }
 
@@ -211,9 +221,9 @@ mod tests {
         let mut turns = settled();
         let round = Turns::SHORT;
         assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
-        turns.yielded(round * Turns::RUNS - Duration::from_nanos(1), round);
+        turns.yielded(round * Turns::ROUNDS - Duration::from_nanos(1), round);
         assert_eq!(turns.step(Moved::Nothing, Moved::Some), Next::Yield(Way::Up));
-        turns.yielded(round * Turns::RUNS, round);
+        turns.yielded(round * Turns::ROUNDS, round);
         assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Poll);
     }
 
@@ -222,19 +232,18 @@ mod tests {
         let mut turns = settled();
         assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
         let short = |turns: &mut Turns| turns.yielded(Duration::ZERO, Duration::ZERO);
-        for _ in 0..4 {
+        for _ in 0..3 {
             short(&mut turns);
             wake(&mut turns);
             pause(&mut turns);
         }
-        // Three that find it make 2 of 16.
-        for _ in 0..3 {
+        for _ in 0..Turns::STEADY {
             short(&mut turns);
             assert_eq!(pause(&mut turns), 0);
         }
         short(&mut turns);
         wake(&mut turns);
-        assert_eq!(pause(&mut turns), 2);
+        assert_eq!(pause(&mut turns), 8);
     }
 
     #[test]
