@@ -193,7 +193,8 @@ fn a_link_in_the_place_of_the_pid_file_is_not_followed() {
 fn in_the_foreground_it_has_a_pid_file_too_and_says_that_it_is_root() {
     let (a, scratch) = (Backend::named("a"), Scratch::new());
     let pidfile = scratch.join("pen.pid");
-    let mut pen = crate::harness::Pen::start(&["-p", pidfile.to_str().unwrap()], &[&a]);
+    let mut pen =
+        crate::harness::Launch::ours().uncounted().options(&["-p", pidfile.to_str().unwrap()]).servers(&[&a]).start();
     assert_eq!(fs::read_to_string(&pidfile).unwrap(), format!("{}\n", pen.pid()));
     pen.terminate();
     assert!(!pidfile.exists());

@@ -7,6 +7,7 @@ mod backend;
 mod client;
 mod control;
 mod daemon;
+mod listening;
 #[cfg(feature = "geoip")]
 pub(crate) mod mmdb;
 mod pen;
