@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -50,7 +49,7 @@ fn it_is_a_session_of_its_own_and_holds_nothing_that_is_not_its_own() {
     let (a, scratch, port) = (Backend::named("a"), Scratch::new(), free_port());
     let inherited = scratch.join("inherited");
     fs::write(&inherited, "").unwrap();
-    let mut command = Command::new("sh");
+    let mut command = crate::harness::without_syslog("sh");
     let script = format!(
         "umask 077; exec 7<'{}'; exec '{}' -p pen.pid 127.0.0.1:{port} {a}",
         inherited.display(),
@@ -85,7 +84,7 @@ fn it_inherits_nothing_where_there_is_no_proc_either() {
     let inherited = scratch.join("inherited");
     fs::write(&inherited, "").unwrap();
     let script = "mount -t tmpfs none /proc && exec 7<\"$0\" && exec \"$@\"";
-    let mut command = Command::new("unshare");
+    let mut command = crate::harness::without_syslog("unshare");
     command.args(["-m", "sh", "-c", script]).arg(&inherited).current_dir(scratch.path());
     command.args([Program::Ours.path(), "-p", "pen.pid", &format!("127.0.0.1:{port}"), &a.to_string()]);
     assert!(Process::start(command).wait_exit().success());

@@ -26,21 +26,21 @@ pub(crate) struct Attempt {
     pub(crate) stderr: String,
 }
 
-/// Our pen, with no way to the syslogd of this host. Only root can take that away, and only where there is one.
-fn without_syslog() -> Command {
+/// A program that becomes our pen in the background, with no way to the syslogd of this host. Only root can take that away, and only where there is one.
+pub(crate) fn without_syslog(program: &str) -> Command {
     if !is_root() || !Path::new("/dev/log").exists() {
-        return Command::new(Program::Ours.path());
+        return Command::new(program);
     }
     let mut command = Command::new("unshare");
     let script = "mount --bind /dev/null /dev/log && exec \"$@\"";
-    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh", Program::Ours.path()]);
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh", program]);
     command
 }
 
 /// Runs our pen in that directory until the process that was started ends.
 #[track_caller]
 pub(crate) fn attempt<S: AsRef<str>>(directory: &Path, arguments: &[S]) -> Attempt {
-    let mut command = without_syslog();
+    let mut command = without_syslog(Program::Ours.path());
     command.current_dir(directory).args(arguments.iter().map(AsRef::as_ref));
     let mut process = Process::start(command);
     let status = process.wait_exit();
