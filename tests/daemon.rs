@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -50,7 +49,7 @@ fn it_is_a_session_of_its_own_and_holds_nothing_that_is_not_its_own() {
     let (a, scratch, port) = (Backend::named("a"), Scratch::new(), free_port());
     let inherited = scratch.join("inherited");
     fs::write(&inherited, "").unwrap();
-    let mut command = Command::new("sh");
+    let mut command = crate::harness::without_syslog("sh");
     let script = format!(
         "umask 077; exec 7<'{}'; exec '{}' -p pen.pid 127.0.0.1:{port} {a}",
         inherited.display(),
@@ -85,7 +84,7 @@ fn it_inherits_nothing_where_there_is_no_proc_either() {
     let inherited = scratch.join("inherited");
     fs::write(&inherited, "").unwrap();
     let script = "mount -t tmpfs none /proc && exec 7<\"$0\" && exec \"$@\"";
-    let mut command = Command::new("unshare");
+    let mut command = crate::harness::without_syslog("unshare");
     command.args(["-m", "sh", "-c", script]).arg(&inherited).current_dir(scratch.path());
     command.args([Program::Ours.path(), "-p", "pen.pid", &format!("127.0.0.1:{port}"), &a.to_string()]);
     assert!(Process::start(command).wait_exit().success());
@@ -193,7 +192,8 @@ fn a_link_in_the_place_of_the_pid_file_is_not_followed() {
 fn in_the_foreground_it_has_a_pid_file_too_and_says_that_it_is_root() {
     let (a, scratch) = (Backend::named("a"), Scratch::new());
     let pidfile = scratch.join("pen.pid");
-    let mut pen = crate::harness::Pen::start(&["-p", pidfile.to_str().unwrap()], &[&a]);
+    let mut pen =
+        crate::harness::Launch::ours().uncounted().options(&["-p", pidfile.to_str().unwrap()]).servers(&[&a]).start();
     assert_eq!(fs::read_to_string(&pidfile).unwrap(), format!("{}\n", pen.pid()));
     pen.terminate();
     assert!(!pidfile.exists());

@@ -279,7 +279,7 @@ fn every_signal_does_the_same_in_the_foreground_in_the_background_and_in_a_jail(
         }
         let listener = format!("127.0.0.1:{port}");
         arguments.push(&listener);
-        let mut command = Command::new(Program::Ours.path());
+        let mut command = crate::harness::without_syslog(Program::Ours.path());
         command.current_dir(jail.path()).args(&arguments);
         let mut process = Process::start(command);
         if background {

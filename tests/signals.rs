@@ -3,7 +3,6 @@
 use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -78,7 +77,7 @@ fn a_name_that_takes_its_time_does_not_keep_term_and_int_from_ending_it() {
         (&["-f", "-u", "root", "-C", "slow.example:8888", "8080", "127.0.0.1:9"], Signal::TERM),
         (&["-u", "root", "slow.example:8080", "127.0.0.1:9"], Signal::INT),
     ] {
-        let mut command = Command::new("unshare");
+        let mut command = crate::harness::without_syslog("unshare");
         command.args(["-m", "sh", "-c", script]).arg(scratch.join("resolv.conf"));
         command.arg(Program::Ours.path()).args(arguments);
         let mut pen = Process::start(command);

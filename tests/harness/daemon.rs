@@ -6,6 +6,7 @@ use std::process::{Command, ExitStatus};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
+use super::is_root;
 use super::pen::Program;
 use super::process::Process;
 use super::wait::wait_until;
@@ -25,10 +26,21 @@ pub(crate) struct Attempt {
     pub(crate) stderr: String,
 }
 
+/// A program that becomes our pen in the background, with no way to the syslogd of this host. Only root can take that away, and only where there is one.
+pub(crate) fn without_syslog(program: &str) -> Command {
+    if !is_root() || !Path::new("/dev/log").exists() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("unshare");
+    let script = "mount --bind /dev/null /dev/log && exec \"$@\"";
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh", program]);
+    command
+}
+
 /// Runs our pen in that directory until the process that was started ends.
 #[track_caller]
 pub(crate) fn attempt<S: AsRef<str>>(directory: &Path, arguments: &[S]) -> Attempt {
-    let mut command = Command::new(Program::Ours.path());
+    let mut command = without_syslog(Program::Ours.path());
     command.current_dir(directory).args(arguments.iter().map(AsRef::as_ref));
     let mut process = Process::start(command);
     let status = process.wait_exit();
@@ -76,11 +88,13 @@ impl Daemon {
         kill_process(self.pid, signal).unwrap();
     }
 
-    /// Whether it still runs.
+    /// Whether it, or a thread of it, still runs.
     pub(crate) fn is_alive(&self) -> bool {
-        // Whoever adopts orphans here may be slow to collect it.
+        // Whoever adopts orphans here may be slow to collect it. The first thread may be dead while others still hold the
+        // descriptors, and with them the ports.
         let text = fs::read_to_string(self.proc("stat")).unwrap_or_default();
-        test_kill_process(self.pid).is_ok() && !text.contains(") Z ")
+        let threads = fs::read_dir(self.proc("task")).map_or(0, Iterator::count);
+        test_kill_process(self.pid).is_ok() && (threads > 1 || !text.contains(") Z "))
     }
 
     /// Waits for its end.

@@ -3,16 +3,15 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use rustix::process::Signal;
 use socket2::SockAddr;
 
 use super::control::Control;
-use super::ports::free_port;
+use super::listening::{Address, heeds_signals, listening};
+use super::ports::{Scratch, free_port};
 use super::process::Process;
 use super::wait::{DEADLINE, wait_for};
 
@@ -58,6 +57,8 @@ pub(crate) struct Launch {
     control: Option<String>,
     /// The configuration file says where to listen, not the command line.
     tacit: bool,
+    /// There is no control port but one that the test asks for.
+    uncounted: bool,
 }
 
 /// A running pen that listens. It is killed when it is dropped.
@@ -66,12 +67,10 @@ pub(crate) struct Pen {
     process: Process,
     address: Address,
     control: Option<String>,
-}
-
-#[derive(Debug)]
-enum Address {
-    Ip(SocketAddr),
-    Unix(PathBuf),
+    /// The control port that connections are counted with: the one that the test asked for, or one in the folder.
+    counter: Option<String>,
+    /// Dropped after the process.
+    _folder: Option<Scratch>,
 }
 
 /// Runs our pen with these arguments until it ends by itself.
@@ -113,6 +112,7 @@ impl Launch {
             deaf: false,
             control: None,
             tacit: false,
+            uncounted: false,
         }
     }
 
@@ -165,6 +165,12 @@ impl Launch {
         self
     }
 
+    /// Without the control port that the harness adds to count connections, and without the `-u root` that this needs.
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.uncounted = true;
+        self
+    }
+
     /// Nobody reads what it says.
     pub(crate) fn unheard(mut self) -> Self {
         self.deaf = true;
@@ -183,12 +189,35 @@ impl Launch {
         panic!("no port to listen on could be had");
     }
 
+    /// Whether a control port that the test does not ask for changes nothing that it may look at: our pen, with a command
+    /// line that says neither as whom it runs, nor where, nor what file configures it.
+    fn may_have_counter(&self) -> bool {
+        let says = |option: &String| ["-C", "-u", "-j", "-F"].iter().any(|other| option.starts_with(other));
+        !self.uncounted
+            && self.program == Program::Ours
+            && self.wrapper.is_empty()
+            && !self.tacit
+            && !self.options.iter().any(says)
+    }
+
     #[track_caller]
     fn try_start(&self) -> Option<Pen> {
         let listener = self.listener.clone().unwrap_or_else(|| format!("127.0.0.1:{}", free_port()));
         let mut words = self.wrapper.clone();
         words.extend([self.program.path().to_string(), String::from("-f")]);
         words.extend(self.options.iter().cloned());
+        let folder = self.may_have_counter().then(Scratch::new);
+        let counter = match &folder {
+            Some(folder) => {
+                let path = folder.join("control").display().to_string();
+                words.extend([String::from("-C"), path.clone()]);
+                if super::is_root() {
+                    words.extend(["-u", "root"].map(String::from));
+                }
+                Some(path)
+            }
+            None => self.control.clone(),
+        };
         if !self.tacit {
             words.push(listener.clone());
         }
@@ -211,7 +240,7 @@ impl Launch {
             heeds_signals(process.pid()).then(|| listening(process.pid(), &listener)).flatten().map(Ok)
         });
         match address {
-            Ok(address) => Some(Pen { process, address, control: self.control.clone() }),
+            Ok(address) => Some(Pen { process, address, control: self.control.clone(), counter, _folder: folder }),
             Err(_) if self.listener.is_none() && process.stderr().contains("can't bind") => None,
             Err(status) => panic!("pen ended instead of listening: {status}"),
         }
@@ -250,10 +279,10 @@ impl Pen {
     /// Makes it print its statistics, and returns them.
     #[track_caller]
     pub(crate) fn statistics(&self) -> String {
-        let before = self.stderr().len();
+        let before = self.stderr_length();
         self.signal(Signal::USR1);
         wait_for("the statistics", || {
-            let text = self.stderr().split_off(before);
+            let text = self.stderr_after(before);
             let start = text.find("Time ")?;
             // An empty line ends the report.
             let end = start + text[start..].find("Active connections:\n")?;
@@ -265,6 +294,17 @@ impl Pen {
     /// How many connections it counts on that server.
     #[track_caller]
     pub(crate) fn connections(&self, server: usize) -> u32 {
+        let Some(counter) = &self.counter else { return self.connections_told_at_usr1(server) };
+        let text = Control::at(counter).say("servers");
+        let prefix = format!("{server} ");
+        let line = text.lines().find(|line| line.starts_with(&prefix)).unwrap_or_else(|| panic!("no server {server}"));
+        let mut words = line.split(' ').skip_while(|word| *word != "conn");
+        words.nth(1).unwrap().parse().unwrap()
+    }
+
+    /// The same of a pen that has no control port.
+    #[track_caller]
+    fn connections_told_at_usr1(&self, server: usize) -> u32 {
         let text = self.statistics();
         let mut lines = text.lines().skip_while(|line| !line.contains(&format!("Server {server} status:")));
         let line = lines.find(|line| line.contains(" connections (")).unwrap_or_else(|| panic!("no server {server}"));
@@ -328,70 +368,6 @@ impl DerefMut for Pen {
     fn deref_mut(&mut self) -> &mut Process {
         &mut self.process
     }
-}
-
-/// Whether the process has said what to do at TERM.
-fn heeds_signals(pid: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default();
-    u64::from_str_radix(caught.trim(), 16).is_ok_and(|mask| mask & 1 << (15 - 1) != 0)
-}
-
-/// Where the process listens, once it does. Asking the kernel rather than connecting leaves no trace in pen's tables.
-fn listening(pid: u32, operand: &str) -> Option<Address> {
-    let sockets = sockets(pid);
-    // It may listen elsewhere, too: on its control port.
-    let wanted: Option<u16> = operand.rsplit(':').next().and_then(|port| port.parse().ok());
-    if operand.starts_with('/') {
-        return unix_listener(&sockets, Path::new(operand));
-    }
-    [("tcp", false), ("tcp6", true)].iter().find_map(|(table, v6)| {
-        let table = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
-        table.lines().skip(1).find_map(|line| {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            let (ip, port) = fields.get(1)?.split_once(':')?;
-            let listens = fields.get(3) == Some(&"0A") && sockets.contains(*fields.get(9)?);
-            let port = u16::from_str_radix(port, 16).ok().filter(|_| listens)?;
-            if wanted.is_some_and(|wanted| wanted != port) {
-                return None;
-            }
-            Some(Address::Ip(SocketAddr::new(reachable(ip, *v6), port)))
-        })
-    })
-}
-
-/// The numbers of the sockets that a process has open.
-fn sockets(pid: u32) -> HashSet<String> {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return HashSet::new() };
-    let links = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    links.filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_string())).collect()
-}
-
-/// An address as /proc/net/tcp writes it; where that is any address, the loopback one.
-fn reachable(hex: &str, v6: bool) -> IpAddr {
-    let words: Vec<u32> =
-        (0..hex.len() / 8).map(|i| u32::from_str_radix(&hex[8 * i..8 * i + 8], 16).unwrap()).collect();
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    let any = bytes.iter().all(|byte| *byte == 0);
-    let loopback: IpAddr = if v6 { "::1".parse().unwrap() } else { "127.0.0.1".parse().unwrap() };
-    match (any, v6) {
-        (true, _) => loopback,
-        (false, true) => IpAddr::from(<[u8; 16]>::try_from(bytes).unwrap()),
-        (false, false) => IpAddr::from(<[u8; 4]>::try_from(bytes).unwrap()),
-    }
-}
-
-fn unix_listener(sockets: &HashSet<String>, path: &Path) -> Option<Address> {
-    const ACCEPTS: u32 = 1 << 16;
-    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let found = table.lines().skip(1).any(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let flags = fields.get(3).and_then(|flags| u32::from_str_radix(flags, 16).ok()).unwrap_or(0);
-        flags & ACCEPTS != 0
-            && fields.get(6).is_some_and(|inode| sockets.contains(*inode))
-            && fields.get(7).is_some_and(|name| Path::new(name) == path)
-    });
-    found.then(|| Address::Unix(path.to_path_buf()))
 }
 
 /// The deadline is long enough for any of pen's own times that the tests use.

@@ -58,7 +58,7 @@ impl Process {
 
     /// Everything it has written to stderr, but for what pen says about being root: as whom the tests run should make no difference.
     pub(crate) fn stderr(&self) -> String {
-        self.whole_stderr().split_inclusive('\n').filter(|line| !line.contains(": runs as root")).collect()
+        without_root_warning(&self.whole_stderr())
     }
 
     /// Everything it has written to stderr.
@@ -88,15 +88,40 @@ impl Process {
     /// Waits until a line with these words was written to stderr, and returns it.
     #[track_caller]
     pub(crate) fn wait_for_line(&self, words: &str) -> String {
-        wait_for(&format!("\"{words}\" on the stderr of {}", self.command), || self.line(words))
+        let mut searched = 0;
+        wait_for(&format!("\"{words}\" on the stderr of {}", self.command), || {
+            let text = self.stderr.text_after(searched);
+            let complete = &text[..text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)];
+            searched += complete.len();
+            line_with(&without_root_warning(&String::from_utf8_lossy(complete)), words)
+        })
     }
 
     /// The first complete line on stderr with these words.
     pub(crate) fn line(&self, words: &str) -> Option<String> {
         let text = self.stderr();
-        let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-        complete.lines().find(|line| line.contains(words)).map(String::from)
+        line_with(&text[..text.rfind('\n').map_or(0, |end| end + 1)], words)
     }
+
+    /// How many bytes it has written to stderr.
+    pub(crate) fn stderr_length(&self) -> usize {
+        self.stderr.text.lock().unwrap().len()
+    }
+
+    /// What it has written to stderr after so many bytes.
+    pub(crate) fn stderr_after(&self, start: usize) -> String {
+        String::from_utf8_lossy(&self.stderr.text_after(start)).into_owned()
+    }
+}
+
+/// The first line with these words.
+fn line_with(text: &str, words: &str) -> Option<String> {
+    text.lines().find(|line| line.contains(words)).map(String::from)
+}
+
+/// The text without the lines in which pen warns that it runs as root.
+fn without_root_warning(text: &str) -> String {
+    text.split_inclusive('\n').filter(|line| !line.contains(": runs as root")).collect()
 }
 
 impl Drop for Process {
@@ -132,6 +157,11 @@ impl Tape {
 
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
+    }
+
+    /// What was written after so many bytes.
+    fn text_after(&self, start: usize) -> Vec<u8> {
+        self.text.lock().unwrap()[start..].to_vec()
     }
 
     fn finish(&mut self) {
