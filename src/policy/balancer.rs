@@ -156,6 +156,7 @@ impl Balancer {
     /// Chooses the next server after a failed connect. `blame`: the failure is the server's. `None`: no server is left.
     pub fn fail_over(&mut self, id: ConnId, blame: bool, now: Instant) -> (Option<Choice>, Option<Transition>) {
         let Some(mut connection) = self.connections.remove(id) else { return (None, None) };
+        connection.facts.forget_country();
         let failed = connection.upstream;
         let transition = failed.and_then(|upstream| self.give_back(&mut connection, upstream, blame, now));
         let next = match failed {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::country::{Country, Geography};
 use crate::endpoint::ClientAddr;
 
-/// The facts about one client. The country is looked up when a list first asks for it, and only once.
+/// The facts about one client. The country is looked up when a list first asks for it, and once for a decision.
 #[derive(Clone, Debug)]
 pub struct ClientFacts {
     /// Its address.
@@ -25,6 +25,11 @@ impl ClientFacts {
     /// The client with this address and port.
     pub fn new(address: ClientAddr, port: Option<u16>) -> Self {
         Self { address, port, country: OnceCell::new() }
+    }
+
+    /// For a later decision the country is looked up again, since the country data may be others by then.
+    pub fn forget_country(&mut self) {
+        self.country.take();
     }
 
     /// The country that it comes from; `None` if that is not known.
