@@ -44,11 +44,11 @@ fn limit_descriptors(pen: &Pen, count: usize) {
     prlimit(pid, Resource::Nofile, limit).unwrap();
 }
 
-/// Leaves it so many numbers for descriptors. One of them is the acceptor's for the next client. That, and another that the control
-/// thread has for its next client, /proc does not show. What pen inherited may have any number, so they cannot simply be counted.
+/// Leaves it so many numbers for descriptors. One of them is the acceptor's for the next client, which /proc does not show. What it
+/// inherited may have any number, so they cannot simply be counted.
 fn leave_descriptors(pen: &Pen, room: usize) {
     let used = pen.descriptors();
-    let last = (0..).filter(|number| !used.contains(number)).nth(room).unwrap();
+    let last = (0..).filter(|number| !used.contains(number)).nth(room - 1).unwrap();
     // Those in use stay below the limit, so that they can be used again.
     limit_descriptors(pen, (last + 1..).find(|number| !used.contains(number)).unwrap());
 }
