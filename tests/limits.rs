@@ -65,7 +65,8 @@ fn current(pen: &Pen) -> Rlimit {
 fn run_out_of_descriptors(room: usize) {
     let a = Backend::named("a");
     // Nobody's patience is over before the test's.
-    let mut pen = Pen::start(&["-t", "60"], &[&a]);
+    // An acceptor of a control port would hold one more number that /proc does not show.
+    let mut pen = Launch::ours().uncounted().options(&["-t", "60"]).servers(&[&a]).start();
     let held = [Client::connect(&pen), Client::connect(&pen)];
     for client in &held {
         assert_eq!(client.line().as_deref(), Some("a"));
@@ -117,7 +118,7 @@ fn acceptor_sleeps(pen: &Pen) -> bool {
 #[test]
 fn without_hope_for_a_descriptor_a_client_is_refused() {
     let (a, b) = (Backend::named("a"), Backend::named("b"));
-    let pen = Pen::start(&["-t", "1", "-d"], &[&a, &b]);
+    let pen = Launch::ours().uncounted().options(&["-t", "1", "-d"]).servers(&[&a, &b]).start();
     assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
     pen.wait_for_connections(0, 0);
     wait_until("the acceptor to have a descriptor for the next client", || acceptor_sleeps(&pen));
@@ -139,7 +140,7 @@ fn without_hope_for_a_descriptor_a_client_is_refused() {
 #[test]
 fn a_client_waits_for_a_descriptor_longer_than_for_a_server_while_somebody_has_one() {
     let a = Backend::named("a");
-    let pen = Pen::start(&["-t", "1"], &[&a]);
+    let pen = Launch::ours().uncounted().options(&["-t", "1"]).servers(&[&a]).start();
     let held = Client::connect(&pen);
     assert_eq!(held.line().as_deref(), Some("a"));
     leave_descriptors(&pen, 1);
@@ -227,7 +228,7 @@ fn hundreds_of_clients_at_once_are_served() {
 fn descriptors_are_given_back() {
     let a = Backend::named("a");
     let down = Backend::down("down");
-    let pen = Pen::start(&["-r", "-b0"], &[&a, &down]);
+    let pen = Launch::ours().uncounted().options(&["-r", "-b0"]).servers(&[&a, &down]).start();
     assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
     pen.wait_for_connections(0, 0);
     let before = pen.descriptors().len();
