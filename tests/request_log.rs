@@ -167,7 +167,7 @@ fn the_penlogd_of_pen_0_34_1_understands_it() {
     let merged = scratch.join("merged");
     let mut command = Command::new(penlogd);
     command.args(["-f", "-l"]).arg(&merged).arg(port.to_string());
-    let mut penlogd = Process::start(command);
+    let penlogd = Process::start(command);
     let table = || fs::read_to_string("/proc/net/udp").unwrap();
     wait_until("penlogd to listen", || table().contains(&format!(":{port:04X} ")));
     let pen = Launch::ours().options(&["-l", &format!("127.0.0.1:{port}")]).servers(&[&web]).start();
@@ -181,8 +181,7 @@ fn the_penlogd_of_pen_0_34_1_understands_it() {
         penlogd.signal(Signal::HUP);
         fs::read_to_string(&merged).unwrap_or_default().contains("127.0.0.2 - - ")
     });
-    penlogd.signal(Signal::TERM);
-    penlogd.wait_exit();
+    // A TERM just behind a HUP does not always end it, so it is killed with its handle.
 }
 
 #[test]
