@@ -25,6 +25,7 @@ use crate::net::relay::buffers::Buffers;
 use crate::net::relay::half::Way;
 use crate::net::relay::pipes::Pipes;
 use crate::net::relay::stream::Stream;
+use crate::net::relay::yields::Yields;
 use crate::net::relay::{End, Relay, first_bytes};
 use crate::policy::facts::ClientFacts;
 use crate::policy::settings::Settings;
@@ -60,6 +61,8 @@ pub struct Worker {
     pub buffers: Buffers,
     /// Pipes for relays.
     pub pipes: Pipes,
+    /// Whether it pays for relays to yield.
+    pub yields: Yields,
 }
 
 impl Worker {
@@ -127,6 +130,7 @@ impl Worker {
             early,
             buffers: &self.buffers,
             pipes: &self.pipes,
+            yields: &self.yields,
             idle_timeout: settings.idle_timeout,
             fastclose: settings.tcp_fastclose,
         }

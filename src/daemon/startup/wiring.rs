@@ -23,6 +23,7 @@ use crate::daemon::{acceptor, idlers, reloader, reporter, signals, thread};
 use crate::error::Error;
 use crate::net::relay::buffers::Buffers;
 use crate::net::relay::pipes::Pipes;
+use crate::net::relay::yields::Yields;
 use crate::policy::balancer::Balancer;
 use crate::sys::clock::Clock;
 use crate::sys::log::Log;
@@ -76,6 +77,7 @@ impl Wiring {
             access_log: access_log.clone(),
             buffers: Buffers::default(),
             pipes: Pipes::default(),
+            yields: Yields::default(),
         };
         // A worker that panics outside of a session would take its slot with it.
         let pool = Pool::new(move |id: WorkerId, orders: Receiver<Order>| {

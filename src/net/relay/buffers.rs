@@ -21,11 +21,6 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// How many threads may use them: one for each copy.
-    pub(super) fn users(&self) -> u32 {
-        Arc::strong_count(&self.unused) as u32
-    }
-
     /// A buffer, empty and with room for [`SIZE`] bytes. It goes back when it is dropped.
     pub(super) fn borrow(&self) -> Borrowed<'_> {
         let buffer = self.unused.lock().unwrap_or_else(PoisonError::into_inner).pop();

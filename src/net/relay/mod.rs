@@ -17,6 +17,7 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 mod turns;
+pub mod yields;
 
 use std::io;
 use std::thread;
@@ -32,6 +33,7 @@ use self::meter::Meter;
 use self::pipes::Pipes;
 use self::stream::Stream;
 use self::turns::{Next, Ready, Turns};
+use self::yields::Yields;
 use crate::policy::settings::FastClose;
 
 /// How many full buffers one half may copy before the other is looked at again.
@@ -58,6 +60,8 @@ pub struct Relay<'a> {
     pub buffers: &'a Buffers,
     /// Where pipes come from.
     pub pipes: &'a Pipes,
+    /// Whether yields pay.
+    pub yields: &'a Yields,
     /// How long both sides may be silent; `None`, for ever.
     pub idle_timeout: Option<Duration>,
     /// Which end closes both.
@@ -83,7 +87,7 @@ impl Relay<'_> {
     /// Copies until the session has ended.
     #[inline(never)]
     pub fn run(self) -> End {
-        let Relay { mut client, mut server, buffers, pipes, idle_timeout, fastclose, .. } = self;
+        let Relay { mut client, mut server, buffers, pipes, yields, idle_timeout, fastclose, .. } = self;
         let mut up = Half::new(self.up, self.up_filter, pipes, self.early);
         let mut down = Half::new(self.down, self.down_filter, pipes, Vec::new()).answering();
         let mut turns = Turns::new();
@@ -136,13 +140,12 @@ impl Relay<'_> {
                     streak += 1;
                     next
                 }
-                Next::Yield(way) => {
+                Next::Yield(way) if yields.pay(woken_at) => {
                     let start = Instant::now();
                     thread::yield_now();
-                    let end = Instant::now();
-                    // The other relays need as long as this one did.
-                    turns.yielded(end - start, (start - woken_at) * buffers.users());
-                    woken_at = end;
+                    woken_at = Instant::now();
+                    yields.note(woken_at - start, woken_at);
+                    turns.yielded();
                     Ready::only(way)
                 }
                 _ => {

@@ -4,10 +4,8 @@
 //! passed something on, and then tries to read the answer: on a busy host the peer ran meanwhile, and neither side had to be
 //! woken. Only when that brings nothing does it poll.
 //!
-//! A yield costs a system call, and where other programs compute it costs their time slices. So a yield that brought nothing, or
-//! that took longer than pen's own threads need, is followed by a pause without yields, which doubles each time.
-
-use std::time::Duration;
+//! A yield costs a system call. One that brought nothing is followed by a pause without yields, which doubles each time. Whether yields
+//! pay at all at the moment is for [`super::yields`] to say.
 
 use super::half::{Moved, Way};
 
@@ -57,11 +55,6 @@ impl Turns {
     const SURE: i8 = 2;
     /// So many turns more must be seen after something that was none.
     const MISTRUST: i8 = -4;
-    /// A shorter yield costs less than to sleep and to be woken under load.
-    const SHORT: Duration = Duration::from_micros(500);
-    /// How many rounds of pen's threads a yield may take. It is several, since some kernels charge a yield with a whole time slice
-    /// (Linux 6.18, "sched/fair: Forfeit vruntime on yield"), and the peers of the connections run too.
-    const ROUNDS: u32 = 16;
     /// The shortest and the longest pause, in turns.
     const PAUSES: (u8, u8) = (2, 16);
     /// So many yields that find the answer, in a row, halve the next pause.
@@ -71,13 +64,9 @@ impl Turns {
         Self { seen: 0, expected: None, yielded: false, pause: 0, next_pause: Self::PAUSES.0, right: 0 }
     }
 
-    /// A yield took this long. `round`: how long pen's threads need if each of them runs once. If it was much longer, other programs
-    /// have run.
-    pub(super) fn yielded(&mut self, time: Duration, round: Duration) {
-        self.yielded = time < Self::SHORT.max(round * Self::ROUNDS);
-        if !self.yielded {
-            self.begin_pause();
-        }
+    /// The relay has yielded.
+    pub(super) fn yielded(&mut self) {
+        self.yielded = true;
     }
 
     /// A step has ended that moved this.
@@ -168,9 +157,9 @@ mod tests {
         let mut turns = settled();
         for _ in 0..100 {
             assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
-            turns.yielded(Duration::ZERO, Duration::ZERO);
+            turns.yielded();
             assert_eq!(turns.step(Moved::Nothing, Moved::Some), Next::Yield(Way::Up));
-            turns.yielded(Duration::ZERO, Duration::ZERO);
+            turns.yielded();
         }
     }
 
@@ -201,47 +190,30 @@ mod tests {
     }
 
     #[test]
-    fn yields_in_vain_and_long_yields_become_rare() {
-        for took in [Duration::ZERO, Turns::SHORT] {
-            let mut turns = settled();
-            assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
-            for expected in [2, 4, 8, 16, 16] {
-                turns.yielded(took, Duration::ZERO);
-                wake(&mut turns);
-                assert_eq!(pause(&mut turns), expected);
-            }
-            // A long yield that found the answer was long all the same.
-            turns.yielded(Turns::SHORT, Duration::ZERO);
-            assert_eq!(pause(&mut turns), 16);
-        }
-    }
-
-    #[test]
-    fn a_yield_is_long_by_what_pens_threads_need() {
+    fn yields_in_vain_become_rare() {
         let mut turns = settled();
-        let round = Turns::SHORT;
         assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
-        turns.yielded(round * Turns::ROUNDS - Duration::from_nanos(1), round);
-        assert_eq!(turns.step(Moved::Nothing, Moved::Some), Next::Yield(Way::Up));
-        turns.yielded(round * Turns::ROUNDS, round);
-        assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Poll);
+        for expected in [2, 4, 8, 16, 16] {
+            turns.yielded();
+            wake(&mut turns);
+            assert_eq!(pause(&mut turns), expected);
+        }
     }
 
     #[test]
     fn yields_that_find_the_answer_shorten_the_next_pause() {
         let mut turns = settled();
         assert_eq!(turns.step(Moved::Some, Moved::Nothing), Next::Yield(Way::Down));
-        let short = |turns: &mut Turns| turns.yielded(Duration::ZERO, Duration::ZERO);
         for _ in 0..3 {
-            short(&mut turns);
+            turns.yielded();
             wake(&mut turns);
             pause(&mut turns);
         }
         for _ in 0..Turns::STEADY {
-            short(&mut turns);
+            turns.yielded();
             assert_eq!(pause(&mut turns), 0);
         }
-        short(&mut turns);
+        turns.yielded();
         wake(&mut turns);
         assert_eq!(pause(&mut turns), 8);
     }
