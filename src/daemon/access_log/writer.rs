@@ -184,6 +184,8 @@ impl RequestWriter {
     fn fail(&mut self, text: &str) -> Instant {
         if !self.troubled {
             self.troubled = true;
+            // The losses are told when it is written again.
+            self.tell_at = None;
             self.log.error(text);
         }
         Instant::now() + AGAIN

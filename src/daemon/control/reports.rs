@@ -190,7 +190,8 @@ fn replace_page(
 /// Writes the status page that a `status` among the first commands asks for.
 pub fn publish_first(balancer: &Balancer, time: String, root: &Root) -> Result<(), String> {
     let summary = balancer.summary(Instant::now(), time);
-    let Some(path) = &summary.settings.web_stats else { return Err(String::from(NO_PAGE)) };
+    // At HUP such a `status` has no effect either.
+    let Some(path) = &summary.settings.web_stats else { return Ok(()) };
     replace_page(root, path, |out| out.write_all(page::before_serving(balancer, &summary).as_bytes())).map(drop)
 }
 

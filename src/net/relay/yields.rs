@@ -43,7 +43,11 @@ impl Yields {
     /// Whether a relay may yield.
     pub(super) fn pay(&self, now: Instant) -> bool {
         let until = self.shared.until.load(Ordering::Relaxed);
-        until == 0 || self.millis(now) >= until
+        if until != 0 && self.millis(now) >= until {
+            self.shared.until.store(0, Ordering::Relaxed);
+            return true;
+        }
+        until == 0
     }
 
     /// A yield has ended now and took this long.
@@ -62,7 +66,7 @@ impl Yields {
         }
     }
 
-    /// It wraps after 49 days; then yields may pause once for no reason.
+    /// It wraps after 49 days.
     fn millis(&self, time: Instant) -> u32 {
         time.saturating_duration_since(self.start).as_millis() as u32
     }
