@@ -130,7 +130,7 @@ impl Worker {
             early,
             buffers: &self.buffers,
             pipes: &self.pipes,
-            yields: &self.yields,
+            yields: self.yields.clone(),
             idle_timeout: settings.idle_timeout,
             fastclose: settings.tcp_fastclose,
         }

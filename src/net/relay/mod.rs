@@ -60,8 +60,8 @@ pub struct Relay<'a> {
     pub buffers: &'a Buffers,
     /// Where pipes come from.
     pub pipes: &'a Pipes,
-    /// Whether yields pay.
-    pub yields: &'a Yields,
+    /// Whether yields pay; a copy for this relay.
+    pub yields: Yields,
     /// How long both sides may be silent; `None`, for ever.
     pub idle_timeout: Option<Duration>,
     /// Which end closes both.

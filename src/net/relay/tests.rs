@@ -80,7 +80,7 @@ fn relay(
             early: rules.early.to_vec(),
             buffers: &buffers,
             pipes: &pipes,
-            yields: &Yields::default(),
+            yields: Yields::default(),
             idle_timeout: rules.idle_timeout,
             fastclose: rules.fastclose,
         }

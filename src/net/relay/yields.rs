@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A longer yield has let a program run that computes, or hundreds of pen's own threads, which polling serves as well.
-const LONG: Duration = Duration::from_millis(2);
+/// A longer yield has let a program run that computes: the kernel lets none run for less (base_slice_ns of EEVDF on one processor).
+const LONG: Duration = Duration::from_micros(700);
+
+/// For each relay a yield may last so much longer, since the others may all run meanwhile.
+const EACH: Duration = Duration::from_micros(20);
 
 /// What a long yield adds to the score, from which any other takes 1: above one in three long ones it grows.
 const WEIGHT: u32 = 2;
@@ -19,7 +22,7 @@ const LIMIT: u32 = 24;
 /// For how long. Then a few yields show whether it is still so.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What the last yields of all relays were like. Copies share it.
+/// What the last yields of all relays were like. Each relay has a copy; copies share it.
 #[derive(Clone, Debug)]
 pub struct Yields {
     start: Instant,
@@ -53,7 +56,8 @@ impl Yields {
     /// A yield has ended now and took this long.
     pub(super) fn note(&self, time: Duration, now: Instant) {
         let score = self.shared.score.load(Ordering::Relaxed);
-        if time < LONG {
+        let relays = Arc::strong_count(&self.shared) as u32;
+        if time < LONG + EACH * relays {
             // Mostly there is nothing to write, so that processors do not contend for it.
             if score > 0 {
                 self.shared.score.store(score - 1, Ordering::Relaxed);
@@ -80,14 +84,29 @@ mod tests {
     fn many_long_yields_end_yielding_for_a_while_and_few_do_not() {
         let (yields, now) = (Yields::default(), Instant::now());
         for turn in 0..1000 {
-            yields.note(if turn % 5 == 0 { LONG } else { Duration::ZERO }, now);
+            yields.note(if turn % 5 == 0 { LONG * 2 } else { Duration::ZERO }, now);
             assert!(yields.pay(now), "one in five, {turn}");
         }
         for _ in 0..LIMIT {
-            yields.note(LONG, now);
+            yields.note(LONG * 2, now);
         }
         assert!(!yields.clone().pay(now));
         assert!(!yields.pay(now + PAUSE / 2));
         assert!(yields.pay(now + PAUSE));
+    }
+
+    #[test]
+    fn what_is_long_grows_with_the_number_of_relays() {
+        let (yields, now) = (Yields::default(), Instant::now());
+        let relays: Vec<_> = (0..400).map(|_| yields.clone()).collect();
+        for _ in 0..1000 {
+            yields.note(LONG * 10, now);
+        }
+        assert!(yields.pay(now));
+        drop(relays);
+        for _ in 0..LIMIT {
+            yields.note(LONG * 10, now);
+        }
+        assert!(!yields.pay(now));
     }
 }
