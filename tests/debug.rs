@@ -42,7 +42,7 @@ fn one_d_tells_which_server_each_client_got_and_why() {
         format!(": 127.0.0.3 -> server 1 ({b}): round robin"),
         format!(": {b}: Connection refused"),
         format!("server 1 ({b}): up -> blacklisted 30 s: Connection refused"),
-        format!(": failed over -> server 0 ({a}): failover"),
+        format!(": failed over -> server 0 ({a}): round robin"),
     ] {
         assert!(told.iter().any(|line| line.ends_with(&expected)), "{expected}");
     }

@@ -19,6 +19,7 @@ mod countries;
 mod crowd;
 mod daemon;
 mod debug;
+mod distribution;
 mod dummy;
 mod hup_under_load;
 mod jail;

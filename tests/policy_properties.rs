@@ -265,7 +265,9 @@ impl Model {
         let Server { soft, hard, weight, list, empty, .. } = self.servers[server];
         let known = last == Some(server);
         let limit = if known { hard } else { soft };
-        let by_weight = self.is(Switch::Weight) && !self.is(Switch::Prio);
+        let weighted = || self.servers.iter().any(|server| server.weight > 0 && !server.empty);
+        let by_hash = self.is(Switch::Hash) && weighted();
+        let by_weight = (self.is(Switch::Weight) || by_hash) && !self.is(Switch::Prio);
         !empty
             && self.permits(list, client)
             && (limit == 0 || self.load(server) < limit)
@@ -414,7 +416,7 @@ impl Model {
                 let failed = BTreeSet::new();
                 self.check_choice(number, last, choice.upstream, &failed)?;
                 if self.is(Switch::Stubborn) && !denied {
-                    let first = !matches!(choice.why, Why::FailedOver | Why::LastResort | Why::Emergency);
+                    let first = !matches!(choice.why, Why::LastResort | Why::Emergency);
                     prop_assert!(first, "stubborn, and yet {:?}", choice.why);
                 }
                 if let (Some(last), Why::Remembered) = (last, choice.why) {
@@ -603,16 +605,17 @@ proptest! {
             model.happen(Event::Ranks { server, weight, prio: 0 })?;
         }
         for (number, leaves) in clients {
-            let load = |s: &usize| f64::from(model.load(*s)) / f64::from(model.servers[*s].weight);
-            let least = (0..SERVERS).filter(|s| model.servers[*s].weight > 0).map(|s| load(&s)).reduce(f64::min);
-            let loads: Vec<_> = (0..SERVERS).map(|s| load(&s)).collect();
+            let load = |s: &usize, more| f64::from(model.load(*s) + more) / f64::from(model.servers[*s].weight);
+            // The load of the least loaded with one connection more.
+            let least = (0..SERVERS).filter(|s| model.servers[*s].weight > 0).map(|s| load(&s, 1)).reduce(f64::min);
+            let loads: Vec<_> = (0..SERVERS).map(|s| load(&s, 0)).collect();
             let before: BTreeSet<_> = model.connections.keys().copied().collect();
             model.happen(Event::Arrive { client: number, port: 1 })?;
             let new = model.connections.iter().find(|(conn, _)| !before.contains(conn));
             match (new, least) {
                 (None, None) => {}
                 (Some((_, Connection { upstream: Upstream::Regular(server), .. })), Some(least)) => {
-                    prop_assert!(loads[server.index()] <= least + 1e-9, "{loads:?}: {server}");
+                    prop_assert!(loads[server.index()] < least - 1e-9, "{loads:?}: {server}");
                 }
                 other => prop_assert!(false, "{other:?}"),
             }

@@ -216,7 +216,7 @@ fn many_clients_at_once_all_fail_over() {
 }
 
 #[test]
-fn failover_begins_behind_the_server_that_failed_and_goes_round() {
+fn clients_of_a_server_that_failed_choose_as_new_ones_do() {
     let [a, b, c, d] = backends(["a", "b", "c", "d"]);
     let pen = Pen::start(&[], &[&a, &b, &c, &d]);
     let clients = ["127.0.0.2", "127.0.0.3", "127.0.0.4"];
@@ -422,14 +422,37 @@ fn a_client_is_forgotten_when_the_tracking_time_is_over() {
 fn the_client_unseen_for_the_longest_time_leaves_a_full_table() {
     let [a, b, c, d] = backends(["a", "b", "c", "d"]);
     let pen = Pen::start(&["-c2"], &[&a, &b, &c, &d]);
-    assert_eq!(visits(&pen, &["127.0.0.2", "127.0.0.3", "127.0.0.4"]), ["a", "b", "c"]);
-    assert_eq!(visits(&pen, &["127.0.0.3", "127.0.0.4"]), ["b", "c"], "there is room for the two that came last");
-    assert_eq!(visits(&pen, &["127.0.0.2"]), ["d"], "the first is forgotten, and it is the turn of d");
+    // Two, and the room for those who were not answered yet.
+    let clients: Vec<_> = (2..=19).map(|n| format!("127.0.0.{n}")).collect();
+    let clients: Vec<_> = clients.iter().map(String::as_str).collect();
+    assert_eq!(visits(&pen, &clients[..4]), ["a", "b", "c", "d"]);
+    visits(&pen, &clients[4..]);
+    assert_eq!(visits(&pen, &clients[..1]), ["a"], "there is room for all of them");
+    assert_eq!(visits(&pen, &["127.0.0.20"]), ["c"]);
+    assert_eq!(visits(&pen, &["127.0.0.2"]), ["a"], "it came again and did not make room");
+    assert_eq!(visits(&pen, &["127.0.0.3"]), ["d"], "it was unseen for the longest time, and it is the turn of d");
     assert!(pen.statistics().contains("Max number of clients: 2\n"));
+}
 
-    let pen = Pen::start(&["-c2"], &[&a, &b, &c, &d]);
-    let clients = ["127.0.0.2", "127.0.0.3", "127.0.0.2", "127.0.0.4", "127.0.0.2"];
-    assert_eq!(visits(&pen, &clients), ["a", "b", "a", "b", "a"], "who came again did not make room");
+#[test]
+fn probes_do_not_displace_clients_who_were_answered() {
+    let [a, b] = backends(["a", "b"]);
+    let pen = Launch::ours().options(&["-c4"]).control().servers(&[&a, &b]).start();
+    let clients = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"];
+    assert_eq!(visits(&pen, &clients), ["a", "b", "a", "b"]);
+    let down = Backend::down("down");
+    // Nothing comes back from there.
+    let place = |server: &Backend| format!("server 2 address 127.0.0.1 port {} prio 1", server.port());
+    for line in [place(&down), String::from("server 0 port 0"), String::from("server 1 port 0")] {
+        pen.control().say(&line);
+    }
+    for n in 100..200 {
+        assert_eq!(visit(&pen, &format!("127.0.1.{n}")), None);
+    }
+    for (number, server) in [&a, &b].into_iter().enumerate() {
+        pen.control().say(&format!("server {number} port {}", server.port()));
+    }
+    assert_eq!(visits(&pen, &clients), ["a", "b", "a", "b"]);
 }
 
 #[test]

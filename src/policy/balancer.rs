@@ -8,8 +8,9 @@ use super::clients::Clients;
 use super::connections::{Connection, Connections};
 use super::country::{Geography, GeoipFile};
 use super::facts::ClientFacts;
+use super::hash;
 use super::identity::Identity;
-use super::select::{View, Why, hash};
+use super::select::{View, Why, rule};
 use super::servers::{Health, Server, Target};
 use super::settings::Settings;
 use crate::endpoint::ClientAddr;
@@ -27,7 +28,7 @@ pub struct Balancer {
     pub(super) geoip: Option<GeoipFile>,
     pub(super) clients: Clients,
     pub(super) connections: Connections,
-    /// The server chosen last for any client. Round robin continues after it.
+    /// The server that round robin chose last for any client. It continues after it.
     pub(super) current: Option<ServerId>,
     pub(super) identity: Identity,
     /// The listener, as it was written.
@@ -37,6 +38,10 @@ pub struct Balancer {
     /// From now on the tables only grow (penctl(1)).
     pub(super) serving: bool,
 }
+
+/// To how many servers a client is passed on at most. Each connect may take the whole `timeout`, and each server that fails is left
+/// alone by the clients that follow.
+const MOST_CONNECTS: usize = 100;
 
 /// A server for a connection, and why this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,9 +166,12 @@ impl Balancer {
         let transition = failed.and_then(|upstream| self.give_back(&mut connection, upstream, blame, now));
         let next = match failed {
             Some(Upstream::Regular(server)) if !self.settings.stubborn => {
-                connection.tried.push(server);
+                let at = connection.tried.binary_search(&server).unwrap_or_else(|at| at);
+                connection.tried.insert(at, server);
                 let emergency = !connection.emergency_failed;
-                self.choose_other(&self.view_of(&connection, now), Some(server), emergency)
+                let left = connection.tried.len() < MOST_CONNECTS;
+                let view = self.view_of(&connection, now);
+                left.then(|| self.choose_other(&view, connection.hash, emergency)).flatten()
             }
             Some(Upstream::Emergency) => {
                 connection.emergency_failed = true;
@@ -173,7 +181,7 @@ impl Balancer {
             _ => None,
         };
         let next = next.map(|mut choice| {
-            self.take(&mut connection, &mut choice);
+            self.take(&mut connection, &mut choice, now);
             choice
         });
         self.put_back(id, connection);
@@ -198,6 +206,12 @@ impl Balancer {
             let server = &mut self.servers[server.index()];
             server.sent += sent;
             server.received += received;
+        }
+        if let (Some(Upstream::Regular(server)), Some(client)) =
+            (connection.upstream, connection.client.filter(|_| received > 0))
+        {
+            let Connection { facts, since, .. } = connection;
+            connection.client = Some(self.clients.protect(client, facts.address, server, *since));
         }
         if let Some(client) = connection.client.and_then(|client| self.clients.find(client)) {
             client.sent += received;
@@ -237,7 +251,12 @@ impl Balancer {
         now: Instant,
     ) -> View<'a> {
         let (servers, acls, settings) = (self.servers.as_slice(), self.acls.as_slice(), &*self.settings);
-        View { servers, acls, settings, facts, geography: self.geography(), last, tried, now }
+        let weights = match rule(settings) {
+            Why::Weight => true,
+            Why::Hash => servers.iter().any(|server| server.weight > 0 && !server.is_empty()),
+            _ => false,
+        };
+        View { servers, acls, settings, facts, geography: self.geography(), last, tried, weights, now }
     }
 
     fn view_of<'a>(&'a self, connection: &'a Connection, now: Instant) -> View<'a> {
@@ -252,9 +271,21 @@ impl Balancer {
         self.remember(connection, now);
         let mut choice = match self.settings.abuse.as_ref().filter(|_| denied) {
             Some(target) => choice(Upstream::Abuse, target, Why::Abuse),
-            None => self.select(&self.view_of(connection, now), connection.hash)?,
+            None => {
+                let view = self.view_of(connection, now);
+                match (self.select(&view, connection.hash), view.initial(self.current, connection.hash)) {
+                    (Ok(choice), _) => choice,
+                    (Err(why), initial) => {
+                        // The turn is used up. A stubborn pen would otherwise refuse every client while one server is down.
+                        if let Some((server, Why::RoundRobin)) = initial {
+                            self.current = Some(server);
+                        }
+                        return Err(why);
+                    }
+                }
+            }
         };
-        self.take(connection, &mut choice);
+        self.take(connection, &mut choice, now);
         Ok(choice)
     }
 
@@ -264,7 +295,7 @@ impl Balancer {
         let (client, server) = self.clients.arrive(address, self.settings.tracking, now);
         connection.client = Some(client);
         connection.last = server.filter(|_| self.settings.tracks());
-        connection.hash = hash(address, port.filter(|_| self.settings.roundrobin));
+        connection.hash = hash::of_client(address, port.filter(|_| self.settings.roundrobin));
     }
 
     pub(super) fn select(&self, view: &View<'_>, hash: u64) -> Result<Choice, &'static str> {
@@ -274,14 +305,13 @@ impl Balancer {
             _ if self.settings.stubborn => return Err("its server is unavailable, and pen is stubborn"),
             _ => {}
         }
-        let after = initial.map_or(self.current, |(id, _)| Some(id));
-        self.choose_other(view, after, true).ok_or("no server is available")
+        self.choose_other(view, hash, true).ok_or("no server is available")
     }
 
-    /// What is left when the initial choice is out; `emergency`: the emergency server has not failed yet.
-    fn choose_other(&self, view: &View<'_>, after: Option<ServerId>, emergency: bool) -> Option<Choice> {
-        if let Some(id) = view.fail_over(after) {
-            return Some(self.regular(id, Why::FailedOver));
+    /// The choice for a client that cannot go back to its server: as for a new one. `emergency`: the emergency server has not failed yet.
+    fn choose_other(&self, view: &View<'_>, hash: u64, emergency: bool) -> Option<Choice> {
+        if let Some((id, why)) = view.by_rule(self.current, hash) {
+            return Some(self.regular(id, why));
         }
         if let Some(target) = self.settings.emergency.as_ref().filter(|_| emergency) {
             return Some(choice(Upstream::Emergency, target, Why::Emergency));
@@ -294,10 +324,15 @@ impl Balancer {
     }
 
     /// Records a choice. The connection counts from now on, so that a burst cannot exceed a limit.
-    fn take(&mut self, connection: &mut Connection, choice: &mut Choice) {
+    fn take(&mut self, connection: &mut Connection, choice: &mut Choice, now: Instant) {
         connection.upstream = Some(choice.upstream);
         connection.target = Some(Arc::clone(&choice.target));
         let Upstream::Regular(id) = choice.upstream else { return };
+        match choice.why {
+            Why::RoundRobin => self.current = Some(id),
+            Why::Weight => self.take_turn(id, self.view_of(connection, now).weighted().collect()),
+            _ => {}
+        }
         let server = &mut self.servers[id.index()];
         server.connections += 1;
         choice.unproven = server.health != Health::Up;
@@ -305,10 +340,20 @@ impl Balancer {
             server.health = Health::Trial;
             connection.trial = true;
         }
-        self.current = Some(id);
         if let Some(client) = connection.client.and_then(|client| self.clients.find(client)) {
             client.server = Some(id);
         }
+    }
+
+    /// One of these servers has its turn (smooth weighted round robin). A server that has too many connections for now is passed over,
+    /// and catches up later, by one round at most.
+    fn take_turn(&mut self, id: ServerId, among: Vec<ServerId>) {
+        let round = among.iter().map(|id| i64::from(self.servers[id.index()].weight)).sum();
+        for other in among {
+            let server = &mut self.servers[other.index()];
+            server.turn = server.next_turn().min(round);
+        }
+        self.servers[id.index()].turn -= round;
     }
 
     /// Undoes [`Balancer::take`], and updates the server's health if the connect failed.

@@ -1,7 +1,10 @@
 //! The client table: the known clients, the server that each used last, and what it transferred.
 //!
-//! A hash map finds a client; a doubly linked list through the slots keeps them in order of use, so that looking up,
+//! A hash map finds a client; two doubly linked lists through the slots keep them in order of use, so that looking up,
 //! adding and discarding the least recently used cost the same whatever the size of the table.
+//!
+//! The lists are those of a segmented LRU cache: a client is on probation until a server has sent bytes to it, and protected from
+//! then on. A new client takes the place of one on probation only, so that probes and silent clients discard no regular client.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -25,6 +28,15 @@ pub struct Client {
     pub sent: u64,
     /// Bytes received from it.
     pub received: u64,
+    /// Its list.
+    segment: Segment,
+}
+
+/// The lists of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Segment {
+    Probation,
+    Protected,
 }
 
 impl Client {
@@ -56,9 +68,9 @@ impl ClientRef {
 struct Slot {
     client: Client,
     tenancy: u32,
-    /// Towards the more recently used; [`NONE`] at the head.
+    /// In its list, towards the more recently used; [`NONE`] at the head.
     newer: u32,
-    /// Towards the less recently used; [`NONE`] at the tail.
+    /// In its list, towards the less recently used; [`NONE`] at the tail.
     older: u32,
 }
 
@@ -70,9 +82,21 @@ const NONE: u32 = u32::MAX;
 pub struct Clients {
     index: HashMap<ClientAddr, u32>,
     slots: Vec<Slot>,
+    probation: List,
+    protected: List,
+    max: usize,
+}
+
+/// The ends of a list, and how many clients are in it.
+#[derive(Debug)]
+struct List {
     newest: u32,
     oldest: u32,
-    max: usize,
+    count: usize,
+}
+
+impl List {
+    const EMPTY: Self = Self { newest: NONE, oldest: NONE, count: 0 };
 }
 
 impl Clients {
@@ -81,42 +105,72 @@ impl Clients {
 
     /// An empty table for `max` clients, at least 1.
     pub fn new(max: usize) -> Self {
-        let mut table = Self { index: HashMap::new(), slots: Vec::new(), newest: NONE, oldest: NONE, max: 0 };
+        let mut table =
+            Self { index: HashMap::new(), slots: Vec::new(), probation: List::EMPTY, protected: List::EMPTY, max: 0 };
         table.grow(max);
         table
     }
 
-    /// Makes room for `max` clients, now rather than in the middle of the traffic. The table never shrinks (penctl(1)).
+    /// Makes room for `max` clients to which a server has sent bytes, and for those on probation, now rather than in the middle of the traffic. The table never shrinks (penctl(1)).
     pub fn grow(&mut self, max: usize) {
         let max = max.clamp(1, Self::MAX);
         if max > self.max {
             self.max = max;
-            self.index.reserve(max - self.index.len());
-            self.slots.reserve_exact(max - self.slots.len());
+            self.index.reserve(self.room() - self.index.len());
+            self.slots.reserve_exact(self.room() - self.slots.len());
         }
     }
 
-    /// How many clients fit.
+    /// The number of slots: an eighth is left to clients on probation, and at least 16. They need it until their first answer.
+    fn room(&self) -> usize {
+        self.max + (self.max / 8).max(16)
+    }
+
+    /// How many clients to which a server has sent bytes fit.
     pub fn max(&self) -> usize {
         self.max
     }
 
     /// Notes that the client connects at `now`, and finds the server it is to go back to, if it was here within the
-    /// tracking time. A client that is new to a full table takes the place of the one unseen for the longest time.
+    /// tracking time. A client that is new to a full table takes the place of the one on probation unseen for the longest time.
     pub fn arrive(&mut self, address: ClientAddr, tracking: Tracking, now: Instant) -> (ClientRef, Option<ServerId>) {
         let slot = match self.index.get(&address).copied() {
             Some(slot) => {
                 self.unlink(slot);
+                self.link_newest(slot);
                 slot
             }
             None => self.settle(address, now),
         };
-        self.link_newest(slot);
         let Slot { client, tenancy, .. } = &mut self.slots[slot as usize];
         let remembered = client.remembered(tracking, now);
         client.seen = now;
         client.connects += 1;
         (ClientRef { slot, tenancy: *tenancy }, remembered)
+    }
+
+    /// That server has sent bytes to the client, which connected at `since`. From now on it is protected. If it was discarded
+    /// meanwhile, it is entered again. Where too many are protected, the one unseen for the longest time is on probation again.
+    pub fn protect(&mut self, client: ClientRef, address: ClientAddr, server: ServerId, since: Instant) -> ClientRef {
+        if self.find(client).is_some_and(|client| client.segment == Segment::Protected) {
+            return client;
+        }
+        let slot = match self.index.get(&address).copied() {
+            Some(slot) => slot,
+            None => {
+                let slot = self.settle(address, since);
+                let client = &mut self.slots[slot as usize].client;
+                (client.server, client.connects) = (Some(server), 1);
+                slot
+            }
+        };
+        if self.slots[slot as usize].client.segment == Segment::Probation {
+            self.move_to(slot, Segment::Protected);
+            if self.protected.count > self.max {
+                self.move_to(self.protected.oldest, Segment::Probation);
+            }
+        }
+        ClientRef { slot, tenancy: self.slots[slot as usize].tenancy }
     }
 
     /// The client, unless it was discarded since.
@@ -135,14 +189,16 @@ impl Clients {
         self.slots.iter().enumerate().skip(number).map(|(number, slot)| (number, &slot.client))
     }
 
-    /// A slot for a new client, not linked into the list.
+    /// A slot for a new client, on probation.
     fn settle(&mut self, address: ClientAddr, now: Instant) -> u32 {
-        let client = Client { address, seen: now, server: None, connects: 0, sent: 0, received: 0 };
-        let slot = if self.slots.len() < self.max {
+        let segment = Segment::Probation;
+        let client = Client { address, seen: now, server: None, connects: 0, sent: 0, received: 0, segment };
+        let slot = if self.slots.len() < self.room() {
             self.slots.push(Slot { client, tenancy: 0, newer: NONE, older: NONE });
             (self.slots.len() - 1) as u32
         } else {
-            let slot = self.oldest;
+            // At most `max` are protected, so that there is one on probation.
+            let slot = self.probation.oldest;
             self.unlink(slot);
             let tenant = &mut self.slots[slot as usize];
             self.index.remove(&tenant.client.address);
@@ -150,28 +206,44 @@ impl Clients {
             tenant.tenancy = tenant.tenancy.wrapping_add(1);
             slot
         };
+        self.link_newest(slot);
         self.index.insert(address, slot);
         slot
     }
 
+    fn move_to(&mut self, slot: u32, segment: Segment) {
+        self.unlink(slot);
+        self.slots[slot as usize].client.segment = segment;
+        self.link_newest(slot);
+    }
+
+    fn list(&mut self, slot: u32) -> &mut List {
+        match self.slots[slot as usize].client.segment {
+            Segment::Probation => &mut self.probation,
+            Segment::Protected => &mut self.protected,
+        }
+    }
+
     fn unlink(&mut self, slot: u32) {
         let Slot { newer, older, .. } = self.slots[slot as usize];
+        self.list(slot).count -= 1;
         match newer {
-            NONE => self.newest = older,
+            NONE => self.list(slot).newest = older,
             newer => self.slots[newer as usize].older = older,
         }
         match older {
-            NONE => self.oldest = newer,
+            NONE => self.list(slot).oldest = newer,
             older => self.slots[older as usize].newer = newer,
         }
     }
 
     fn link_newest(&mut self, slot: u32) {
-        let older = std::mem::replace(&mut self.newest, slot);
+        self.list(slot).count += 1;
+        let older = std::mem::replace(&mut self.list(slot).newest, slot);
         self.slots[slot as usize].newer = NONE;
         self.slots[slot as usize].older = older;
         match older {
-            NONE => self.oldest = slot,
+            NONE => self.list(slot).oldest = slot,
             older => self.slots[older as usize].newer = slot,
         }
     }
@@ -208,17 +280,43 @@ mod tests {
         assert_eq!(table.arrive(address(1), Tracking::Forever, later(9999)).1, server(3));
     }
 
+    /// The client connects, and a server sends bytes to it.
+    fn serve(table: &mut Clients, number: u32, now: Instant) -> ClientRef {
+        let (client, _) = table.arrive(address(number), Tracking::Forever, now);
+        table.protect(client, address(number), ServerId::new(0).unwrap(), now)
+    }
+
+    fn held(table: &Clients) -> Vec<ClientAddr> {
+        let mut held: Vec<_> = table.from(0).map(|(_, client)| client.address).collect();
+        held.sort();
+        held
+    }
+
     #[test]
-    fn the_least_recently_used_client_makes_room() {
+    fn clients_without_an_answer_discard_none_that_got_one() {
+        let now = Instant::now();
+        let mut table = Clients::new(2);
+        let one = serve(&mut table, 1, now);
+        let two = serve(&mut table, 2, now);
+        for probe in 100..200 {
+            table.arrive(address(probe), Tracking::Forever, now);
+        }
+        assert!(table.find(one).is_some() && table.find(two).is_some());
+        assert_eq!(held(&table), [1, 2].into_iter().chain(184..200).map(address).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_client_that_was_discarded_before_its_answer_is_entered_again() {
         let now = Instant::now();
         let mut table = Clients::new(2);
         let (one, _) = table.arrive(address(1), Tracking::Forever, now);
-        table.arrive(address(2), Tracking::Forever, now);
-        table.arrive(address(1), Tracking::Forever, now);
-        table.arrive(address(3), Tracking::Forever, now);
-        assert_eq!(table.find(one).unwrap().connects, 2);
-        let names: Vec<_> = table.from(0).map(|(_, c)| c.address).collect();
-        assert_eq!(names, [address(1), address(3)]);
+        for probe in 100..200 {
+            table.arrive(address(probe), Tracking::Forever, now);
+        }
+        assert!(table.find(one).is_none());
+        let again = table.protect(one, address(1), ServerId::new(3).unwrap(), now);
+        let client = table.find(again).unwrap();
+        assert_eq!((client.address, client.server, client.connects), (address(1), server(3), 1));
     }
 
     #[test]
@@ -227,29 +325,46 @@ mod tests {
         let mut table = Clients::new(1);
         let (one, _) = table.arrive(address(1), Tracking::Forever, now);
         let (two, _) = table.arrive(address(2), Tracking::Forever, now);
+        for probe in 3..=18 {
+            table.arrive(address(probe), Tracking::Forever, now);
+        }
         assert!(table.find(one).is_none());
         assert!(table.find(two).is_some());
     }
 
     proptest! {
-        /// The linked list against the obvious implementation: a vector in order of use.
+        /// The linked lists against the obvious implementation: two vectors in order of use.
         #[test]
-        fn the_table_holds_the_most_recent_clients(visits in proptest::collection::vec(0u32..12, 0..200), max in 1usize..8) {
+        fn the_table_holds_the_most_recent_clients(
+            visits in proptest::collection::vec((0u32..60, any::<bool>()), 0..300),
+            max in 1usize..12,
+        ) {
             let now = Instant::now();
             let mut table = Clients::new(max);
-            let mut model: Vec<u32> = Vec::new();
-            for visit in visits {
-                table.arrive(address(visit), Tracking::Forever, now);
-                model.retain(|v| *v != visit);
-                model.push(visit);
-                if model.len() > max {
-                    model.remove(0);
+            let (mut probation, mut protected): (Vec<u32>, Vec<u32>) = Default::default();
+            for (visit, answered) in visits {
+                if answered {
+                    serve(&mut table, visit, now);
+                } else {
+                    table.arrive(address(visit), Tracking::Forever, now);
                 }
-                let mut held: Vec<_> = table.from(0).map(|(_, c)| c.address).collect();
-                let mut expected: Vec<_> = model.iter().map(|v| address(*v)).collect();
-                held.sort();
+                let was_protected = protected.contains(&visit);
+                probation.retain(|v| *v != visit);
+                protected.retain(|v| *v != visit);
+                if !was_protected && probation.len() + protected.len() == max + 16 {
+                    probation.remove(0);
+                }
+                if answered || was_protected {
+                    protected.push(visit);
+                    if protected.len() > max {
+                        probation.push(protected.remove(0));
+                    }
+                } else {
+                    probation.push(visit);
+                }
+                let mut expected: Vec<_> = probation.iter().chain(&protected).map(|v| address(*v)).collect();
                 expected.sort();
-                prop_assert_eq!(held, expected);
+                prop_assert_eq!(held(&table), expected);
             }
         }
     }

@@ -7,6 +7,7 @@ pub mod command;
 pub mod connections;
 pub mod country;
 pub mod facts;
+pub mod hash;
 pub mod http;
 pub mod identity;
 pub mod report;

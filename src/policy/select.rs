@@ -1,16 +1,14 @@
 //! Which server: pen's rules (pen(1), "SERVER SELECTION"), as questions about the tables that change nothing.
 
-use std::cmp::Ordering;
-use std::hash::Hasher;
-use std::net::IpAddr;
+use std::cmp::{Ordering, Reverse};
 use std::time::Instant;
 
 use super::acl::Acl;
 use super::country::Geography;
 use super::facts::ClientFacts;
+use super::hash;
 use super::servers::{Health, Server};
 use super::settings::Settings;
-use crate::endpoint::ClientAddr;
 use crate::id::ServerId;
 
 /// Why a server is the one.
@@ -20,14 +18,12 @@ pub enum Why {
     Remembered,
     /// The lowest priority number.
     Priority,
-    /// The fewest connections for its weight.
+    /// Its turn among those with the fewest connections for their weights.
     Weight,
     /// The hash of the client's address.
     Hash,
-    /// Its transition.
+    /// Its turn.
     RoundRobin,
-    /// The initial choice cannot be used.
-    FailedOver,
     /// Nothing else is left, so that even a blacklisted server is tried.
     LastResort,
     /// No regular server is left.
@@ -45,7 +41,6 @@ impl Why {
             Self::Weight => "fewest connections for its weight",
             Self::Hash => "hash of the address",
             Self::RoundRobin => "round robin",
-            Self::FailedOver => "failover",
             Self::LastResort => "no other left, trying it although blacklisted",
             Self::Emergency => "no regular server left",
             Self::Abuse => "denied by client_acl",
@@ -70,6 +65,16 @@ pub enum Unfit {
     Blacklisted,
 }
 
+/// How the server of a new client is chosen.
+pub fn rule(settings: &Settings) -> Why {
+    match settings {
+        Settings { prio: true, .. } => Why::Priority,
+        Settings { weight: true, .. } => Why::Weight,
+        Settings { hash: true, .. } => Why::Hash,
+        _ => Why::RoundRobin,
+    }
+}
+
 /// The input of a choice.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
@@ -85,8 +90,10 @@ pub struct View<'a> {
     pub geography: Option<&'a dyn Geography>,
     /// The server the client is to go back to; `None` for a new client and where clients are not tracked.
     pub last: Option<ServerId>,
-    /// Servers that failed this connection already.
+    /// Servers that failed this connection already, in the order of their numbers.
     pub tried: &'a [ServerId],
+    /// Weight 0 means no new clients.
+    pub weights: bool,
     /// The time.
     pub now: Instant,
 }
@@ -104,45 +111,70 @@ impl View<'_> {
         let limit = if known { server.hard } else { server.soft };
         if server.is_empty() {
             Err(Unfit::Empty)
-        } else if self.tried.contains(&id) {
+        } else if self.tried.binary_search(&id).is_ok() {
             Err(Unfit::Tried)
         } else if !self.acls[server.acl.index()].permits(self.facts, self.geography) {
             Err(Unfit::Denied)
         } else if limit != 0 && server.connections >= limit {
             Err(Unfit::Full)
-        } else if self.settings.weight && !self.settings.prio && server.weight == 0 && !known {
+        } else if self.weights && server.weight == 0 && !known {
             Err(Unfit::Weightless)
         } else {
             Ok(())
         }
     }
 
-    /// The initial choice, fit or not, and the rule that made it. `current` is the server chosen last for any client, the hash is
-    /// [`hash`]'s. `None` if no server can be chosen.
+    /// The initial choice, fit or not, and the rule that made it. `None` if no server can be chosen.
     pub fn initial(&self, current: Option<ServerId>, hash: u64) -> Option<(ServerId, Why)> {
-        let pick = |id: Option<ServerId>, why| id.map(|id| (id, why));
-        if let Some(last) = self.last.filter(|last| last.index() < self.servers.len()) {
-            return Some((last, Why::Remembered));
+        match self.last.filter(|last| last.index() < self.servers.len()) {
+            Some(last) => Some((last, Why::Remembered)),
+            None => self.by_rule(current, hash),
         }
-        if self.settings.prio {
-            let rank = |id: &ServerId| self.servers[id.index()].prio;
-            return pick(self.fit().min_by_key(rank), Why::Priority);
-        }
-        if self.settings.weight {
-            return pick(self.fit().min_by(|a, b| self.compare_load(*a, *b)), Why::Weight);
-        }
-        let occupied = || self.ids().filter(|id| !self.servers[id.index()].is_empty());
-        if self.settings.hash {
-            let count = occupied().count() as u64;
-            return pick(occupied().nth(hash.checked_rem(count)? as usize), Why::Hash);
-        }
-        let start = self.after(current);
-        pick(self.round(start).find(|id| !self.servers[id.index()].is_empty()), Why::RoundRobin)
     }
 
-    /// The first fit server from the one after `failed` round to the first.
-    pub fn fail_over(&self, failed: Option<ServerId>) -> Option<ServerId> {
-        self.round(self.after(failed)).find(|id| self.fitness(*id).is_ok())
+    /// The choice for a client that goes back to no server. `current` is the server that round robin chose last for any client, `hash`
+    /// is the client's ([`hash::of_client`]). It is fit, except when pen is stubborn and chooses by `hash` or round robin.
+    pub fn by_rule(&self, current: Option<ServerId>, hash: u64) -> Option<(ServerId, Why)> {
+        let why = rule(self.settings);
+        let id = match why {
+            Why::Priority => self.fit().min_by_key(|id| self.servers[id.index()].prio),
+            Why::Weight => {
+                let turn = |id: &ServerId| Reverse(self.servers[id.index()].next_turn());
+                self.least_loaded().into_iter().min_by_key(turn)
+            }
+            Why::Hash => self.nearest(hash),
+            _ => self.round(current.map_or(0, |id| id.index() + 1)).find(|id| self.is_eligible(*id)),
+        };
+        id.map(|id| (id, why))
+    }
+
+    /// The servers among which `weight` takes turns: those with fewer connections for their weight than the least loaded would have
+    /// with one more.
+    fn least_loaded(&self) -> Vec<ServerId> {
+        let Some(least) = self.weighted().min_by(|a, b| self.compare(1, *a, 1, *b)) else { return Vec::new() };
+        self.weighted().filter(|id| self.compare(0, *id, 1, least) == Ordering::Less).collect()
+    }
+
+    /// The fit servers that have a weight.
+    pub fn weighted(&self) -> impl Iterator<Item = ServerId> + '_ {
+        self.fit().filter(|id| self.servers[id.index()].weight > 0)
+    }
+
+    /// By weighted rendezvous hashing. Where no server has a weight, all have the same.
+    fn nearest(&self, client: u64) -> Option<ServerId> {
+        let distance = |id: &ServerId| {
+            let server = &self.servers[id.index()];
+            hash::distance(client, server.target().hash, if self.weights { server.weight } else { 1 })
+        };
+        let eligible = self.ids().filter(|id| self.is_eligible(*id));
+        let distances =
+            eligible.filter(|id| !self.weights || self.servers[id.index()].weight > 0).map(|id| (distance(&id), id));
+        distances.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, id)| id)
+    }
+
+    /// Whether `hash` and round robin may choose it. A stubborn pen chooses first and looks then.
+    fn is_eligible(&self, id: ServerId) -> bool {
+        if self.settings.stubborn { !self.servers[id.index()].is_empty() } else { self.fitness(id).is_ok() }
     }
 
     /// What is left when every server is blacklisted: one of them may have come back, and a client that would be turned
@@ -169,76 +201,12 @@ impl View<'_> {
         (0..count).filter_map(move |step| ServerId::new((start + step) % count))
     }
 
-    fn after(&self, id: Option<ServerId>) -> usize {
-        id.map_or(0, |id| id.index() + 1)
-    }
-
-    /// connections/weight of the two, without division.
-    fn compare_load(&self, a: ServerId, b: ServerId) -> Ordering {
-        let load = |of: ServerId, other: ServerId| {
-            u64::from(self.servers[of.index()].connections) * u64::from(self.servers[other.index()].weight)
+    /// (connections + `more`)/weight of the two, without division.
+    fn compare(&self, more_a: u32, a: ServerId, more_b: u32, b: ServerId) -> Ordering {
+        let load = |more: u32, of: ServerId, other: ServerId| {
+            (u64::from(self.servers[of.index()].connections) + u64::from(more))
+                * u64::from(self.servers[other.index()].weight)
         };
-        load(a, b).cmp(&load(b, a))
-    }
-}
-
-/// The hash behind `hash`: 64-bit FNV-1a over all bytes of the address (and, with round robin, the port, so that the
-/// connections of one client spread), with the finaliser of MurmurHash3, since FNV alone mixes its low bits poorly.
-/// It is the same on every host and after every restart, so that two balancers send a client to the same server.
-pub fn hash(client: ClientAddr, port: Option<u16>) -> u64 {
-    let mut fnv = Fnv(0xcbf2_9ce4_8422_2325);
-    match client.ip() {
-        Some(IpAddr::V4(ip)) => fnv.write(&ip.octets()),
-        Some(IpAddr::V6(ip)) => fnv.write(&ip.octets()),
-        None => {}
-    }
-    if let Some(port) = port {
-        fnv.write(&port.to_be_bytes());
-    }
-    fnv.finish()
-}
-
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        let mut h = self.0;
-        h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        h = (h ^ (h >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        h ^ (h >> 33)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hash_spreads_every_kind_of_network() {
-        // pen 0.34.1 takes the address modulo the number of servers, so that all of x.x.x.0/30, .4/30 … may meet.
-        for (name, step) in [("neighbours", 1u32), ("every fourth", 4), ("every /24", 256), ("every /16", 65536)] {
-            for servers in [2u64, 3, 4, 8] {
-                let mut hits = vec![0u32; servers as usize];
-                for i in 0..1000u32 {
-                    let ip = std::net::Ipv4Addr::from(0x0a00_0000u32.wrapping_add(i.wrapping_mul(step)));
-                    hits[(hash(ClientAddr::new(Some(ip.into())), None) % servers) as usize] += 1;
-                }
-                let fair = 1000 / servers as u32;
-                assert!(hits.iter().all(|h| *h > fair * 3 / 4 && *h < fair * 5 / 4), "{name}, {servers}: {hits:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_port_counts_when_it_is_given() {
-        let client = ClientAddr::new(Some("192.0.2.1".parse().unwrap()));
-        assert_ne!(hash(client, Some(1)), hash(client, Some(2)));
-        assert_eq!(hash(client, None), hash(client, None));
+        load(more_a, a, b).cmp(&load(more_b, b, a))
     }
 }

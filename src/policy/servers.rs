@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::hash;
 use crate::endpoint::{Address, Endpoint, Port};
 use crate::id::AclId;
 
@@ -16,19 +17,21 @@ pub struct Target {
     pub name: String,
     /// To be tried in this order.
     pub addresses: Vec<Address>,
+    /// See [`hash::of_server`].
+    pub hash: u64,
 }
 
 impl Target {
     /// The addresses of an endpoint whose names are resolved.
     pub fn new(endpoint: Endpoint) -> Self {
-        let addresses = match &endpoint {
+        let addresses: Vec<_> = match &endpoint {
             Endpoint::Unix(path) => vec![Address::Unix(path.clone())],
             Endpoint::Tcp(host, port) => {
                 let port = port.number().unwrap_or(0);
                 host.addresses().iter().map(|ip| Address::Ip(SocketAddr::new(*ip, port))).collect()
             }
         };
-        Self { name: endpoint.to_string(), addresses, endpoint }
+        Self { name: endpoint.to_string(), hash: hash::of_server(&addresses), addresses, endpoint }
     }
 }
 
@@ -58,6 +61,8 @@ pub struct Server {
     pub hard: u32,
     /// Its share under `weight`; 0, no new clients.
     pub weight: u32,
+    /// What it has saved up for its next turn under `weight`; negative, what it owes.
+    pub turn: i64,
     /// Its rank under `prio`, the lowest first.
     pub prio: u32,
     /// Which clients it takes.
@@ -80,6 +85,7 @@ impl Default for Server {
             soft: 0,
             hard: 0,
             weight: 0,
+            turn: 0,
             prio: 0,
             acl: AclId::default(),
             health: Health::Up,
@@ -104,6 +110,11 @@ impl Server {
     /// What to connect to.
     pub fn target(&self) -> &Arc<Target> {
         &self.target
+    }
+
+    /// Its claim to the next turn under `weight` (smooth weighted round robin): the highest is next.
+    pub fn next_turn(&self) -> i64 {
+        self.turn + i64::from(self.weight)
     }
 
     /// Changes its address. If the new address differs, the health is reset.

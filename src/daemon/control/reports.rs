@@ -18,6 +18,7 @@ use crate::policy::report::item::Item;
 use crate::policy::report::query::{Format, Query};
 use crate::policy::report::{json, page, text};
 use crate::policy::servers::Server;
+use crate::policy::settings::Tracking;
 use crate::sys::files;
 use crate::sys::priority::give_way;
 use crate::sys::root::Root;
@@ -97,8 +98,12 @@ impl Reports {
     }
 
     fn write_recent(&self, time: Duration, format: Format, out: &mut dyn Write) -> io::Result<()> {
-        let now = self.summary()?.now;
+        let Summary { now, settings, .. } = self.summary()?;
         self.account()?;
+        let time = match settings.tracking {
+            Tracking::For(tracking) => time.min(tracking),
+            Tracking::Forever | Tracking::Off => time,
+        };
         // A time before the clock began is no limit.
         let since = now.checked_sub(time);
         match format {

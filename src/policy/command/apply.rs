@@ -144,6 +144,7 @@ impl Balancer {
             }
         }
         server.move_to(endpoint, port);
+        let mut weights_changed = false;
         for change in changes {
             match change {
                 ServerChange::Address(_) | ServerChange::Port(_) => {}
@@ -152,9 +153,17 @@ impl Balancer {
                 ServerChange::Hard(n) => server.hard = n,
                 ServerChange::Blacklist(Duration::ZERO) => server.health = Health::Up,
                 ServerChange::Blacklist(time) => server.health = Health::Blacklisted { until: now + time },
-                ServerChange::Weight(n) => server.weight = n,
+                ServerChange::Weight(n) if n != server.weight => {
+                    server.weight = n;
+                    weights_changed = true;
+                }
+                ServerChange::Weight(_) => {}
                 ServerChange::Prio(n) => server.prio = n,
             }
+        }
+        if weights_changed {
+            // What other weights had built up.
+            self.servers.iter_mut().for_each(|server| server.turn = 0);
         }
     }
 

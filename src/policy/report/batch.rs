@@ -197,12 +197,14 @@ mod tests {
                 let ip = Ipv4Addr::from(number);
                 model.retain(|(other, _)| *other != ip);
                 model.push((ip, time));
-                if model.len() > clients_max {
+                // As many as were answered, and those on probation.
+                if model.len() > clients_max + 16 {
                     model.remove(0);
                 }
                 let facts = ClientFacts::new(ClientAddr::new(Some(ip.into())), None);
                 let Admission::AtOnce(id) = balancer.admit(facts.clone(), now) else { panic!("nobody is refused") };
                 balancer.choose(id, facts, now).unwrap();
+                balancer.account(id, 0, 1);
                 if stays {
                     open.push(id);
                 } else {

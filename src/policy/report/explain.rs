@@ -9,7 +9,8 @@ use crate::id::ServerId;
 use crate::policy::balancer::Balancer;
 use crate::policy::country::GeoipFile;
 use crate::policy::facts::ClientFacts;
-use crate::policy::select::{Unfit, View, hash};
+use crate::policy::hash;
+use crate::policy::select::{Unfit, View};
 use crate::policy::servers::Server;
 use crate::policy::settings::Tracking;
 
@@ -69,7 +70,7 @@ impl Balancer {
         if s.hash && s.roundrobin {
             writeln!(out, "the hash includes its port (hash and roundrobin): here, port 0")?;
         }
-        let hash = hash(client, s.roundrobin.then_some(0));
+        let hash = hash::of_client(client, s.roundrobin.then_some(0));
         match view.initial(self.current, hash) {
             Some((id, why)) => writeln!(out, "first choice: server {id}: {}", why.text())?,
             None => writeln!(out, "first choice: none")?,
