@@ -48,7 +48,7 @@ impl Farm {
             assert!(matches!(upstream, Upstream::Regular(_)));
             let port = target.endpoint.to_string().rsplit(':').next().unwrap().parse().unwrap();
             if !self.down.contains(&port) {
-                self.balancer.proven(&target);
+                self.balancer.proven(&target, self.now);
                 self.balancer.account(conn, 1, 1);
                 return Some((port, conn));
             }

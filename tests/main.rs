@@ -24,6 +24,7 @@ mod dummy;
 mod hup_under_load;
 mod jail;
 mod limits;
+mod maintenance;
 mod manual;
 mod nginx;
 mod penctl;

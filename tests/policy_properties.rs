@@ -367,7 +367,7 @@ impl Model {
             Event::Connect { which } => {
                 if let Some(conn) = self.pick(which) {
                     let target = Arc::clone(&self.connections[&conn].target);
-                    self.balancer.proven(&target);
+                    self.balancer.proven(&target, self.now);
                 }
             }
             Event::Close { which } => {
@@ -563,7 +563,7 @@ proptest! {
         model.balancer.close(conn, model.now);
         match late {
             0 => model.balancer.close(conn, model.now),
-            1 => drop(model.balancer.proven(&connection.target)),
+            1 => drop(model.balancer.proven(&connection.target, model.now)),
             _ => prop_assert_eq!(model.balancer.fail_over(conn, true, model.now), (None, None)),
         }
         model.balancer.account(conn, 1, 1);

@@ -150,10 +150,19 @@ fn answers(program: Program, backend: &Backend, lines: &[&str]) -> Vec<String> {
         (file.clone(), "{file}"),
     ];
     let say = |line: &&str| {
-        let reply = control.say(&line.replace("{file}", &file).replace("{empty}", &empty));
+        let reply = without_state(&control.say(&line.replace("{file}", &file).replace("{empty}", &empty)));
         own.iter().fold(reply, |text, (own, general)| text.replace(own, general))
     };
     lines.iter().map(say).collect()
+}
+
+/// The lines of `servers` without what pen 0.34.1 does not print at their end.
+fn without_state(reply: &str) -> String {
+    let line = |line: &str| match line.split_once(" state ") {
+        Some((known, _)) if line.contains(" addr ") => format!("{known}\n"),
+        _ => line.to_string(),
+    };
+    reply.split_inclusive('\n').map(line).collect()
 }
 
 #[test]
@@ -187,14 +196,15 @@ fn about_a_session(program: Program, backend: &Backend) -> Vec<String> {
     let client = Client::from("127.0.0.9", &pen);
     assert_eq!(client.line().as_deref(), Some("a"));
     client.assert_echo("12345");
-    wait_until("the bytes to be counted", || control.say("servers").ends_with(" sx 5 rx 7\n"));
+    let servers = || without_state(&control.say("servers"));
+    wait_until("the bytes to be counted", || servers().ends_with(" sx 5 rx 7\n"));
     let connection = control.say("connection 0");
     let fd = |word: &str| -> String {
         let rest = connection.split_once(word).unwrap().1;
         rest.chars().take_while(char::is_ascii_digit).collect()
     };
     let (down, up) = (fd("downfd = "), fd("upfd = "));
-    let mut answers = vec![control.say("servers"), control.say("recent"), control.say("recent 60")];
+    let mut answers = vec![servers(), control.say("recent"), control.say("recent 60")];
     answers.push(connection.replace(&format!("downfd = {down}, upfd = {up}"), "downfd = D, upfd = U"));
     answers.push(control.say(&format!("socket {down}")).replacen(&down, "D", 1));
     answers.push(control.say(&format!("socket {up}")).replacen(&up, "U", 1));
@@ -231,8 +241,9 @@ fn write_makes_the_lines_of_pen_0_34_1_and_then_those_that_it_forgets() {
     }
     let backend = Backend::named("a");
     let (ours, theirs) = (written(Program::Ours, &backend), written(Program::Theirs, &backend));
-    // It forgets weight and prio of the servers.
-    let ours: Vec<_> = ours.lines().map(|line| line.split(" weight ").next().unwrap()).collect();
+    // It forgets weight and prio of the servers, and that there are no others.
+    let ours = ours.lines().filter(|line| *line != "no servers");
+    let ours: Vec<_> = ours.map(|line| line.split(" weight ").next().unwrap()).collect();
     let theirs: Vec<_> = theirs.lines().collect();
     assert_eq!(ours[..theirs.len()], theirs);
     assert!(ours.len() > theirs.len());

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::control::executor::Executor;
+use super::control::executor::{Executor, Reloaded};
 use super::thread::{self, DEEP_STACK};
 use crate::error::Error;
 use crate::sys::log::Log;
+
+/// How many changes a reload tells one by one. `write` tells them all.
+const MOST_TOLD: usize = 20;
 
 /// Starts the thread, and returns how to wake it. The channel holds one: a HUP that finds no room came before the thread has begun with
 /// the one that has it, and is done with that.
@@ -31,14 +34,30 @@ fn reload(executor: &Executor, file: Option<&Path>, log: &Log) {
     match file {
         None => log.debug(1, || String::from("HUP: there is no file to read again")),
         Some(path) => match executor.reload(path) {
-            Ok((count, failures)) => {
-                failures.iter().for_each(|failure| log.error(failure));
-                log.notice(format_args!("{}: read again, {count} commands", path.display()));
-            }
+            Ok(reloaded) => tell(&reloaded, path, log),
             Err(error) => log.error(format_args!("the old configuration stays: {error}")),
         },
     }
     renew(executor, log);
+}
+
+fn tell(reloaded: &Reloaded, path: &Path, log: &Log) {
+    let Reloaded { count, failures, unmentioned, changes } = reloaded;
+    let path = path.display();
+    failures.iter().for_each(|failure| log.error(failure));
+    log.notice(format_args!("{path}: read again, {count} commands, {} changes", changes.len()));
+    for change in changes.iter().take(MOST_TOLD) {
+        log.notice(format_args!("{path}: {change}"));
+    }
+    if let Some(first) = unmentioned.first() {
+        let more = match unmentioned.len() {
+            1 => String::new(),
+            count => format!(" and {} others", count - 1),
+        };
+        log.notice(format_args!(
+            "{path}: does not mention server {first}{more}, which stay in use; with \"no servers\" at its beginning they would be removed"
+        ));
+    }
 }
 
 fn renew(executor: &Executor, log: &Log) {

@@ -11,7 +11,7 @@ use super::facts::ClientFacts;
 use super::hash;
 use super::identity::Identity;
 use super::select::{View, Why, rule};
-use super::servers::{Health, Server, Target};
+use super::servers::{Health, Server, State, Target};
 use super::settings::Settings;
 use crate::endpoint::ClientAddr;
 use crate::id::{AclId, ConnId, ServerId, Upstream};
@@ -119,8 +119,8 @@ impl Balancer {
     }
 
     /// Whether at least one regular server is known to work.
-    pub fn has_server_up(&self) -> bool {
-        self.servers.iter().any(|server| !server.is_empty() && server.health == Health::Up)
+    pub fn has_server_up(&self, now: Instant) -> bool {
+        self.servers.iter().any(|server| matches!(server.state(now), State::Up | State::Full))
     }
 
     /// The server that is used when no regular server can be used.
@@ -189,10 +189,11 @@ impl Balancer {
     }
 
     /// A connect to a server on trial succeeded. If the server has moved in the meantime, this changes nothing.
-    pub fn proven(&mut self, target: &Arc<Target>) -> Option<Transition> {
+    pub fn proven(&mut self, target: &Arc<Target>, now: Instant) -> Option<Transition> {
         let number = self.servers.iter().position(|server| Arc::ptr_eq(server.target(), target))?;
         let server = &mut self.servers[number];
         let was = std::mem::replace(&mut server.health, Health::Up);
+        server.note(now);
         let upstream = Upstream::Regular(ServerId::new(number)?);
         (was != Health::Up).then(|| Transition::Up(upstream, Arc::clone(target)))
     }
@@ -340,6 +341,7 @@ impl Balancer {
             server.health = Health::Trial;
             connection.trial = true;
         }
+        server.note(now);
         if let Some(client) = connection.client.and_then(|client| self.clients.find(client)) {
             client.server = Some(id);
         }
@@ -378,6 +380,7 @@ impl Balancer {
         } else if trial && was == Health::Trial {
             server.health = Health::Blacklisted { until: now };
         }
+        server.note(now);
         (blame && was == Health::Up).then(|| Transition::Blacklisted(upstream, Arc::clone(server.target()), time))
     }
 }

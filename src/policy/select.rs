@@ -7,7 +7,7 @@ use super::acl::Acl;
 use super::country::Geography;
 use super::facts::ClientFacts;
 use super::hash;
-use super::servers::{Health, Server};
+use super::servers::{AdminState, Health, Server};
 use super::settings::Settings;
 use crate::id::ServerId;
 
@@ -61,7 +61,11 @@ pub enum Unfit {
     Full,
     /// It has weight 0 and the client is new to it.
     Weightless,
-    /// A connect to it failed not long ago.
+    /// An administrator has taken it out of service.
+    Maint,
+    /// An administrator lets it drain.
+    Drain,
+    /// An administrator has blacklisted it, or a connect to it failed not long ago.
     Blacklisted,
 }
 
@@ -101,11 +105,17 @@ pub struct View<'a> {
 impl View<'_> {
     /// Whether the server could take this client now.
     pub fn fitness(&self, id: ServerId) -> Result<(), Unfit> {
-        self.fitness_but_health(id)?;
-        if self.servers[id.index()].is_available(self.now) { Ok(()) } else { Err(Unfit::Blacklisted) }
+        self.last_fitness(id)?;
+        let server = &self.servers[id.index()];
+        match server.admin(self.now) {
+            AdminState::Drain => Err(Unfit::Drain),
+            AdminState::Ready if server.is_healthy(self.now) => Ok(()),
+            _ => Err(Unfit::Blacklisted),
+        }
     }
 
-    fn fitness_but_health(&self, id: ServerId) -> Result<(), Unfit> {
+    /// Whether the server could take this client as a last resort.
+    fn last_fitness(&self, id: ServerId) -> Result<(), Unfit> {
         let server = &self.servers[id.index()];
         let known = self.last == Some(id);
         let limit = if known { server.hard } else { server.soft };
@@ -113,6 +123,8 @@ impl View<'_> {
             Err(Unfit::Empty)
         } else if self.tried.binary_search(&id).is_ok() {
             Err(Unfit::Tried)
+        } else if server.admin == AdminState::Maint {
+            Err(Unfit::Maint)
         } else if !self.acls[server.acl.index()].permits(self.facts, self.geography) {
             Err(Unfit::Denied)
         } else if limit != 0 && server.connections >= limit {
@@ -177,14 +189,14 @@ impl View<'_> {
         if self.settings.stubborn { !self.servers[id.index()].is_empty() } else { self.fitness(id).is_ok() }
     }
 
-    /// What is left when every server is blacklisted: one of them may have come back, and a client that would be turned
-    /// away loses nothing by trying. The one whose blacklist time ends first comes first.
+    /// What is left when every server is blacklisted or drains: one of them may have come back, and a client that would be turned
+    /// away loses nothing by trying. Those that drain come first, then the one whose blacklist time ends first.
     pub fn last_resort(&self) -> Option<ServerId> {
-        let until = |id: &ServerId| match self.servers[id.index()].health {
-            Health::Blacklisted { until } => until,
-            Health::Up | Health::Trial => self.now,
+        let rank = |id: &ServerId| {
+            let server = &self.servers[id.index()];
+            (server.health == Health::Trial, server.blacklisted_for(self.now))
         };
-        self.ids().filter(|id| self.fitness_but_health(*id).is_ok()).min_by_key(until)
+        self.ids().filter(|id| self.last_fitness(*id).is_ok()).min_by_key(rank)
     }
 
     fn ids(&self) -> impl Iterator<Item = ServerId> + use<> {

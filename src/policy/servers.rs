@@ -1,4 +1,4 @@
-//! The server table: the address, limits and health of each server.
+//! The server table: the address, limits and state of each server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -49,6 +49,54 @@ pub enum Health {
     Trial,
 }
 
+/// What an administrator has said about a server. It ends only when an administrator says something else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdminState {
+    /// It is in service: `ready`.
+    #[default]
+    Ready,
+    /// It gets clients only as a last resort until that time: `blacklist T`.
+    Blacklisted {
+        /// When it is in service again.
+        until: Instant,
+    },
+    /// It gets clients only as a last resort: `drain`.
+    Drain,
+    /// It gets no clients: `maint`.
+    Maint,
+}
+
+/// The state of a server as reports name it, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The slot holds no server.
+    Empty,
+    /// See [`AdminState::Maint`].
+    Maint,
+    /// See [`AdminState::Drain`].
+    Drain,
+    /// An administrator or a failed connect has blacklisted it, and no connect has succeeded since.
+    Blacklisted,
+    /// It is at its soft limit.
+    Full,
+    /// It gets clients.
+    Up,
+}
+
+impl State {
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Maint => "maint",
+            Self::Drain => "drain",
+            Self::Blacklisted => "blacklisted",
+            Self::Full => "full",
+            Self::Up => "up",
+        }
+    }
+}
+
 /// One slot of the server table.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -69,6 +117,10 @@ pub struct Server {
     pub acl: AclId,
     /// See [`Health`].
     pub health: Health,
+    /// See [`AdminState`].
+    pub admin: AdminState,
+    /// The state after the last change, and since when it is so.
+    noted: Option<(State, Instant)>,
     /// Connections now, those still being made included.
     pub connections: u32,
     /// Bytes sent to it.
@@ -89,6 +141,8 @@ impl Default for Server {
             prio: 0,
             acl: AclId::default(),
             health: Health::Up,
+            admin: AdminState::Ready,
+            noted: None,
             connections: 0,
             sent: 0,
             received: 0,
@@ -127,6 +181,25 @@ impl Server {
         self.port = port;
     }
 
+    /// Whether nothing was ever said about it, or all of it was taken back.
+    pub fn is_as_new(&self) -> bool {
+        let Self { soft, hard, weight, prio, acl, admin, .. } = Self::default();
+        self.is_empty()
+            && (self.soft, self.hard, self.weight, self.prio) == (soft, hard, weight, prio)
+            && (self.acl, self.admin) == (acl, admin)
+    }
+
+    /// Makes it as a new one, but for its counters; unless it is removed, it also keeps its address and its state.
+    pub fn reset(&mut self, is_removed: bool, now: Instant) {
+        let Self { soft, hard, weight, turn, prio, acl, .. } = Self::default();
+        *self = Self { soft, hard, weight, turn, prio, acl, ..self.clone() };
+        if is_removed {
+            self.move_to(Endpoint::nowhere(), 0);
+            self.admin = AdminState::Ready;
+        }
+        self.note(now);
+    }
+
     /// Whether the slot holds no server: address 0.0.0.0 or port 0.
     pub fn is_empty(&self) -> bool {
         match &self.target.endpoint {
@@ -137,8 +210,16 @@ impl Server {
         }
     }
 
+    /// What an administrator has said, as it holds at `now`.
+    pub fn admin(&self, now: Instant) -> AdminState {
+        match self.admin {
+            AdminState::Blacklisted { until } if until <= now => AdminState::Ready,
+            admin => admin,
+        }
+    }
+
     /// Whether it may be given a client at `now`, as far as its health goes.
-    pub fn is_available(&self, now: Instant) -> bool {
+    pub fn is_healthy(&self, now: Instant) -> bool {
         match self.health {
             Health::Up => true,
             Health::Blacklisted { until } => until <= now,
@@ -148,9 +229,46 @@ impl Server {
 
     /// Whether its blacklist time still runs at `now`, and how much of it is left.
     pub fn blacklisted_for(&self, now: Instant) -> Option<Duration> {
-        match self.health {
-            Health::Blacklisted { until } if until > now => Some(until - now),
-            _ => None,
+        let health = match self.health {
+            Health::Blacklisted { until } => Some(until),
+            Health::Up | Health::Trial => None,
+        };
+        let admin = match self.admin {
+            AdminState::Blacklisted { until } => Some(until),
+            AdminState::Ready | AdminState::Drain | AdminState::Maint => None,
+        };
+        health.max(admin).filter(|until| *until > now).map(|until| until - now)
+    }
+
+    /// Its state at `now`.
+    pub fn state(&self, now: Instant) -> State {
+        match self.admin(now) {
+            _ if self.is_empty() => State::Empty,
+            AdminState::Maint => State::Maint,
+            AdminState::Drain => State::Drain,
+            AdminState::Blacklisted { .. } => State::Blacklisted,
+            AdminState::Ready if self.health != Health::Up => State::Blacklisted,
+            AdminState::Ready if self.soft != 0 && self.connections >= self.soft => State::Full,
+            AdminState::Ready => State::Up,
+        }
+    }
+
+    /// How long it has been in the state that it is in at `now`.
+    pub fn in_state_for(&self, now: Instant) -> Duration {
+        let since = match (self.noted, self.admin) {
+            (Some((state, since)), _) if state == self.state(now) => since,
+            // Only the end of an administrator's blacklist time comes without an event.
+            (_, AdminState::Blacklisted { until }) => until.min(now),
+            _ => now,
+        };
+        now.saturating_duration_since(since)
+    }
+
+    /// Notes the time if its state has changed. To be called after each event that may change it.
+    pub fn note(&mut self, now: Instant) {
+        let state = self.state(now);
+        if self.noted.is_none_or(|(noted, _)| noted != state) {
+            self.noted = Some((state, now - self.in_state_for(now)));
         }
     }
 }

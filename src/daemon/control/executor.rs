@@ -13,6 +13,7 @@ use crate::daemon::access_log::AccessLog;
 use crate::daemon::events::{Event, Prepared};
 use crate::daemon::mailbox::Handle;
 use crate::error::{Error, reason};
+use crate::id::ServerId;
 use crate::policy::command::Command;
 use crate::policy::command::apply::{Effect, Outcome};
 use crate::policy::command::file::{self, Located};
@@ -38,6 +39,19 @@ pub struct Executor {
     pub backlog: i32,
     /// The request log.
     pub access_log: AccessLog,
+}
+
+/// What a reload has done.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// How many commands the file has.
+    pub count: usize,
+    /// Sentences about files that could not be written.
+    pub failures: Vec<String>,
+    /// Servers in use that the file does not mention.
+    pub unmentioned: Vec<ServerId>,
+    /// The commands that are now true and were not before.
+    pub changes: Vec<String>,
 }
 
 impl Executor {
@@ -69,11 +83,12 @@ impl Executor {
         Reports { events: self.events.clone(), root: self.loader.root.clone() }
     }
 
-    /// Reads a configuration file and carries it out, whole or not at all. Access lists that it mentions are rebuilt. Tells how
-    /// many commands there were, and which files they could not write.
-    pub fn reload(&self, path: &Path) -> Result<(usize, Vec<String>), Error> {
+    /// Reads a configuration file and carries it out, whole or not at all. Access lists that it mentions are rebuilt.
+    pub fn reload(&self, path: &Path) -> Result<Reloaded, Error> {
         let mut commands = self.loader.read(path)?;
+        let before = self.configuration()?;
         let count = commands.len();
+        let mentioned = file::mentioned_servers(&commands);
         if let Some(in_use) = self.geoip()? {
             // What comes from the file in use need not be read for this; in a jail it could not be.
             for located in &mut commands {
@@ -83,7 +98,21 @@ impl Executor {
             }
         }
         let (_, failures) = self.perform(file::rebuild_lists(commands))?;
-        Ok((count, failures))
+        let after = self.configuration()?;
+        Ok(Reloaded {
+            count,
+            failures,
+            unmentioned: mentioned.map_or_else(Vec::new, |mentioned| file::unmentioned_servers(&after, &mentioned)),
+            changes: file::changes(&before, &after),
+        })
+    }
+
+    /// The configuration as commands, as `write` makes them.
+    fn configuration(&self) -> Result<Vec<Command>, Error> {
+        let effects = self.send(vec![Command::Show(Query::Configuration)])?.effects;
+        let found =
+            effects.into_iter().find_map(|effect| if let Effect::TellAll(all) = effect { Some(all) } else { None });
+        Ok(found.unwrap_or_default())
     }
 
     /// Reads the country data again if its file has changed; when that fails the old data stays. Tells which file was read.

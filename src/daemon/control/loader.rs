@@ -80,7 +80,9 @@ impl Loader {
     ) -> Result<Prepared, Error> {
         let mut supply = Supply::new(&self.root, geoip);
         let mut prepared = Prepared::default();
-        for Located { place, mut command } in self.expand(commands, 0)? {
+        let mut commands = self.expand(commands, 0)?;
+        file::spare_servers(&mut commands);
+        for Located { place, mut command } in commands {
             let found = supply.serve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;
             prepared.commands.extend(found.map(|file| Command::Geoip(Some(file))));
             self.names.resolve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;

@@ -88,7 +88,7 @@ impl Reports {
         let now = self.summary()?.now;
         self.account()?;
         match format {
-            Format::Text => self.servers(|number, server| out.write_all(text::server(number, server).as_bytes())),
+            Format::Text => self.servers(|number, server| out.write_all(text::server(number, server, now).as_bytes())),
             Format::Json => {
                 let mut list = List::begin(out)?;
                 self.servers(|number, server| list.item(&json::server(number, server, now)))?;

@@ -67,7 +67,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     self.helpers.idlers.send(Wanted { count, targets, options });
                 }
                 Effect::Exit => exit = true,
-                Effect::Tell(_) | Effect::WriteFile(..) => left.push(effect),
+                Effect::Reopen => self.helpers.access_log.reopen(),
+                Effect::Tell(_) | Effect::TellAll(_) | Effect::WriteFile(..) => left.push(effect),
             }
         }
         (left, exit)

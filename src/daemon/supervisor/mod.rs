@@ -146,7 +146,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 Event::Failed(conn, error) => self.fail(conn, &error, now),
                 Event::Short(reason) => self.cannot_connect(&reason, now),
                 Event::Proven(target) => {
-                    if let Some(transition) = self.balancer.proven(&target) {
+                    if let Some(transition) = self.balancer.proven(&target, now) {
                         self.tell(&transition, "");
                     }
                 }
@@ -193,7 +193,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             Transition::Blacklisted(upstream, target, time) => {
                 let (name, time) = (&target.name, time.as_secs());
                 self.log.warning(format_args!("{upstream} ({name}): up -> blacklisted {time} s: {cause}"));
-                if !self.balancer.has_server_up() {
+                if !self.balancer.has_server_up(Instant::now()) {
                     self.log.alert(match self.balancer.stand_in() {
                         None => String::from("no server is left"),
                         Some(target) => format!("no server is left: using the emergency server ({})", target.name),

@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use super::server::ServerChange;
 use super::setting::{Setting, Touches, Value};
 use super::{Command, table};
-use crate::id::{ConnId, ServerId};
+use crate::id::{ConnId, ServerId, Upstream};
 use crate::policy::balancer::Balancer;
 use crate::policy::clients::Clients;
 use crate::policy::country::GeoipFile;
 use crate::policy::report::Context;
 use crate::policy::report::query::Query;
-use crate::policy::servers::{Health, Server, Target};
+use crate::policy::servers::{AdminState, Health, Server, State, Target};
 use crate::policy::settings::{Facility, Settings};
 
 /// The result of a command.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
     /// The reply; it ends with a newline unless it is empty.
     pub reply: String,
@@ -32,7 +32,7 @@ impl Outcome {
 }
 
 /// The I/O that a command requires.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Set this debug level, 0 to 3.
     DebugLevel(u8),
@@ -44,8 +44,12 @@ pub enum Effect {
     Close(ConnId),
     /// Keep so many idle connections to these servers.
     Idlers(usize, Vec<Arc<Target>>),
+    /// Open the request log again.
+    Reopen,
     /// Return the country data in use to the caller.
     Tell(GeoipFile),
+    /// Return the whole configuration to the caller.
+    TellAll(Vec<Command>),
     /// End pen.
     Exit,
     /// Write a file, whole or not at all; when that fails, answer with these words and the cause.
@@ -73,10 +77,29 @@ impl Balancer {
                 }
             }
             Command::Server(id, changes) => {
-                self.change_server(id, changes, context.now);
-                if self.settings.idlers > 0 {
-                    return Outcome { reply: String::new(), effects: vec![self.idlers()] };
+                let mut effects = self.change_server(id, changes, context.now);
+                effects.extend(self.idlers_changed(context.now));
+                return Outcome { reply: String::new(), effects };
+            }
+            Command::NoServer(id) => match self.servers.get_mut(id.index()).filter(|server| !server.is_empty()) {
+                None => return Outcome::reply(format!("There is no server {id}\n")),
+                Some(server) => {
+                    server.reset(true, context.now);
+                    return Outcome {
+                        reply: String::new(),
+                        effects: self.idlers_changed(context.now).into_iter().collect(),
+                    };
                 }
+            },
+            Command::NoServers(spared) => {
+                for (number, server) in self.servers.iter_mut().enumerate() {
+                    let is_spared = ServerId::new(number).is_some_and(|id| spared.binary_search(&id).is_ok());
+                    server.reset(!is_spared, context.now);
+                }
+                return Outcome {
+                    reply: String::new(),
+                    effects: self.idlers_changed(context.now).into_iter().collect(),
+                };
             }
             Command::Close(number) => return self.close_command(number),
             Command::Exit if self.identity.may_exit => {
@@ -92,9 +115,14 @@ impl Balancer {
                 let effects = self.geoip.iter().cloned().map(Effect::Tell).collect();
                 return Outcome { reply: self.answer(&Query::Geoip, context), effects };
             }
+            Command::Show(Query::Configuration) => {
+                let effects = vec![Effect::TellAll(self.to_commands(context.now))];
+                return Outcome { reply: String::new(), effects };
+            }
             Command::Show(query) => return Outcome::reply(self.answer(&query, context)),
             Command::Get(setting) => return Outcome::reply(setting.answer(&self.settings, context)),
             Command::Set(setting, value) => return self.set(setting, value, context),
+            Command::Reopen => return Outcome { reply: String::new(), effects: vec![Effect::Reopen] },
             Command::Help(word) => return Outcome::reply(table::help(word.as_deref())),
             Command::Write(file) => return self.write(file, context),
             // Replaced by what the file says before it comes here, or without a meaning.
@@ -112,7 +140,7 @@ impl Balancer {
                 Vec::new()
             }
             Touches::Sessions => vec![Effect::ConnMax(self.settings.conn_max)],
-            Touches::Idlers => vec![self.idlers()],
+            Touches::Idlers => vec![self.idlers(context.now)],
             Touches::Log => {
                 let Settings { debug, syslog_facility, .. } = *self.settings;
                 vec![Effect::DebugLevel(debug), Effect::SyslogFacility(syslog_facility)]
@@ -130,7 +158,7 @@ impl Balancer {
         }
     }
 
-    fn change_server(&mut self, id: ServerId, changes: Vec<ServerChange>, now: Instant) {
+    fn change_server(&mut self, id: ServerId, changes: Vec<ServerChange>, now: Instant) -> Vec<Effect> {
         if self.servers.len() <= id.index() {
             self.servers.resize_with(id.index() + 1, Server::default);
         }
@@ -144,15 +172,24 @@ impl Balancer {
             }
         }
         server.move_to(endpoint, port);
-        let mut weights_changed = false;
+        let (mut weights_changed, mut closes) = (false, false);
         for change in changes {
             match change {
                 ServerChange::Address(_) | ServerChange::Port(_) => {}
                 ServerChange::Acl(list) => server.acl = list,
                 ServerChange::Max(n) => server.soft = n,
                 ServerChange::Hard(n) => server.hard = n,
-                ServerChange::Blacklist(Duration::ZERO) => server.health = Health::Up,
-                ServerChange::Blacklist(time) => server.health = Health::Blacklisted { until: now + time },
+                ServerChange::Blacklist(Duration::ZERO) => {
+                    server.health = Health::Up;
+                    if let AdminState::Blacklisted { .. } = server.admin {
+                        server.admin = AdminState::Ready;
+                    }
+                }
+                ServerChange::Blacklist(time) => server.admin = AdminState::Blacklisted { until: now + time },
+                ServerChange::Drain => server.admin = AdminState::Drain,
+                ServerChange::Maint => server.admin = AdminState::Maint,
+                ServerChange::Ready => (server.admin, server.health) = (AdminState::Ready, Health::Up),
+                ServerChange::Close => closes = true,
                 ServerChange::Weight(n) if n != server.weight => {
                     server.weight = n;
                     weights_changed = true;
@@ -161,10 +198,18 @@ impl Balancer {
                 ServerChange::Prio(n) => server.prio = n,
             }
         }
+        server.note(now);
         if weights_changed {
             // What other weights had built up.
             self.servers.iter_mut().for_each(|server| server.turn = 0);
         }
+        if closes { self.close_all(id) } else { Vec::new() }
+    }
+
+    fn close_all(&self, id: ServerId) -> Vec<Effect> {
+        let all = self.connections.from(0);
+        let on_it = all.filter(|(_, connection)| connection.is_some_and(|c| c.upstream == Some(Upstream::Regular(id))));
+        on_it.map(|(conn, _)| Effect::Close(conn)).collect()
     }
 
     fn close_command(&self, number: usize) -> Outcome {
@@ -178,8 +223,16 @@ impl Balancer {
         }
     }
 
-    fn idlers(&self) -> Effect {
-        let servers = self.servers.iter().filter(|server| !server.is_empty());
+    /// What the idlers' thread must know after servers have changed.
+    fn idlers_changed(&self, now: Instant) -> Option<Effect> {
+        (self.settings.idlers > 0).then(|| self.idlers(now))
+    }
+
+    fn idlers(&self, now: Instant) -> Effect {
+        let servers = self
+            .servers
+            .iter()
+            .filter(|server| !matches!(server.state(now), State::Empty | State::Maint | State::Drain));
         Effect::Idlers(self.settings.idlers, servers.map(|server| Arc::clone(server.target())).collect())
     }
 }

@@ -1,8 +1,11 @@
 //! Configuration files: lines of commands, comments and blank lines.
 
+use std::collections::{BTreeSet, HashSet};
+
 use super::Command;
+use super::server::ServerChange;
 use crate::endpoint::Port;
-use crate::id::AclId;
+use crate::id::{AclId, ServerId};
 
 /// A command and where it stands, for errors: `file:line`.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +54,67 @@ pub fn rebuild_lists(commands: Vec<Located>) -> Vec<Located> {
     rebuilt
 }
 
+/// Makes every `no servers` spare the servers to which a later command gives an address, so that a server that a file removes and
+/// places again keeps its state and its counters.
+pub fn spare_servers(commands: &mut [Located]) {
+    let mut placed = BTreeSet::new();
+    for located in commands.iter_mut().rev() {
+        match &mut located.command {
+            Command::Server(id, changes) if changes.iter().any(|change| matches!(change, ServerChange::Address(_))) => {
+                placed.insert(*id);
+            }
+            Command::NoServers(spared) => *spared = std::mem::take(&mut placed).into_iter().collect(),
+            _ => {}
+        }
+    }
+}
+
+/// The servers that a file sets. `None`: it says `no servers`, so that there are no others.
+pub fn mentioned_servers(commands: &[Located]) -> Option<BTreeSet<ServerId>> {
+    let mut mentioned = BTreeSet::new();
+    for located in commands {
+        match located.command {
+            Command::NoServers(_) => return None,
+            Command::Server(id, _) | Command::NoServer(id) => drop(mentioned.insert(id)),
+            _ => {}
+        }
+    }
+    Some(mentioned)
+}
+
+/// The servers of a configuration that are not among those.
+pub fn unmentioned_servers(configuration: &[Command], mentioned: &BTreeSet<ServerId>) -> Vec<ServerId> {
+    let servers = configuration.iter().filter_map(|command| match command {
+        Command::Server(id, _) => Some(*id),
+        _ => None,
+    });
+    servers.filter(|id| !mentioned.contains(id)).collect()
+}
+
+/// The commands of a configuration that another one does not have; removed servers and entries of lists as such.
+pub fn changes(before: &[Command], after: &[Command]) -> Vec<String> {
+    let lines = |commands: &[Command]| -> Vec<String> {
+        let told = commands.iter().filter(|command| !matches!(command, Command::NoServers(_) | Command::NoAcl(_)));
+        told.map(ToString::to_string).collect()
+    };
+    let (before, after) = (lines(before), lines(after));
+    let (old, new): (HashSet<_>, HashSet<_>) = (before.iter().collect(), after.iter().collect());
+    // A setting or a server that has changed is told once, as it is now.
+    let subject = |line: &str| -> Option<String> {
+        let mut words = line.trim_start_matches("no ").split(' ');
+        match words.next()? {
+            "acl" => None,
+            "server" => Some(format!("server {}", words.next()?)),
+            word => Some(word.to_string()),
+        }
+    };
+    let subjects: HashSet<_> = after.iter().filter_map(|line| subject(line)).collect();
+    let gone = before.iter().filter(|line| !new.contains(line));
+    let gone = gone.filter(|line| subject(line).is_none_or(|subject| !subjects.contains(&subject)));
+    let come = after.iter().filter(|line| !old.contains(line));
+    gone.map(|line| format!("gone: {line}")).chain(come.cloned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +128,33 @@ mod tests {
     fn comments_and_blank_lines_are_passed_over() {
         let text = "# a comment\n\n  timeout 5  \n\t# another\nno hash";
         assert_eq!(lines(text), ["timeout 5", "no hash"]);
+    }
+
+    #[test]
+    fn changes_tell_what_is_new_and_what_is_gone() {
+        let commands = |text: &str| -> Vec<Command> {
+            parse("f", text, None).unwrap().into_iter().map(|located| located.command).collect()
+        };
+        let before = "acl 1 permit ::1\nhash\ntimeout 3\nserver 0 address ::1 port 1\nserver 1 address ::1 port 2";
+        let after = "acl 1 permit ::1\nacl 1 permit ::2\nno hash\ntimeout 3\nserver 0 address ::1 port 3";
+        assert_eq!(
+            changes(&commands(before), &commands(after)),
+            ["gone: server 1 address ::1 port 2", "acl 1 permit ::2/128", "no hash", "server 0 address ::1 port 3"]
+        );
+        assert!(changes(&commands(before), &commands(before)).is_empty());
+    }
+
+    #[test]
+    fn a_file_that_removes_all_servers_spares_those_that_it_places_again() {
+        let mut commands = parse(
+            "f",
+            "server 9 address ::1\nno servers\nserver 1 address ::1\nserver 2 max 3",
+            Some(&Port::Number(1)),
+        )
+        .unwrap();
+        spare_servers(&mut commands);
+        assert_eq!(commands[1].command, Command::NoServers(vec![ServerId::new(1).unwrap()]));
+        assert_eq!(mentioned_servers(&commands), None);
     }
 
     #[test]

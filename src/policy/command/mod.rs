@@ -56,6 +56,13 @@ pub enum Command {
     /// The file of `geoip` has changed since it was read, and was read again. This command has no text form. It has no effect if
     /// `geoip` was executed in the meantime.
     Renew(GeoipFile, GeoipFile),
+    /// `no server N`: removes a server. Its sessions go on.
+    NoServer(ServerId),
+    /// `no servers`: removes all but these, which keep their address, state and counters, since what follows places them again. All
+    /// else about them is as in a new one.
+    NoServers(Vec<ServerId>),
+    /// `reopen`: opens the request log again.
+    Reopen,
     /// `server N …`: changes a server, or adds it.
     Server(ServerId, Vec<ServerChange>),
     /// `word VALUE`, `no word`: sets this setting.
@@ -109,6 +116,9 @@ impl fmt::Display for Command {
             Self::Include(path) => write!(f, "include {}", path.display()),
             Self::Listen(text, _) => write!(f, "listen {text}"),
             Self::Nothing(line) => f.write_str(line),
+            Self::NoServer(id) => write!(f, "no server {id}"),
+            Self::NoServers(_) => f.write_str("no servers"),
+            Self::Reopen => f.write_str("reopen"),
             Self::Server(id, changes) => {
                 write!(f, "server {id}")?;
                 changes.iter().try_for_each(|change| write!(f, " {change}"))

@@ -163,7 +163,8 @@ mod tests {
             ("server 99999999 port 1", "server: \"99999999\" is not a number from 0 to 9999"),
             (
                 "server 1 color red",
-                "server 1: \"color\" cannot be set; there are: acl, address, port, max, hard, blacklist, weight, prio",
+                "server 1: \"color\" cannot be set; there are: acl, address, port, max, hard, blacklist, weight, prio, \
+                 drain, maint, ready, close",
             ),
             ("server 1", "server 1: nothing to change"),
             ("tcp_nodelay yes", "\"tcp_nodelay yes\": nothing is expected from \"yes\" on"),

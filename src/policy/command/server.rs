@@ -19,12 +19,25 @@ pub enum ServerChange {
     Max(u32),
     /// `hard H`, the hard limit.
     Hard(u32),
-    /// `blacklist T`: as if a connect had failed; 0 lifts it.
+    /// `blacklist T`: clients only as a last resort for that time; 0 lifts it, also after a failed connect.
     Blacklist(Duration),
     /// `weight W`.
     Weight(u32),
     /// `prio P`.
     Prio(u32),
+    /// `drain`: clients only as a last resort.
+    Drain,
+    /// `maint`: no clients.
+    Maint,
+    /// `ready`: in service again, also after a failed connect.
+    Ready,
+    /// `close`: ends its sessions.
+    Close,
+}
+
+impl ServerChange {
+    /// The words of `server N …`, for the error about another one.
+    pub const WORDS: &str = "acl, address, port, max, hard, blacklist, weight, prio, drain, maint, ready, close";
 }
 
 impl fmt::Display for ServerChange {
@@ -38,6 +51,10 @@ impl fmt::Display for ServerChange {
             Self::Blacklist(time) => write!(f, "blacklist {}", time.as_secs()),
             Self::Weight(n) => write!(f, "weight {n}"),
             Self::Prio(n) => write!(f, "prio {n}"),
+            Self::Drain => f.write_str("drain"),
+            Self::Maint => f.write_str("maint"),
+            Self::Ready => f.write_str("ready"),
+            Self::Close => f.write_str("close"),
         }
     }
 }

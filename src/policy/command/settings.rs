@@ -262,19 +262,19 @@ mod tests {
                 for other in all().filter(|other| *other != setting) {
                     assert_eq!(other.value(&settings), other.value(&Settings::default()), "{}", setting.word);
                 }
-                let command = Command::Set(setting, value);
+                let (command, now) = (Command::Set(setting, value), Instant::now());
                 let line = command.to_string();
                 assert_eq!(Command::parse(&line, None).as_ref(), Ok(&command), "{line}");
                 let mut balancer = Balancer::new(Identity::default(), String::from("80"));
-                balancer.apply(command.clone(), &Context::start(Instant::now()));
-                let written = balancer.to_commands();
+                balancer.apply(command.clone(), &Context::start(now));
+                let written = balancer.to_commands(now);
                 assert_eq!(written.iter().filter(|other| **other == command).count(), 1, "{line}");
                 // And back to the default, which for many is the `no` form.
                 let default = Command::Set(setting, setting.value(&Settings::default()));
                 let line = default.to_string();
                 assert_eq!(Command::parse(&line, None).as_ref(), Ok(&default), "{line}");
-                balancer.apply(default.clone(), &Context::start(Instant::now()));
-                assert!(balancer.to_commands().contains(&default), "{line}");
+                balancer.apply(default.clone(), &Context::start(now));
+                assert!(balancer.to_commands(now).contains(&default), "{line}");
                 assert_eq!(setting.value(balancer.settings()), setting.value(&Settings::default()), "{line}");
             }
         }

@@ -117,14 +117,23 @@ const COMMANDS: &[Entry] = &[
         }
         Ok(show(Query::Recent(time, format)))
     }),
+    entry("reopen", "reopen", "open the request log again, as HUP does, and nothing else", |_| Ok(Command::Reopen)),
     obsolete!("select"),
-    entry(
+    with_no(
         "server",
-        "server N [acl A] [address A] [port P] [max M] [hard H] [blacklist T] [weight W] [prio P]",
-        "change or add a server",
+        "server N [acl A] [address A] [port P] [max M] [hard H] [blacklist T] [weight W] [prio P] [drain|maint|ready] [close] | \
+         no server N",
+        "change, add or remove a server",
         read_server,
+        |w| Ok(Command::NoServer(read_number(w)?)),
     ),
-    entry("servers", "servers [json]", "a line for each server", |w| Ok(show(Query::Servers(read_format(w)?)))),
+    with_no(
+        "servers",
+        "servers [json] | no servers",
+        "a line for each server, or remove all of them",
+        |w| Ok(show(Query::Servers(read_format(w)?))),
+        |_| Ok(Command::NoServers(Vec::new())),
+    ),
     entry("socket", "socket N", "the connection that socket N belongs to", |w| {
         Ok(show(Query::Socket(if w.is_empty() { 0 } else { w.number("socket", 0, i32::MAX as u64)? })))
     }),
@@ -214,10 +223,14 @@ fn read_acl(words: &mut Words<'_>) -> Result<Command, String> {
     Ok(Command::Acl { list, permit, whom })
 }
 
-fn read_server(words: &mut Words<'_>) -> Result<Command, String> {
+fn read_number(words: &mut Words<'_>) -> Result<ServerId, String> {
     let text = words.next("a server number")?;
     let id = number("server", text, 0, u64::from(ServerId::MAX))?;
-    let id = ServerId::new(id).ok_or_else(|| format!("server: \"{text}\" is not a server number"))?;
+    ServerId::new(id).ok_or_else(|| format!("server: \"{text}\" is not a server number"))
+}
+
+fn read_server(words: &mut Words<'_>) -> Result<Command, String> {
+    let id = read_number(words)?;
     let mut changes = Vec::new();
     while let Some(word) = words.optional() {
         let what = format!("server {id} {word}");
@@ -242,8 +255,12 @@ fn read_server(words: &mut Words<'_>) -> Result<Command, String> {
             "blacklist" => ServerChange::Blacklist(words.seconds(&what, 0)?),
             "weight" => ServerChange::Weight(words.number(&what, 0, limit)?),
             "prio" => ServerChange::Prio(words.number(&what, 0, limit)?),
+            "drain" => ServerChange::Drain,
+            "maint" => ServerChange::Maint,
+            "ready" => ServerChange::Ready,
+            "close" => ServerChange::Close,
             _ => {
-                let valid = "acl, address, port, max, hard, blacklist, weight, prio";
+                let valid = ServerChange::WORDS;
                 return Err(format!("server {id}: \"{word}\" cannot be set; there are: {valid}"));
             }
         });

@@ -11,9 +11,12 @@ impl Balancer {
     pub(in crate::policy) fn answer(&self, query: &Query, context: &Context<'_>) -> String {
         match query {
             // Reports: who asks for one reads the tables in batches, and renders it.
-            Query::Connections | Query::Recent(..) | Query::Servers(_) | Query::Socket(_) | Query::Status => {
-                String::new()
-            }
+            Query::Configuration
+            | Query::Connections
+            | Query::Recent(..)
+            | Query::Servers(_)
+            | Query::Socket(_)
+            | Query::Status => String::new(),
             Query::Connection(number) => self.connection(*number, context),
             Query::Control => format!("{}\n", self.identity.control),
             Query::Explain(ip) => self.explain(*ip, context.now),

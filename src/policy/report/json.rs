@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{address, health};
+use super::{address, status};
 use crate::policy::clients::Client;
 use crate::policy::servers::Server;
 
@@ -16,11 +16,13 @@ pub const END: &str = "]\n";
 /// An item of `servers json`.
 pub fn server(number: usize, server: &Server, now: Instant) -> String {
     format!(
-        "{{\"server\":{number},\"address\":{},\"port\":{},\"status\":{},\"blacklisted\":{},\"connections\":{},\"max\":{},\
+        "{{\"server\":{number},\"address\":{},\"port\":{},\"status\":{},\"state\":\"{}\",\"since\":{},\"blacklisted\":{},\"connections\":{},\"max\":{},\
          \"hard\":{},\"weight\":{},\"prio\":{},\"acl\":{},\"sent\":{},\"received\":{}}}",
         string(&address(server)),
         server.port(),
-        string(&health(server, now)),
+        string(&status(server, now)),
+        server.state(now).word(),
+        server.in_state_for(now).as_secs(),
         server.blacklisted_for(now).map_or(0, |left| left.as_secs() + 1),
         server.connections,
         server.soft,

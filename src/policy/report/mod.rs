@@ -12,7 +12,7 @@ pub mod text;
 
 use std::time::Instant;
 
-use super::servers::{Health, Server};
+use super::servers::{Server, State};
 use crate::endpoint::Endpoint;
 use crate::id::{ConnId, Upstream};
 
@@ -68,15 +68,11 @@ fn address(server: &Server) -> String {
     }
 }
 
-/// How a server is doing, in words.
-fn health(server: &Server, now: Instant) -> String {
-    if server.is_empty() {
-        return String::from("empty");
-    }
-    match server.health {
-        Health::Blacklisted { until } if until > now => format!("blacklisted {} s", (until - now).as_secs() + 1),
-        Health::Blacklisted { .. } | Health::Trial => String::from("on trial"),
-        Health::Up if server.soft != 0 && server.connections >= server.soft => String::from("full"),
-        Health::Up => String::from("up"),
+/// The state of a server, in words.
+fn status(server: &Server, now: Instant) -> String {
+    match (server.state(now), server.blacklisted_for(now)) {
+        (State::Blacklisted, Some(left)) => format!("blacklisted {} s", left.as_secs() + 1),
+        (State::Blacklisted, None) => String::from("on trial"),
+        (state, _) => state.word().to_string(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::batch::{Bounds, Summary};
 use super::item::Item;
-use super::{SocketStats, address, health, upstream};
+use super::{SocketStats, address, upstream};
 use crate::policy::balancer::Balancer;
 use crate::policy::servers::Server;
 
@@ -26,7 +26,7 @@ th{font-size:.78rem;font-weight:600;color:var(--soft);white-space:nowrap}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .up{color:var(--good);font-weight:600}
 .blacklisted{color:var(--bad);font-weight:600}
-.full,.on{color:var(--mid);font-weight:600}
+.full,.on,.drain,.maint{color:var(--mid);font-weight:600}
 .empty{color:var(--soft)}
 @media(max-width:46rem){body{padding:.8rem}thead{position:absolute;clip-path:inset(50%)}
 table,tbody,tr,td{display:block}
@@ -136,7 +136,7 @@ fn write_item(out: &mut String, item: Item<'_>, summary: &Summary) -> std::fmt::
 }
 
 fn write_server(out: &mut String, number: usize, server: &Server, now: Instant) -> std::fmt::Result {
-    let status = health(server, now);
+    let status = super::status(server, now);
     let class = status.split(' ').next().unwrap_or_default();
     let address = escape(&address(server));
     let status = format!("<span class=\"{class}\">{status}</span>");

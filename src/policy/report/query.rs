@@ -8,6 +8,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the command of its name; `help` says what it asks")]
 pub enum Query {
+    Configuration,
     Connection(u64),
     Connections,
     Control,
@@ -36,6 +37,7 @@ impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self {
             Self::Connection(n) => return write!(f, "connection {n}"),
+            Self::Configuration => "configuration",
             Self::Connections => "connections",
             Self::Control => "control",
             Self::Explain(ip) => return write!(f, "explain {ip}"),

@@ -7,10 +7,10 @@ use super::{address, upstream};
 use crate::policy::clients::Client;
 use crate::policy::servers::Server;
 
-/// A line of `servers`.
-pub fn server(number: usize, server: &Server) -> String {
+/// A line of `servers`. What pen 0.34.1 does not print stands at its end.
+pub fn server(number: usize, server: &Server, now: Instant) -> String {
     format!(
-        "{number} addr {} port {} conn {} max {} hard {} weight {} prio {} sx {} rx {}\n",
+        "{number} addr {} port {} conn {} max {} hard {} weight {} prio {} sx {} rx {} state {} since {}\n",
         address(server),
         server.port(),
         server.connections,
@@ -19,7 +19,9 @@ pub fn server(number: usize, server: &Server) -> String {
         server.weight,
         server.prio,
         server.sent,
-        server.received
+        server.received,
+        server.state(now).word(),
+        server.in_state_for(now).as_secs()
     )
 }
 
