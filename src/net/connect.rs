@@ -159,16 +159,15 @@ fn bind_source(
 ) -> io::Result<()> {
     let same_family = |ip: &IpAddr| ip.is_ipv4() == server.is_ipv4();
     let client = client.map(|client| client.ip().to_canonical()).filter(|_| options.transparent);
-    if let Some(ip) = client.filter(same_family) {
-        // Linux takes the IPv4 option for IPv6 sockets too, and it is the same flag (ipv6(7), net/ipv6/ipv6_sockglue.c).
+    let client = client.filter(same_family);
+    let Some(ip) = client.or(options.source.filter(same_family)) else { return Ok(()) };
+    // Linux takes both IPv4 options for IPv6 sockets too, and they are the same flags (ipv6(7), net/ipv6/ipv6_sockglue.c).
+    if client.is_some() {
         setsockopt(socket, sockopt::IpTransparent, &true)?;
-        bind(socket, &SocketAddr::new(ip, 0))?;
-    } else if let Some(ip) = options.source.filter(same_family) {
-        // The port is chosen at connect, when the whole quadruple is known, so that source ports do not run out.
-        setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
-        bind(socket, &SocketAddr::new(ip, 0))?;
     }
-    Ok(())
+    // The port is chosen at connect, when the whole quadruple is known, so that source ports do not run out.
+    setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+    Ok(bind(socket, &SocketAddr::new(ip, 0))?)
 }
 
 /// A socket for connections of that address's family.

@@ -51,9 +51,19 @@ impl Client {
 
     /// Connects to any address, if it can.
     pub(crate) fn try_connect(address: &SockAddr, source: Option<IpAddr>) -> io::Result<Self> {
+        Self::try_connect_at(address, source.map(|ip| SocketAddr::new(ip, 0)))
+    }
+
+    /// Connects to pen from that address and port.
+    #[track_caller]
+    pub(crate) fn at(source: SocketAddr, pen: &Pen) -> Self {
+        Self::try_connect_at(&pen.address(), Some(source)).unwrap_or_else(|error| panic!("from {source}: {error}"))
+    }
+
+    fn try_connect_at(address: &SockAddr, source: Option<SocketAddr>) -> io::Result<Self> {
         let socket = Socket::new(address.domain(), Type::STREAM, None)?;
-        if let Some(ip) = source {
-            socket.bind(&SocketAddr::new(ip, 0).into())?;
+        if let Some(source) = source {
+            socket.bind(&source.into())?;
         }
         socket.set_write_timeout(Some(DEADLINE))?;
         socket.connect(address)?;

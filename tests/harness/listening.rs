@@ -25,10 +25,10 @@ pub(super) fn listening(pid: u32, operand: &str) -> Option<Address> {
     // It may listen elsewhere, too: on its control port.
     let wanted: Option<u16> = operand.rsplit(':').next().and_then(|port| port.parse().ok());
     if operand.starts_with('/') {
-        return unix_listener(&sockets, Path::new(operand));
+        return unix_listener(pid, &sockets, Path::new(operand));
     }
     [("tcp", false), ("tcp6", true)].iter().find_map(|(table, v6)| {
-        let table = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
+        let table = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
         table.lines().skip(1).find_map(|line| {
             let fields: Vec<_> = line.split_whitespace().collect();
             let (ip, port) = fields.get(1)?.split_once(':')?;
@@ -63,9 +63,9 @@ fn reachable(hex: &str, v6: bool) -> IpAddr {
     }
 }
 
-fn unix_listener(sockets: &HashSet<String>, path: &Path) -> Option<Address> {
+fn unix_listener(pid: u32, sockets: &HashSet<String>, path: &Path) -> Option<Address> {
     const ACCEPTS: u32 = 1 << 16;
-    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let table = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
     let found = table.lines().skip(1).any(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         let flags = fields.get(3).and_then(|flags| u32::from_str_radix(flags, 16).ok()).unwrap_or(0);
