@@ -170,6 +170,45 @@ fn files_include_files_and_neither_loops_nor_gaps_are_accepted() {
 }
 
 #[test]
+fn what_one_load_reads_has_a_bound_in_lines_and_in_bytes() {
+    let backend = Backend::named("a");
+    let files = Files::new("blacklist 7\n");
+    let names: Vec<_> =
+        (0..6).map(|number| files.scratch.join(&format!("{number}.conf")).display().to_string()).collect();
+    let include = |name: &String, times: usize| format!("include {name}\n").repeat(times);
+    // 40 times 40 times 40 times 40 times 40 times 2 lines, in six small files.
+    for (number, pair) in names.windows(2).enumerate() {
+        files.add(&format!("{number}.conf"), &include(&pair[1], 40));
+    }
+    files.add("5.conf", "blacklist 99\nacl 1 permit 192.0.2.1\n");
+    let long = files.add("long.conf", &format!("# {}\n", "x".repeat(3_000_000)));
+    let many = files.add("many.conf", &format!("blacklist 99\n{}", include(&long, 9)));
+    let replies = files.add("replies.conf", &"help\n".repeat(150_000));
+    let copies = (0..9).map(|number| format!("write {}\n", files.scratch.join(&format!("copy{number}")).display()));
+    let copies = files.add("copies.conf", &copies.collect::<String>());
+    let pen = files.launch().servers(&[&backend]).start();
+    let control = pen.control();
+    for (file, place, why) in [
+        (&names[0], &names[5], ": all files of one load have at most 200000 lines\n"),
+        (&many, &format!("{many}:7: "), ": all files of one load have at most 16777216 bytes\n"),
+        (&copies, &format!("{copies}:9: "), ": one load has at most 8 geoip and write commands\n"),
+    ] {
+        let reply = control.say(&format!("include {file}"));
+        assert!(reply.starts_with(place) && reply.ends_with(why) && reply.lines().count() == 1, "{reply}");
+        files.rewrite(&format!("blacklist 99\ninclude {file}\n"));
+        reload(&pen, why.trim_end());
+        let (status, check) = run(&["--check", "-F", &files.path, "80", "127.0.0.1:9"]);
+        assert_eq!(status.code(), Some(1));
+        assert!(check.stderr().ends_with(why), "{}", check.stderr());
+    }
+    assert_eq!(control.say(&format!("include {replies}")), "");
+    assert_eq!(control.say("blacklist"), "7\n");
+    assert!(!files.scratch.join("copy0").exists());
+    let peak = pen.peak_memory();
+    assert!(peak < 120_000_000, "{peak} bytes");
+}
+
+#[test]
 fn at_hup_a_file_is_taken_whole_or_not_at_all() {
     let (a, b) = (Backend::named("a"), Backend::named("b"));
     let files = Files::new("blacklist 7\n");

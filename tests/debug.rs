@@ -1,6 +1,12 @@
 //! What pen tells about what it does.
 
-use crate::harness::{Backend, Client, Pen, visit, wait_until};
+use std::fs::File;
+use std::io::Read;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use crate::harness::{Backend, Client, Launch, Pen, Scratch, visit, wait_until};
 
 /// Everything on stderr after the time of each line, which every line has.
 #[track_caller]
@@ -150,5 +156,30 @@ fn it_is_told_when_no_server_is_left() {
         let told = told(&pen);
         let alerts: Vec<_> = told.iter().filter(|line| line.contains("left")).collect();
         assert_eq!(alerts, [&format!("no server is left{hint}")]);
+    }
+}
+
+#[test]
+fn dumps_that_are_not_read_take_little_memory_and_the_lost_lines_are_told() {
+    let a = Backend::named("a");
+    let scratch = Scratch::new();
+    let path = scratch.join("stderr");
+    mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    // For reading and writing, so that neither end waits for the other.
+    let mut pipe = File::options().read(true).write(true).open(&path).unwrap();
+    let script = format!("exec \"$@\" 2>'{}'", path.display());
+    let pen = Launch::ours().wrapper(&["sh", "-c", &script, "sh"]).options(&["-ddd"]).servers(&[&a]).start();
+    let client = Client::connect(&pen);
+    assert_eq!(client.line().as_deref(), Some("a"));
+    let words = "x".repeat(60_000);
+    for _ in 0..200 {
+        client.assert_echo(&words);
+    }
+    let held = pen.memory();
+    assert!(held < 20_000_000, "{held} bytes");
+    let (mut text, mut part) = (String::new(), [0; 65536]);
+    while !text.contains(" lines lost: they came faster than they could be written") {
+        let count = pipe.read(&mut part).unwrap();
+        text.push_str(std::str::from_utf8(&part[..count]).unwrap());
     }
 }

@@ -14,7 +14,7 @@ use crate::sys::clock::Clock;
 use crate::sys::log::{Level, Log, Message, Part};
 use crate::sys::syslog::{self, Syslog};
 
-/// Lines that may wait to be written; more are counted as lost.
+/// Lines that may wait to be written; more are counted as lost. [`Log`] bounds their bytes.
 const CAPACITY: usize = 1024;
 
 /// How long pen waits for the last lines when it ends.
@@ -78,6 +78,7 @@ impl MessageWriter {
             match message {
                 Ok(Message::Line(level, time, text)) => {
                     self.lost += self.write(level, time, slice::from_ref(&text), "\n");
+                    self.log.written(text.len());
                 }
                 Ok(Message::Report(Part { time, paragraphs, is_last, written })) => {
                     // An empty line tells where a report ends.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The largest configuration file that is read, in bytes: a slip that names a log or a device must not fill the memory.
-const LARGEST: u64 = 16 * 1024 * 1024;
+pub const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// The error for a device, a pipe or a directory.
 const NOT_A_FILE: &str = "not a regular file";
@@ -16,9 +16,10 @@ const NOT_A_FILE: &str = "not a regular file";
 /// How many files were written: no two are written under the same temporary name.
 static WRITTEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Reads a configuration file. Bytes that are not UTF-8 become `�`, and the line that has them will be refused.
-pub fn read(path: &Path) -> io::Result<String> {
-    let (bytes, _) = read_bytes(path, LARGEST)?;
+/// Reads a configuration file of at most so many bytes. Bytes that are not UTF-8 become `�`, and the line that has them will be
+/// refused.
+pub fn read(path: &Path, largest: u64) -> io::Result<String> {
+    let (bytes, _) = read_bytes(path, largest)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -91,20 +92,20 @@ mod tests {
         symlink(&file, &link).unwrap();
         replace(&file, "one").unwrap();
         replace(&link, "two").unwrap();
-        assert_eq!(read(&file).unwrap(), "two");
+        assert_eq!(read(&file, LARGEST).unwrap(), "two");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         let mut text = String::new();
         replace_with(&file, |out| out.write_all(b"2").and_then(|()| out.write_all(b"1/2")))
             .and_then(|mut written| written.read_to_string(&mut text))
             .unwrap();
-        assert_eq!((text.as_str(), read(&file).unwrap().as_str()), ("21/2", "21/2"));
+        assert_eq!((text.as_str(), read(&file, LARGEST).unwrap().as_str()), ("21/2", "21/2"));
         let failed = replace_with(&file, |out| out.write_all(b"half").and(Err(io::Error::other("no more"))));
         assert_eq!(failed.unwrap_err().to_string(), "no more");
-        assert_eq!(read(&file).unwrap(), "21/2", "the old text stays");
+        assert_eq!(read(&file, LARGEST).unwrap(), "21/2", "the old text stays");
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 2, "nothing temporary is left");
         for other in [&directory, Path::new("/dev/null")] {
             assert_eq!(replace(other, "three").unwrap_err().to_string(), NOT_A_FILE);
-            assert_eq!(read(other).unwrap_err().to_string(), NOT_A_FILE);
+            assert_eq!(read(other, LARGEST).unwrap_err().to_string(), NOT_A_FILE);
         }
         fs::remove_dir_all(&directory).unwrap();
     }

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{Sender, bounded};
 
 use crate::policy::settings::Facility;
+
+/// The most bytes of lines that wait to be written. A read of 64 KiB is 192 KiB in a dump, so this is a few of the longest lines, or
+/// more ordinary ones than the queue has places for.
+const LARGEST: usize = 1024 * 1024;
 
 /// How urgent a line is, as syslog grades it (RFC 5424 section 6.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +66,8 @@ struct Inner {
     /// A number, as [`Facility`] has it.
     facility: AtomicU8,
     lost: AtomicUsize,
+    /// Bytes of the lines that wait, and of the one that is being written.
+    waiting: AtomicUsize,
     messages: Sender<Message>,
 }
 
@@ -69,7 +75,8 @@ impl Log {
     /// A handle that speaks into this channel.
     pub fn new(messages: Sender<Message>) -> Self {
         let facility = AtomicU8::new(Facility::USER.number());
-        Self { inner: Arc::new(Inner { debug: AtomicU8::new(0), facility, lost: AtomicUsize::new(0), messages }) }
+        let [lost, waiting] = [(); 2].map(|()| AtomicUsize::new(0));
+        Self { inner: Arc::new(Inner { debug: AtomicU8::new(0), facility, lost, waiting, messages }) }
     }
 
     /// Changes how much is told, at once and for everybody.
@@ -92,10 +99,16 @@ impl Log {
         self.inner.facility.load(Ordering::Relaxed)
     }
 
-    /// Tells something that is told only at this debug level or above.
+    /// Tells something that is told only at this debug level or above. A line that would find no room is not even made: every
+    /// session may have a dump to make at the same time.
     pub fn debug(&self, level: u8, text: impl FnOnce() -> String) {
-        if self.debug_level() >= level {
+        if self.debug_level() < level {
+            return;
+        }
+        if self.inner.waiting.load(Ordering::Relaxed) < LARGEST {
             self.send(Level::Debug, text());
+        } else {
+            self.lose();
         }
     }
 
@@ -145,14 +158,26 @@ impl Log {
         self.inner.lost.swap(0, Ordering::Relaxed)
     }
 
-    fn send(&self, level: Level, text: String) {
-        self.enqueue(Message::Line(level, SystemTime::now(), text));
+    /// A line of so many bytes is written, or lost after all: others find its room.
+    pub fn written(&self, size: usize) {
+        self.inner.waiting.fetch_sub(size, Ordering::Relaxed);
     }
 
-    fn enqueue(&self, message: Message) {
-        if let Err(TrySendError::Full(_)) = self.inner.messages.try_send(message) {
-            self.inner.lost.fetch_add(1, Ordering::Relaxed);
+    /// Queues a line. One that is longer than all that may wait finds room while no other line waits.
+    fn send(&self, level: Level, text: String) {
+        let size = text.len();
+        let before = self.inner.waiting.fetch_add(size, Ordering::Relaxed);
+        let has_room = before == 0 || before + size <= LARGEST;
+        let line = Message::Line(level, SystemTime::now(), text);
+        // It also fails when the logger has ended.
+        if !has_room || self.inner.messages.try_send(line).is_err() {
+            self.written(size);
+            self.lose();
         }
+    }
+
+    fn lose(&self) {
+        self.inner.lost.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -191,5 +216,34 @@ mod tests {
         log.debug(1, || unreachable!("nobody asked"));
         assert_eq!(queue.len(), 1);
         assert_eq!((log.take_lost(), log.take_lost()), (1, 0));
+    }
+
+    #[test]
+    fn the_lines_that_wait_have_a_bound_in_bytes() {
+        let (messages, queue) = crossbeam_channel::bounded(1000);
+        let log = Log::new(messages);
+        log.set_debug(3);
+        let line = "x".repeat(LARGEST / 4);
+        (0..6).for_each(|_| log.warning(&line));
+        assert_eq!((queue.len(), log.take_lost()), (4, 2));
+        log.debug(3, || unreachable!("it would find no room"));
+        log.warning("short");
+        assert_eq!((queue.len(), log.take_lost()), (4, 2));
+        log.written(line.len());
+        log.debug(3, || String::from("short"));
+        assert_eq!((queue.len(), log.take_lost()), (5, 0));
+    }
+
+    #[test]
+    fn a_line_that_is_longer_than_the_bound_is_taken_when_it_is_alone() {
+        let (messages, queue) = crossbeam_channel::bounded(1000);
+        let log = Log::new(messages);
+        let line = "x".repeat(2 * LARGEST);
+        log.error(&line);
+        log.error("another");
+        assert_eq!((queue.len(), log.take_lost()), (1, 1));
+        log.written(line.len());
+        log.error("another");
+        assert_eq!((queue.len(), log.take_lost()), (2, 0));
     }
 }

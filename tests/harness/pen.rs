@@ -322,6 +322,11 @@ impl Pen {
         self.status("VmRSS:") * 1024
     }
 
+    /// The most memory in bytes that it has had.
+    pub(crate) fn peak_memory(&self) -> usize {
+        self.status("VmHWM:") * 1024
+    }
+
     /// How many threads it has.
     pub(crate) fn threads(&self) -> usize {
         self.status("Threads:")

@@ -130,7 +130,7 @@ impl Executor {
         Ok(effects.into_iter().find_map(|effect| if let Effect::Tell(file) = effect { Some(file) } else { None }))
     }
 
-    /// Carries out commands, all or none. Gives their replies, and tells which files they could not write.
+    /// Carries out commands, all or none. Gives the reply of the last one, and tells which files they could not write.
     fn perform(&self, commands: Vec<Located>) -> Result<(String, Vec<String>), Error> {
         let mut prepared = self.loader.prepare(commands, &|| self.geoip())?;
         // Asked here, since all threads have the same rights.

@@ -1,6 +1,7 @@
 //! Commands made ready: files read and included, country data read, names resolved, listeners and logs opened. All that may wait for
 //! a disk or for DNS.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +22,42 @@ use crate::sys::root::Root;
 /// How deep files may include files.
 const DEEPEST: usize = 8;
 
+/// The most lines that one load may read from all its files, one read twice counted twice. 10000 servers and an access list of
+/// all networks of some countries need fewer. Each of them takes up to 300 bytes while the load lasts.
+const LINES: usize = 200_000;
+
+/// The most bytes that one load may read from all its files: as many as the largest file has.
+const BYTES: u64 = files::LARGEST;
+
+/// The most country data that one load may read and files that it may write: each is in memory until the load is over.
+const FILES: usize = 8;
+
+/// What one load may still read.
+struct Room {
+    lines: usize,
+    bytes: u64,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { lines: LINES, bytes: BYTES }
+    }
+}
+
+impl Room {
+    /// Counts a file that was read. The error names its first line that is too many.
+    fn take(&mut self, name: &str, text: &str) -> Result<(), Error> {
+        let lines = text.lines().count();
+        if lines > self.lines {
+            let place = format!("{name}:{}", self.lines + 1);
+            return Err(placed(&place, &format!("all files of one load have at most {LINES} lines")));
+        }
+        self.lines -= lines;
+        self.bytes = self.bytes.saturating_sub(text.len() as u64);
+        Ok(())
+    }
+}
+
 /// What it takes to make commands ready.
 #[derive(Clone, Debug)]
 pub struct Loader {
@@ -35,40 +72,48 @@ pub struct Loader {
 impl Loader {
     /// Reads a configuration file and what it includes.
     pub fn read(&self, path: &Path) -> Result<Vec<Located>, Error> {
-        self.read_at(path, 0)
+        let mut all = Vec::new();
+        self.read_into(&mut all, path, 0, &mut Room::default())?;
+        Ok(all)
     }
 
-    fn read_at(&self, path: &Path, depth: usize) -> Result<Vec<Located>, Error> {
+    fn read_into(&self, all: &mut Vec<Located>, path: &Path, depth: usize, room: &mut Room) -> Result<(), Error> {
         let name = path.display().to_string();
-        let text = files::read(&self.root.name(path))
+        let text = files::read(&self.root.name(path), room.bytes)
             .map_err(|error| Error::System(format!("Can't read config file '{name}'"), error))?;
+        room.take(&name, &text)?;
         let commands = file::parse(&name, &text, self.port.as_ref()).map_err(Error::Config)?;
-        self.expand(commands, depth)
+        drop(text);
+        self.expand_into(all, commands, depth, room)
     }
 
-    /// Puts the commands of included files in the place of the command that includes them.
-    fn expand(&self, commands: Vec<Located>, depth: usize) -> Result<Vec<Located>, Error> {
-        let mut expanded = Vec::with_capacity(commands.len());
+    /// Appends commands, and those of included files in the place of the command that includes them.
+    fn expand_into(
+        &self,
+        all: &mut Vec<Located>,
+        commands: Vec<Located>,
+        depth: usize,
+        room: &mut Room,
+    ) -> Result<(), Error> {
         for located in commands {
-            match &located.command {
-                Command::Include(path) if depth >= DEEPEST => {
-                    let path = path.display();
-                    return Err(placed(
-                        &located.place,
-                        &format!("include {path}: files include files more than {DEEPEST} deep"),
-                    ));
-                }
-                Command::Include(path) => {
-                    let included = self.read_at(path, depth + 1);
-                    expanded.extend(included.map_err(|error| match error {
-                        Error::Config(lines) => Error::Config(lines),
-                        other => placed(&located.place, &other.to_string()),
-                    })?);
-                }
-                _ => expanded.push(located),
+            let Command::Include(path) = &located.command else {
+                all.push(located);
+                continue;
+            };
+            let place = &located.place;
+            if depth >= DEEPEST {
+                let path = path.display();
+                return Err(placed(place, &format!("include {path}: files include files more than {DEEPEST} deep")));
             }
+            self.read_into(all, path, depth + 1, room).map_err(|error| match error {
+                Error::Config(lines) => Error::Config(lines),
+                Error::System(what, cause) if cause.kind() == io::ErrorKind::FileTooLarge => {
+                    placed(place, &format!("{what}: all files of one load have at most {BYTES} bytes"))
+                }
+                other => placed(place, &other.to_string()),
+            })?;
         }
-        Ok(expanded)
+        Ok(())
     }
 
     /// Includes files, reads country data and resolves names. Blocks for as long as that takes. Nothing is opened yet: at the start
@@ -80,9 +125,18 @@ impl Loader {
     ) -> Result<Prepared, Error> {
         let mut supply = Supply::new(&self.root, geoip);
         let mut prepared = Prepared::default();
-        let mut commands = self.expand(commands, 0)?;
-        file::spare_servers(&mut commands);
-        for Located { place, mut command } in commands {
+        let mut all = Vec::new();
+        self.expand_into(&mut all, commands, 0, &mut Room::default())?;
+        file::spare_servers(&mut all);
+        let mut files = 0;
+        for Located { place, mut command } in all {
+            files += usize::from(matches!(command, Command::Geoip(Some(_)) | Command::Write(_)));
+            if files > FILES {
+                return Err(placed(
+                    &place,
+                    &format!("{command}: one load has at most {FILES} geoip and write commands"),
+                ));
+            }
             let found = supply.serve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;
             prepared.commands.extend(found.map(|file| Command::Geoip(Some(file))));
             self.names.resolve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;

@@ -23,7 +23,7 @@ use crate::policy::report::SocketStats;
 use crate::sys::limits::raise_open_files;
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
-    /// Applies what was prepared, whole or not at all. Gives the replies, one after the other, and the effects that are left to
+    /// Applies what was prepared, whole or not at all. Gives the reply of the last command, and the effects that are left to
     /// the caller, and tells whether pen is to end.
     pub(super) fn obey(&mut self, prepared: Prepared, now: Instant) -> Result<(Outcome, bool), Error> {
         let Prepared { commands, listener, access_log } = prepared;
@@ -37,7 +37,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let mut exit = false;
         for command in commands {
             let Outcome { reply, effects } = self.apply(command, now);
-            whole.reply.push_str(&reply);
+            // Only a command that comes alone has a reader for its reply.
+            whole.reply = reply;
             let (effects, exits) = self.carry_out(effects);
             whole.effects.extend(effects);
             exit |= exits;

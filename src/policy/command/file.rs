@@ -16,11 +16,16 @@ pub struct Located {
     pub command: Command,
 }
 
-/// Reads the text of a file. `name` is what errors call it; `port` is the listener's. The error names every bad line, each in a
-/// line of its own.
+/// The most bad lines of a file that are named. A file that is no configuration at all has more than anybody reads, and an error of
+/// some hundred bytes for each of them.
+const NAMED: usize = 100;
+
+/// Reads the text of a file. `name` is what errors call it; `port` is the listener's. The error names each bad line in a line of its
+/// own, and tells how many more there are than [`NAMED`].
 pub fn parse(name: &str, text: &str, port: Option<&Port>) -> Result<Vec<Located>, String> {
     let mut commands = Vec::new();
     let mut errors = Vec::new();
+    let mut more = 0;
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -29,8 +34,12 @@ pub fn parse(name: &str, text: &str, port: Option<&Port>) -> Result<Vec<Located>
         let place = format!("{name}:{}", number + 1);
         match Command::parse(line, port) {
             Ok(command) => commands.push(Located { place, command }),
-            Err(error) => errors.push(format!("{place}: {error}")),
+            Err(error) if errors.len() < NAMED => errors.push(format!("{place}: {error}")),
+            Err(_) => more += 1,
         }
+    }
+    if more > 0 {
+        errors.push(format!("{name}: {more} more bad lines"));
     }
     if errors.is_empty() { Ok(commands) } else { Err(errors.join("\n")) }
 }
@@ -163,6 +172,14 @@ mod tests {
         let errors: Vec<_> = error.lines().collect();
         assert_eq!(errors[0], "pen.cfg:1: timeout: \"x\" is not a number from 1 to 31536000");
         assert!(errors[1].starts_with("pen.cfg:3: unknown command \"frob\"; there are: abort_on_error, "));
+    }
+
+    #[test]
+    fn of_many_bad_lines_the_first_are_named_and_the_others_counted() {
+        let error = parse("f", &"frob\n".repeat(NAMED + 7), None).unwrap_err();
+        assert_eq!(error.lines().count(), NAMED + 1);
+        assert!(error.contains(&format!("\nf:{NAMED}: ")));
+        assert!(error.ends_with("\nf: 7 more bad lines"));
     }
 
     #[test]
