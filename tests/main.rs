@@ -8,6 +8,7 @@
 mod harness;
 
 mod addresses;
+mod advice;
 mod architecture;
 mod command_line;
 mod commands_at_start;

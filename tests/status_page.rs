@@ -6,7 +6,9 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::harness::{Backend, Client, Control, Launch, Pen, Process, Scratch, greet, program, skip, wait_until};
+use crate::harness::{
+    Backend, Client, Control, Launch, Pen, Process, Scratch, greet, program, skip, visit, wait_until,
+};
 
 /// The tables in their order, each with its columns in theirs.
 const TABLES: [&[&str]; 3] = [
@@ -24,7 +26,7 @@ const TABLES: [&[&str]; 3] = [
         "prio",
     ],
     &["client", "address", "age(secs)", "last server", "connects", "sent", "received"],
-    &["connection", "downfd", "upfd", "pending data down", "pending data up", "client", "server"],
+    &["connection", "downfd", "upfd", "pending data down", "pending data up", "client", "server", "client's address"],
 ];
 
 /// A pen with a page: a server with a session, one on the blacklist, one that is full, an empty slot, and one whose name would
@@ -84,10 +86,18 @@ fn texts(html: &str) -> Vec<&str> {
 }
 
 #[test]
-fn without_a_file_there_is_no_page() {
+fn the_page_needs_no_file_to_be_shown() {
     let backend = Backend::named("a");
     let pen = Launch::ours().control().servers(&[&backend]).start();
-    assert_eq!(pen.control().say("status"), "Unable to create webstats\n");
+    let page = pen.control().say("status");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"), "{page}");
+    assert!(page.contains(&format!("<p>listens on 127.0.0.1:{}</p>", pen.port())), "{page}");
+    pen.control().say("roundrobin");
+    assert!(!pen.control().say("status").contains("current"), "round robin has chosen none yet");
+    assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
+    assert!(pen.control().say("status").contains("1 servers, 0 current"));
+    pen.control().say("hash");
+    assert!(!pen.control().say("status").contains("current"));
 }
 
 #[test]

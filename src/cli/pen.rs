@@ -103,10 +103,10 @@ fn configure(mut line: CommandLine) -> Result<Options, Error> {
     if let Some(0) = line.value("-m", |text| number::<i32>("-m", text, 0, i32::MAX as u64)).map_err(usage)? {
         complain("multi_accept bumped to 1");
     }
-    let mut backlog = line.value("-q", |text| number("-q", text, 0, i32::MAX as u64)).map_err(usage)?.unwrap_or(500);
-    if backlog < 50 {
+    let mut backlog = line.value("-q", |text| number("-q", text, 0, i32::MAX as u64)).map_err(usage)?;
+    if let Some(low @ ..50) = &mut backlog {
         complain("listen_queue bumped to 50");
-        backlog = 50;
+        *low = 50;
     }
     let text = |text: &str| Ok(text.to_string());
     let user = line.value("-u", text).map_err(usage)?;
@@ -126,6 +126,7 @@ fn configure(mut line: CommandLine) -> Result<Options, Error> {
         control: control.as_ref().map_or_else(String::new, |(text, _)| text.clone()),
         file: line.value("-F", path).map_err(usage)?,
         may_exit: line.count("-X") > 0,
+        backlog,
     };
 
     let mut operands = std::mem::take(&mut line.operands).into_iter();
@@ -141,7 +142,7 @@ fn configure(mut line: CommandLine) -> Result<Options, Error> {
         commands.push(Command::parse(&text, port.as_ref()).map_err(|e| usage(format!("-O {e}")))?);
     }
     let user = user.map(|user| Account::find(&user)).transpose()?;
-    Ok(Options { listener, backlog, control, user, commands, identity })
+    Ok(Options { listener, backlog: backlog.unwrap_or(500), control, user, commands, identity })
 }
 
 /// The options that are switches under another name.

@@ -11,7 +11,7 @@ use super::facts::ClientFacts;
 use super::hash;
 use super::identity::Identity;
 use super::select::{View, Why, rule};
-use super::servers::{Health, Server, State, Target};
+use super::servers::{Health, Server, Target};
 use super::settings::Settings;
 use crate::endpoint::ClientAddr;
 use crate::id::{AclId, ConnId, ServerId, Upstream};
@@ -111,26 +111,6 @@ impl Balancer {
     /// The settings of this context, to be handed to a session.
     pub fn settings(&self) -> &Arc<Settings> {
         &self.settings
-    }
-
-    /// Whether any client can ever be served.
-    pub fn has_servers(&self) -> bool {
-        self.settings.dummy || self.settings.emergency.is_some() || self.servers.iter().any(|s| !s.is_empty())
-    }
-
-    /// Whether at least one regular server is known to work.
-    pub fn has_server_up(&self, now: Instant) -> bool {
-        self.servers.iter().any(|server| matches!(server.state(now), State::Up | State::Full))
-    }
-
-    /// The server that is used when no regular server can be used.
-    pub fn stand_in(&self) -> Option<&Target> {
-        self.settings.emergency.as_deref().filter(|_| !self.settings.stubborn)
-    }
-
-    /// Whether selection is by weight although no server has one, so that new clients are turned away.
-    pub fn lacks_weights(&self) -> bool {
-        self.settings.weight && !self.settings.prio && self.servers.iter().all(|s| s.weight == 0)
     }
 
     /// A client has come: it gets a slot, or is refused. A server is chosen later, by [`Balancer::choose`].

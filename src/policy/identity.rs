@@ -21,4 +21,14 @@ pub struct Identity {
     pub file: Option<PathBuf>,
     /// `exit` works, `-X`.
     pub may_exit: bool,
+    /// How many clients the kernel may queue, `-q`, if it was given.
+    pub backlog: Option<i32>,
+}
+
+impl Identity {
+    /// The name of the instance: that of its configuration file, or else of its pid file, without the ending. Empty without both.
+    pub fn name(&self) -> String {
+        let file = self.file.as_ref().or(self.pidfile.as_ref());
+        file.and_then(|file| file.file_stem()).map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+    }
 }

@@ -14,4 +14,5 @@ pub mod report;
 pub mod select;
 pub mod servers;
 pub mod settings;
+pub mod soundness;
 pub mod weblog;

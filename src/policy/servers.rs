@@ -204,8 +204,16 @@ impl Server {
     pub fn is_empty(&self) -> bool {
         match &self.target.endpoint {
             Endpoint::Unix(_) => false,
+            Endpoint::Tcp(..) => self.port == 0 || !self.has_address(),
+        }
+    }
+
+    /// Whether it has the address of a host.
+    pub fn has_address(&self) -> bool {
+        match &self.target.endpoint {
+            Endpoint::Unix(_) => false,
             Endpoint::Tcp(host, _) => {
-                self.port == 0 || host.addresses() == [IpAddr::V4(Ipv4Addr::UNSPECIFIED)] || host.addresses().is_empty()
+                host.addresses() != [IpAddr::V4(Ipv4Addr::UNSPECIFIED)] && !host.addresses().is_empty()
             }
         }
     }

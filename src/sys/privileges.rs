@@ -65,7 +65,8 @@ impl Confinement<'_> {
     /// /dev/null) must have been looked up before.
     pub fn enter_jail(&self) -> Result<(), Error> {
         let Some(jail) = self.jail else { return Ok(()) };
-        chroot(jail).map_err(refused(format_args!("Can't chroot({})", jail.display())))?;
+        let only = if is_root() { "" } else { " (only root can, -j)" };
+        chroot(jail).map_err(refused(format_args!("Can't chroot({}){only}", jail.display())))?;
         env::set_current_dir("/").map_err(refused("Can't chdir into the jail"))
     }
 
@@ -89,8 +90,9 @@ impl Confinement<'_> {
         if keeps_one {
             set_keep_capabilities(true).map_err(refused("Can't keep a capability"))?;
         }
-        setgid(Gid::from_raw(account.gid)).map_err(refused("Can't setgid"))?;
-        setuid(Uid::from_raw(account.uid)).map_err(refused("Can't setuid"))?;
+        let root_only = |call| format!("{call} (only root can run as another user, -u)");
+        setgid(Gid::from_raw(account.gid)).map_err(refused(root_only("Can't setgid")))?;
+        setuid(Uid::from_raw(account.uid)).map_err(refused(root_only("Can't setuid")))?;
         if ends_as_root {
             return Ok(());
         }
@@ -111,6 +113,12 @@ impl Confinement<'_> {
 fn id(text: &str) -> Option<u32> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|id| digits && *id != u32::MAX)
+}
+
+/// Whether this process may run as that user.
+pub fn may_become(account: &Account) -> bool {
+    account.uid == geteuid().as_raw()
+        || capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETUID))
 }
 
 /// Whether this is root.

@@ -17,7 +17,7 @@ mod wait;
 
 pub(crate) use backend::{Backend, Blackhole, Visit, answer_at_the_end, echo, greet, hold, reset, say_goodbye};
 pub(crate) use client::{Client, End, visit};
-pub(crate) use control::{Control, Ctl};
+pub(crate) use control::{Control, Ctl, without_state};
 pub(crate) use daemon::{Attempt, Daemon, attempt, without_syslog};
 pub(crate) use pen::{Launch, Pen, Program, run};
 pub(crate) use ports::{Scratch, free_port, is_free};

@@ -23,7 +23,7 @@ use crate::sys::files;
 use crate::sys::priority::give_way;
 use crate::sys::root::Root;
 
-/// The reply to `status` if its file is not set or cannot be written.
+/// The reply to `status` if its file cannot be written.
 const NO_PAGE: &str = "Unable to create webstats";
 
 /// Makes reports; copies ask the same supervisor.
@@ -70,18 +70,20 @@ impl Reports {
     /// Replaces the file of the status page. Returns what was written, to be read from its beginning; else the sentence for the
     /// client that asked.
     pub fn publish(&self, path: &Path, summary: &Summary) -> Result<File, String> {
-        replace_page(&self.root, path, |out| {
-            self.visit(&mut |item| out.write_all(page::html(item, summary).as_bytes()))
-        })
+        replace_page(&self.root, path, |out| self.write_page(out, summary))
     }
 
     fn write_status(&self, out: &mut dyn Write) -> io::Result<()> {
         let summary = self.summary()?;
-        let Some(path) = &summary.settings.web_stats else { return writeln!(out, "{NO_PAGE}") };
+        let Some(path) = &summary.settings.web_stats else { return self.write_page(out, &summary) };
         match self.publish(path, &summary) {
             Ok(mut file) => io::copy(&mut file, out).map(drop),
             Err(sentence) => writeln!(out, "{sentence}"),
         }
+    }
+
+    fn write_page(&self, out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+        self.visit(&mut |item| out.write_all(page::html(item, summary).as_bytes()))
     }
 
     fn write_servers(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {

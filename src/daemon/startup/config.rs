@@ -16,7 +16,7 @@ use crate::policy::command::file::{Located, rebuild_lists};
 use crate::policy::identity::Identity;
 use crate::policy::report::Context;
 use crate::sys::clock::Clock;
-use crate::sys::privileges::Account;
+use crate::sys::privileges::{Account, may_become};
 use crate::sys::root::Root;
 
 /// What the command line says.
@@ -53,10 +53,40 @@ pub struct Config {
     pub loader: Loader,
 }
 
-/// Reads and resolves everything without starting anything. `warn` is told what is odd but no reason to stop.
+/// Reads and resolves everything without starting anything. What a start only warns of, since pen may be of use without it, is an
+/// error here; `warn` is told the rest.
 pub fn check(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
-    Config::make(&options, warn)?;
+    let Config { balancer, control, loader, .. } = Config::make(&options, &|_| ())?;
+    if let Some(file) = &options.identity.file {
+        // A start goes on without it.
+        loader.read(file)?;
+    }
+    if let Some(server) = balancer.lacks_port() {
+        return Err(Error::Config(format!("server {server} has an address and no port, so that it is not used")));
+    }
+    if balancer.lacks_weights() {
+        return Err(Error::Config(String::from(LACKS_WEIGHTS)));
+    }
+    if let Some(account) = options.user.as_ref().filter(|account| !may_become(account)) {
+        return Err(Error::Config(format!("-u: only root can run as another user (user id {})", account.uid)));
+    }
+    if control_is_exposed(&balancer, control.as_ref()) {
+        warn(CONTROL_IS_EXPOSED);
+    }
     Root::new(options.identity.jail.as_deref()).map(drop)
+}
+
+/// The warning about a choice by weight without weights.
+pub const LACKS_WEIGHTS: &str = "selection is by weight, but every server has weight 0: new clients will be refused";
+
+/// The warning about a control port for everybody.
+pub const CONTROL_IS_EXPOSED: &str =
+    "the control port is open to the whole network: give it an address, as in -C 127.0.0.1:8888, or set control_acl";
+
+/// Whether all hosts can use the control port.
+pub fn control_is_exposed(balancer: &Balancer, control: Option<&(String, Vec<Address>)>) -> bool {
+    let is_any = |address: &Address| matches!(address, Address::Ip(address) if address.ip().is_unspecified());
+    control.is_some_and(|(_, addresses)| addresses.iter().any(is_any)) && balancer.control_is_open()
 }
 
 impl Config {

@@ -62,6 +62,7 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     // Signals are not held earlier: a slow name lookup must stay interruptible, and nothing needs an orderly end yet.
     signals::hold();
     let mut bound = Bound::open(options, &config)?;
+    let exposed = config::control_is_exposed(&config.balancer, config.control.as_ref());
     let Config { balancer, mut prepared, effects, loader, .. } = config;
     let loader = Loader { root: root.clone(), ..loader };
     let sessions = limits::raise_open_files(balancer.settings().conn_max, pipes::MOST);
@@ -91,7 +92,7 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     let log = logger.log.clone();
     log.set_debug(balancer.settings().debug);
     log.set_facility(balancer.settings().syslog_facility);
-    tell_oddities(options, &balancer, sessions, &loader, &log);
+    tell_oddities(options, &balancer, (sessions, exposed), &loader, &log);
     if !foreground {
         let log = log.clone();
         panic::set_hook(Box::new(move |fault| log.error(fault)));
@@ -111,8 +112,14 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     outcome
 }
 
-/// Logs warnings about the configuration. `sessions`: there are descriptors for so many.
-fn tell_oddities(options: &Options, balancer: &Balancer, sessions: usize, loader: &Loader, log: &Log) {
+/// Logs warnings about the configuration. `sessions`: there are descriptors for so many. `exposed`: all hosts can use the control port.
+fn tell_oddities(
+    options: &Options,
+    balancer: &Balancer,
+    (sessions, exposed): (usize, bool),
+    loader: &Loader,
+    log: &Log,
+) {
     let settings = balancer.settings();
     if is_root() {
         let advice = if options.user.is_none() { "; -u makes it run as another user" } else { "" };
@@ -137,7 +144,13 @@ fn tell_oddities(options: &Options, balancer: &Balancer, sessions: usize, loader
         _ => {}
     }
     if balancer.lacks_weights() {
-        log.warning("selection is by weight, but every server has weight 0: new clients will be refused");
+        log.warning(config::LACKS_WEIGHTS);
+    }
+    if let Some(server) = balancer.lacks_port() {
+        log.warning(format_args!("server {server} has an address and no port, so that it is not used"));
+    }
+    if exposed {
+        log.warning(config::CONTROL_IS_EXPOSED);
     }
 }
 

@@ -79,8 +79,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let sessions = &self.sessions.running;
         let socket_stats = |conn: ConnId| stats(sessions, conn);
         let time = self.clock.format(SystemTime::now());
-        self.balancer
-            .apply(command, &Context { now, time: &time, socket_stats: &socket_stats, idlers: self.helpers.idle })
+        let (idlers, most) = (self.helpers.idle, self.front.most);
+        self.balancer.apply(command, &Context { now, time: &time, socket_stats: &socket_stats, idlers, most })
     }
 
     /// Takes another listener; the sessions of the old one go on.

@@ -141,6 +141,11 @@ impl Balancer {
             }
             Touches::Sessions => vec![Effect::ConnMax(self.settings.conn_max)],
             Touches::Idlers => vec![self.idlers(context.now)],
+            Touches::Weights if self.lacks_weights() => {
+                let reply = format!("{}: every server has weight 0, so that new clients are refused\n", setting.word);
+                return Outcome::reply(reply);
+            }
+            Touches::Weights => Vec::new(),
             Touches::Log => {
                 let Settings { debug, syslog_facility, .. } = *self.settings;
                 vec![Effect::DebugLevel(debug), Effect::SyslogFacility(syslog_facility)]

@@ -27,7 +27,11 @@ impl ParseError {
     /// What the control port answers: for an unknown command pen's words, which scripts may know.
     pub fn reply(&self) -> String {
         match self {
-            Self::Unknown(word) => format!("do_cmd: ignoring command starting with '{word}'\n"),
+            Self::Unknown(word) => {
+                let probably =
+                    table::closest(word).map_or_else(String::new, |probably| format!("; did you mean \"{probably}\"?"));
+                format!("do_cmd: ignoring command starting with '{word}'{probably}\n")
+            }
             Self::Value(text) => format!("{text}\n"),
         }
     }
@@ -39,7 +43,11 @@ impl fmt::Display for ParseError {
         match self {
             Self::Unknown(word) => {
                 let valid: Vec<_> = table::entries().iter().map(|entry| entry.word).collect();
-                write!(f, "unknown command \"{word}\"; there are: {}", valid.join(", "))
+                write!(f, "unknown command \"{word}\"")?;
+                if let Some(probably) = table::closest(word) {
+                    write!(f, "; did you mean \"{probably}\"?")?;
+                }
+                write!(f, "; there are: {}", valid.join(", "))
             }
             Self::Value(text) => f.write_str(text),
         }

@@ -84,6 +84,8 @@ pub enum Touches {
     Idlers,
     /// What the log tells.
     Log,
+    /// Whether weights count.
+    Weights,
 }
 
 /// The value of a setting.

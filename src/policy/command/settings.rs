@@ -153,7 +153,7 @@ pub const AFTER_SERVERS: &[Setting] = &[
         }
     ),
     row!(web_stats, "web_stats [FILE] | no web_stats", "the file for the status page", Kind::Path, Path),
-    switch!(weight, "choose by weight"),
+    switch!(weight, "choose by weight").touching(Touches::Weights),
     switch!(prio, "choose by priority"),
     switch!(abort_on_error, "dump core when pen must give up"),
     server!(abuse, "the server for clients that client_acl denies"),

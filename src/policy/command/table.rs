@@ -170,6 +170,28 @@ pub fn read(no: bool, word: &str, words: &mut Words<'_>) -> Option<Result<Comman
     read.map(|read| read(words))
 }
 
+/// The command that was probably meant by a word that is none, after `no` or not.
+pub fn closest(text: &str) -> Option<&'static str> {
+    let word = text.trim_start_matches("no ");
+    let distances = entries().into_iter().map(|entry| (edits(word, entry.word), entry.word));
+    // A slip or two; of a short word less, since then everything is near.
+    distances.min().filter(|(edits, _)| *edits <= 2 && edits * 3 <= word.len()).map(|(_, word)| word)
+}
+
+/// How many letters must be inserted, deleted or replaced to make one word of the other (Levenshtein distance).
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<_> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
 /// What `help` prints.
 pub fn help(word: Option<&str>) -> String {
     let entries = entries();
@@ -223,6 +245,16 @@ fn read_acl(words: &mut Words<'_>) -> Result<Command, String> {
     Ok(Command::Acl { list, permit, whom })
 }
 
+/// The host and the port of an address that names both, `host:port` or `[host]:port`.
+fn with_port(text: &str) -> Option<(&str, &str)> {
+    let (host, port) = text.rsplit_once(':').filter(|_| !text.starts_with('/'))?;
+    let host = match host.strip_prefix('[') {
+        Some(host) => host.strip_suffix(']')?,
+        None => Some(host).filter(|host| !host.contains(':'))?,
+    };
+    Some((host, port))
+}
+
 fn read_number(words: &mut Words<'_>) -> Result<ServerId, String> {
     let text = words.next("a server number")?;
     let id = number("server", text, 0, u64::from(ServerId::MAX))?;
@@ -242,6 +274,10 @@ fn read_server(words: &mut Words<'_>) -> Result<Command, String> {
                 ServerChange::Address(if text == "(unknown" {
                     words.unknown_family();
                     Endpoint::nowhere()
+                } else if let Some((host, port)) = with_port(text) {
+                    return Err(format!(
+                        "server {id}: address \"{text}\" has a port in it: write address {host} port {port}"
+                    ));
                 } else {
                     Endpoint::without_port(text)
                 })

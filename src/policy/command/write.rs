@@ -31,7 +31,7 @@ impl Balancer {
 
     /// The configuration file that `write` makes of itself. Its heading tells how to start pen with it.
     pub fn written(&self, now: Instant, time: &str, file: &Path) -> String {
-        let Identity { foreground, user, jail, pidfile, control, may_exit, .. } = &self.identity;
+        let Identity { foreground, user, jail, pidfile, control, may_exit, backlog, .. } = &self.identity;
         let named = |option: &str, file: &Option<PathBuf>| file.as_ref().map(|f| format!("{option} '{}'", f.display()));
         let s = &self.settings;
         let defaults = Settings::default();
@@ -43,6 +43,7 @@ impl Balancer {
             s.abuse.as_ref().map(|target| format!("-B {}", target.endpoint)),
             named("-j", jail),
             named("-p", pidfile),
+            backlog.map(|backlog| format!("-q {backlog}")),
             (!user.is_empty()).then(|| format!("-u '{user}'")),
             (s.conn_max != defaults.conn_max).then(|| format!("-x {}", s.conn_max)),
             Some(format!("-F '{}'", file.display())),

@@ -19,7 +19,7 @@ impl Balancer {
             | Query::Status => String::new(),
             Query::Connection(number) => self.connection(*number, context),
             Query::Control => format!("{}\n", self.identity.control),
-            Query::Explain(ip) => self.explain(*ip, context.now),
+            Query::Explain(ip) => self.explain(*ip, context),
             Query::Geoip => {
                 format!("{}\n", self.geoip.as_ref().map_or_else(String::new, |file| file.path().display().to_string()))
             }

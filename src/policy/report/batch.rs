@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use super::SocketStats;
 use crate::endpoint::ClientAddr;
-use crate::id::{ConnId, Upstream};
+use crate::id::{ConnId, ServerId, Upstream};
 use crate::policy::balancer::Balancer;
 use crate::policy::clients::Client;
+use crate::policy::select::{Why, rule};
 use crate::policy::servers::Server;
 use crate::policy::settings::Settings;
 
@@ -48,8 +49,12 @@ pub struct Summary {
     pub time: String,
     /// The number of servers, empty slots included.
     pub servers: usize,
-    /// The number of the server chosen last.
-    pub current: usize,
+    /// The server that round robin chose last; `None` where servers are chosen by another rule.
+    pub current: Option<ServerId>,
+    /// The instance; empty if it has no name.
+    pub name: String,
+    /// The listener, as it was written.
+    pub listen: String,
     /// How many clients fit into their table.
     pub clients_max: usize,
     /// How many connections there are.
@@ -86,7 +91,9 @@ impl Balancer {
             now,
             time,
             servers: self.servers.len(),
-            current: self.current.map_or(0, |id| id.index()),
+            current: self.current.filter(|_| rule(&self.settings) == Why::RoundRobin),
+            name: self.identity.name(),
+            listen: self.listen.clone(),
             clients_max: self.clients.max(),
             connections: self.connections.len(),
             settings: Arc::clone(&self.settings),

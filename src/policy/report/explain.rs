@@ -10,19 +10,21 @@ use crate::policy::balancer::Balancer;
 use crate::policy::country::GeoipFile;
 use crate::policy::facts::ClientFacts;
 use crate::policy::hash;
+use crate::policy::report::Context;
 use crate::policy::select::{Unfit, View};
 use crate::policy::servers::Server;
 use crate::policy::settings::Tracking;
 
 impl Balancer {
-    pub(super) fn explain(&self, ip: IpAddr, now: Instant) -> String {
+    pub(super) fn explain(&self, ip: IpAddr, context: &Context<'_>) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = self.write_explanation(&mut text, ClientAddr::new(Some(ip)), now);
+        let _ = self.write_explanation(&mut text, ClientAddr::new(Some(ip)), context);
         text
     }
 
-    fn write_explanation(&self, out: &mut String, client: ClientAddr, now: Instant) -> std::fmt::Result {
+    fn write_explanation(&self, out: &mut String, client: ClientAddr, context: &Context<'_>) -> std::fmt::Result {
+        let Context { now, most, .. } = *context;
         let s = &self.settings;
         writeln!(out, "client {client}")?;
         if s.dummy {
@@ -74,6 +76,10 @@ impl Balancer {
         match view.initial(self.current, hash) {
             Some((id, why)) => writeln!(out, "first choice: server {id}: {}", why.text())?,
             None => writeln!(out, "first choice: none")?,
+        }
+        let (connections, most) = (self.connections.len(), self.settings.conn_max.min(most));
+        if connections >= most {
+            writeln!(out, "it waits: pen is at its limit of {most} connections")?;
         }
         match self.select(&view, hash) {
             Ok(choice) => writeln!(out, "-> {} ({}): {}", choice.upstream, choice.target.name, choice.why.text()),

@@ -28,12 +28,14 @@ pub struct Context<'a> {
     pub socket_stats: &'a dyn Fn(ConnId) -> SocketStats,
     /// How many idlers are connected.
     pub idlers: usize,
+    /// How many connections this host allows at once.
+    pub most: usize,
 }
 
 impl Context<'_> {
     /// A context in which nothing runs yet.
     pub fn start(now: Instant) -> Self {
-        Context { now, time: "", socket_stats: &|_| SocketStats::default(), idlers: 0 }
+        Context { now, time: "", socket_stats: &|_| SocketStats::default(), idlers: 0, most: usize::MAX }
     }
 }
 

@@ -60,7 +60,7 @@ const CLIENTS: [(&str, bool); 7] = [
     ("received", true),
 ];
 
-const CONNECTIONS: [(&str, bool); 7] = [
+const CONNECTIONS: [(&str, bool); 8] = [
     ("connection", true),
     ("downfd", true),
     ("upfd", true),
@@ -68,6 +68,7 @@ const CONNECTIONS: [(&str, bool); 7] = [
     ("pending data up", true),
     ("client", true),
     ("server", true),
+    ("client's address", false),
 ];
 
 /// The part of the page that shows an item.
@@ -94,12 +95,16 @@ pub fn before_serving(balancer: &Balancer, summary: &Summary) -> String {
 fn write_item(out: &mut String, item: Item<'_>, summary: &Summary) -> std::fmt::Result {
     match item {
         Item::Servers => {
-            let Summary { time, servers, current, .. } = summary;
+            let Summary { time, servers, current, name, listen, .. } = summary;
             writeln!(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">")?;
             writeln!(out, "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">")?;
-            writeln!(out, "<title>Pen status page</title>\n<style>\n{STYLE}</style>\n</head>\n<body>")?;
+            let (listen, name) =
+                (escape(listen), if name.is_empty() { String::new() } else { format!("{}: ", escape(name)) });
+            writeln!(out, "<title>{name}Pen status page</title>\n<style>\n{STYLE}</style>\n</head>\n<body>")?;
             writeln!(out, "<h1>Pen status page</h1>")?;
-            writeln!(out, "<p>Time {time}, {servers} servers, {current} current</p>")?;
+            writeln!(out, "<p>{name}listens on {listen}</p>")?;
+            let current = current.map_or_else(String::new, |id| format!(", {id} current"));
+            writeln!(out, "<p>Time {time}, {servers} servers{current}</p>")?;
             begin(out, &SERVERS)
         }
         Item::Server(number, server) => write_server(out, number, server, summary.now),
@@ -125,7 +130,8 @@ fn write_item(out: &mut String, item: Item<'_>, summary: &Summary) -> std::fmt::
         Item::Connection(connection) => {
             let SocketStats { down, up, pending_down, pending_up } = connection.sockets;
             let (number, client, server) = (connection.id, connection.client, upstream(connection.upstream));
-            let cells: [&dyn Display; 7] = [&number, &down, &up, &pending_down, &pending_up, &client, &server];
+            let cells: [&dyn Display; 8] =
+                [&number, &down, &up, &pending_down, &pending_up, &client, &server, &connection.address];
             row(out, &CONNECTIONS, &cells)
         }
         Item::End => {

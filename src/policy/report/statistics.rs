@@ -11,6 +11,7 @@ pub fn paragraphs(item: Item<'_>, summary: &Summary) -> Vec<String> {
     match item {
         Item::Servers => {
             let Summary { time, servers, current, .. } = summary;
+            let current = current.map_or(0, |id| id.index());
             vec![format!("Time {time}, {servers} servers, {current} current\n")]
         }
         Item::Server(number, server) => {

@@ -1,0 +1,40 @@
+//! Whether the configuration can serve clients, and what about it an administrator probably did not mean.
+
+use std::time::Instant;
+
+use super::balancer::Balancer;
+use super::servers::{Server, State, Target};
+use crate::id::ServerId;
+
+impl Balancer {
+    /// Whether any client can ever be served.
+    pub fn has_servers(&self) -> bool {
+        self.settings.dummy || self.settings.emergency.is_some() || self.servers.iter().any(|s| !s.is_empty())
+    }
+
+    /// Whether at least one regular server is known to work.
+    pub fn has_server_up(&self, now: Instant) -> bool {
+        self.servers.iter().any(|server| matches!(server.state(now), State::Up | State::Full))
+    }
+
+    /// The server that is used when no regular server can be used.
+    pub fn stand_in(&self) -> Option<&Target> {
+        self.settings.emergency.as_deref().filter(|_| !self.settings.stubborn)
+    }
+
+    /// Whether selection is by weight although no server has one, so that new clients are turned away.
+    pub fn lacks_weights(&self) -> bool {
+        self.settings.weight && !self.settings.prio && self.servers.iter().all(|s| s.weight == 0)
+    }
+
+    /// Whether no access list restricts the control port.
+    pub fn control_is_open(&self) -> bool {
+        self.acls[self.settings.control_acl.index()].entries().is_empty()
+    }
+
+    /// The first server that has an address and no port.
+    pub fn lacks_port(&self) -> Option<ServerId> {
+        let lacks = |server: &Server| server.port() == 0 && server.has_address();
+        self.servers.iter().position(lacks).and_then(ServerId::new)
+    }
+}
