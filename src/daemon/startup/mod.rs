@@ -7,7 +7,7 @@ mod wiring;
 
 use std::panic::AssertUnwindSafe;
 use std::time::SystemTime;
-use std::{io, panic};
+use std::{io, panic, process};
 
 use self::bound::Bound;
 use self::config::{Config, Options};
@@ -103,12 +103,25 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     let mut supervisor = wiring.start(options, balancer, &bound)?;
     let (_, exit) = supervisor.carry_out(effects);
     let outcome = readiness.ready().and_then(|()| if exit { Ok(()) } else { survive(|| supervisor.run()) });
-    if let (Err(error), false) = (&outcome, foreground) {
-        log.error(error);
-    }
+    let aborts = supervisor.aborts_on_error();
+    // No thread waits for the supervisor after this.
+    drop(supervisor);
     access_log.finish();
     drop(bound);
+    finish(outcome, &logger, foreground, aborts)
+}
+
+/// Ends the log with the error, if there is one, and has everything written. With `aborts` an error ends the process here. Otherwise
+/// it is returned; in the foreground the caller is to report it.
+fn finish(outcome: Result<(), Error>, logger: &Logger, foreground: bool, aborts: bool) -> Result<(), Error> {
+    let aborts = aborts && outcome.is_err();
+    if let (Err(error), true) = (&outcome, aborts || !foreground) {
+        logger.log.error(error);
+    }
     logger.flush();
+    if aborts {
+        process::abort();
+    }
     outcome
 }
 
@@ -164,6 +177,38 @@ fn survive(work: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::env;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command as Program;
+
+    /// Set in the process that a test starts to see how it ends.
+    const CHILD: &str = "PEN_TEST_ABORTS";
+
+    #[test]
+    fn the_error_that_makes_pen_abort_is_logged_before() {
+        if env::var_os(CHILD).is_some() {
+            let (events, _inbox) = mailbox::to_this_thread(1);
+            let logger = Logger::start(Output::Stderr, Clock::local(), &events).unwrap();
+            finish(Err(Error::Config(String::from("the cause"))), &logger, true, true).unwrap();
+        }
+        let own = env::current_exe().unwrap();
+        let name = "daemon::startup::tests::the_error_that_makes_pen_abort_is_logged_before";
+        // No core file: the abort is on purpose.
+        let mut child = Program::new("sh");
+        child.args(["-c", "ulimit -c 0; exec \"$@\"", "sh"]).arg(own).args(["--exact", name, "--nocapture"]);
+        let ended = child.env(CHILD, "1").output().unwrap();
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.signal(), Some(6), "{:?}: {stderr}", ended.status);
+        assert!(stderr.lines().any(|line| line.ends_with(": the cause")), "{stderr}");
+    }
+
+    #[test]
+    fn no_error_and_no_wish_to_abort_end_in_peace() {
+        let (events, _inbox) = mailbox::to_this_thread(1);
+        let logger = Logger::start(Output::Stderr, Clock::local(), &events).unwrap();
+        assert!(finish(Ok(()), &logger, true, true).is_ok());
+        assert!(finish(Err(Error::Config(String::from("the cause"))), &logger, true, false).is_err());
+    }
 
     #[test]
     fn a_panic_is_an_error() {

@@ -118,8 +118,13 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         Self { balancer, events, sessions, front, helpers, log, clock, name, reminded: None }
     }
 
+    /// Whether pen is to abort after an error: `abort_on_error`.
+    pub fn aborts_on_error(&self) -> bool {
+        self.balancer.settings().abort_on_error
+    }
+
     /// Works until TERM, or until something has ended without which pen is of no use.
-    pub fn run(mut self) -> Result<(), Error> {
+    pub fn run(&mut self) -> Result<(), Error> {
         let mut looked = Instant::now();
         let mut crew = false;
         loop {
@@ -177,9 +182,6 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     fn leave(&self, outcome: Result<(), Error>) -> Result<(), Error> {
         self.front.listener.remove_file();
-        if outcome.is_err() && self.balancer.settings().abort_on_error {
-            std::process::abort();
-        }
         outcome
     }
 
@@ -237,7 +239,7 @@ mod tests {
         let access_log = AccessLog::start(None, Root::new(None).unwrap(), log.clone(), &events).unwrap();
         let any = Address::Ip(([127, 0, 0, 1], 0).into());
         let listener = Arc::new(Listener::open_first("any", &[any], 1, Access::Everybody).unwrap());
-        let supervisor = Supervisor::new(
+        let mut supervisor = Supervisor::new(
             Balancer::new(Identity::default(), String::new()),
             inbox,
             (Pool::new(|_, _| {}), unbounded().1),
