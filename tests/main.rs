@@ -23,6 +23,7 @@ mod debug;
 mod distribution;
 mod dummy;
 mod hup_under_load;
+mod interrupted;
 mod jail;
 mod limits;
 mod maintenance;

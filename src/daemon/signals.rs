@@ -20,7 +20,7 @@ fn mask() -> SigSet {
 }
 
 /// Holds these signals back from the calling thread and from all that it starts. They are delivered to the signal thread, and
-/// until that is there they wait: a connect that a signal interrupts would look like one that failed (signal(7), SO_SNDTIMEO).
+/// until that is there they wait. No other thread is interrupted by them.
 ///
 /// Also, a file that may not grow any more (RLIMIT_FSIZE) is from now on an error of the write (EFBIG), and not the end of pen.
 pub fn hold() {

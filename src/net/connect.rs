@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_keepalive, set_socket_linger, set_socket_timeout, set_tcp_nodelay};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getpeername, socket_with};
+use rustix::net::sockopt::{set_socket_keepalive, set_socket_linger, set_tcp_nodelay};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getpeername, socket_with};
 
+use super::timed::connect_within;
 use crate::endpoint::Address;
 use crate::policy::settings::Settings;
 
@@ -75,19 +76,12 @@ fn connect_one(
         Address::Ip(ip) => bind_source(&socket, *ip, options, client)?,
         Address::Unix(_) => {}
     }
-    // connect(2) on a blocking socket gives up after SO_SNDTIMEO (socket(7)): no poll, no O_NONBLOCK and back.
-    set_socket_timeout(&socket, Timeout::Send, Some(time))?;
-    let connected = match address {
-        Address::Ip(ip) => connect(&socket, ip),
-        Address::Unix(path) => SocketAddrUnix::new(path).and_then(|path| connect(&socket, &path)),
-    };
-    match connected {
-        Ok(()) => {}
-        Err(Errno::INPROGRESS | Errno::AGAIN) => return Err(Errno::TIMEDOUT.into()),
-        Err(error) => return Err(error.into()),
-    }
-    if matches!(address, Address::Ip(_)) {
-        set_options(&socket, options)?;
+    match address {
+        Address::Ip(ip) => {
+            connect_within(&socket, ip, time)?;
+            set_options(&socket, options)?;
+        }
+        Address::Unix(path) => connect_within(&socket, &SocketAddrUnix::new(path)?, time)?,
     }
     Ok(socket)
 }

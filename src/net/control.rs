@@ -5,11 +5,12 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{Timeout, set_socket_send_buffer_size, set_socket_timeout, set_tcp_user_timeout};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::connect::{ConnectOptions, connect_any};
+use super::timed::{recv_until, send_all};
 use crate::endpoint::Address;
 
 /// The longest command, in bytes.
@@ -108,13 +109,7 @@ impl Conversation {
     }
 
     fn read(&mut self, part: &mut [u8], deadline: Instant) -> io::Result<usize> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Errno::TIMEDOUT.into());
-        }
-        set_socket_timeout(&self.socket, Timeout::Recv, Some(left.max(Duration::from_millis(1))))?;
-        let (_, count) = recv(&self.socket, part, RecvFlags::empty())?;
-        Ok(count)
+        Ok(recv_until(&self.socket, part, deadline)?)
     }
 }
 
@@ -160,15 +155,12 @@ pub fn ask(addresses: &[Address], command: &str) -> io::Result<Vec<u8>> {
     let socket = connect_any(addresses, &ConnectOptions::within(CLIENT_TIME), None)?;
     set_socket_timeout(&socket, Timeout::Recv, Some(CLIENT_TIME))?;
     let line = format!("{command}\n");
-    let mut rest = line.as_bytes();
-    while !rest.is_empty() {
-        rest = &rest[send(&socket, rest, SendFlags::NOSIGNAL)?..];
-    }
+    send_all(&socket, line.as_bytes())?;
     shutdown(&socket, Shutdown::Write)?;
     let mut reply = Vec::new();
     let mut part = [0; 16 * 1024];
     loop {
-        match recv(&socket, &mut part, RecvFlags::empty())? {
+        match retry_on_intr(|| recv(&socket, &mut part, RecvFlags::empty()))? {
             (_, 0) => return Ok(reply),
             (_, count) => reply.extend_from_slice(&part[..count]),
         }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::net::{Shutdown, shutdown};
+
+use super::timed::{recv_until, send_all};
 
 /// How long a client may take for its request, and again for closing.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,10 +27,7 @@ pub fn answer(client: &OwnedFd, name: &str) -> io::Result<(u64, u64)> {
         return Ok((0, 0));
     }
     let reply = reply(&head, name);
-    let mut rest = reply.as_bytes();
-    while !rest.is_empty() {
-        rest = &rest[send(client, rest, SendFlags::NOSIGNAL)?..];
-    }
+    send_all(client, reply.as_bytes())?;
     // Closing while unread bytes are left would make the kernel reset the connection and the client lose the page.
     shutdown(client, Shutdown::Write)?;
     let mut scrap = [0; 1024];
@@ -55,15 +54,9 @@ fn read_head(client: &OwnedFd) -> io::Result<Vec<u8>> {
 
 /// Reads until the deadline at the latest; 0 at the end of the data and of the time.
 fn read(client: &OwnedFd, part: &mut [u8], deadline: Instant) -> io::Result<usize> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Ok(0);
-    }
-    set_socket_timeout(client, Timeout::Recv, Some(left.max(Duration::from_millis(1))))?;
-    match recv(client, part, RecvFlags::empty()) {
-        Ok((_, count)) => Ok(count),
-        Err(Errno::AGAIN) => Ok(0),
-        Err(error) => Err(error.into()),
+    match recv_until(client, part, deadline) {
+        Err(Errno::TIMEDOUT) => Ok(0),
+        result => Ok(result?),
     }
 }
 

@@ -12,13 +12,12 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, openat};
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_ipv6_v6only, set_socket_reuseaddr, set_socket_timeout};
-use rustix::net::{
-    Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with, bind, connect, listen, shutdown,
-};
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
+use rustix::net::{Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with, bind, listen, shutdown};
 use rustix::process::umask;
 
 use super::connect::stream;
+use super::timed::connect_within;
 use crate::endpoint::Address;
 use crate::error::Error;
 use crate::sys::privileges::Account;
@@ -169,8 +168,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Ok(found) if !found.file_type().is_socket() => Err(io::Error::other("the file exists and is not a socket")),
         Ok(_) => {
             let probe = stream(&Address::Unix(path.to_path_buf()))?;
-            set_socket_timeout(&probe, Timeout::Send, Some(PROBE_TIME))?;
-            match connect(&probe, &SocketAddrUnix::new(path)?) {
+            match connect_within(&probe, &SocketAddrUnix::new(path)?, PROBE_TIME) {
                 Err(Errno::CONNREFUSED) => fs::remove_file(path),
                 _ => Err(Errno::ADDRINUSE.into()),
             }

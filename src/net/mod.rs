@@ -6,3 +6,4 @@ pub mod dummy;
 pub mod listener;
 pub mod relay;
 pub mod resolve;
+mod timed;

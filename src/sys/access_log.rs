@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::io::retry_on_intr;
 
 use super::root::Root;
 use crate::endpoint::Endpoint;
@@ -187,7 +188,7 @@ fn put(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let time = Timespec { tv_sec: 0, tv_nsec: i64::from(PATIENCE.subsec_nanos()) };
-                if waited || poll(&mut [PollFd::new(&file, PollFlags::OUT)], Some(&time))? == 0 {
+                if waited || retry_on_intr(|| poll(&mut [PollFd::new(&file, PollFlags::OUT)], Some(&time)))? == 0 {
                     return Err(io::Error::other("nobody reads it"));
                 }
                 waited = true;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use syslog::{LoggerBackend, Severity};
@@ -91,7 +91,8 @@ fn connect_to(path: &Path) -> io::Result<LoggerBackend> {
             // std would wait without limit for a listener whose queue is full.
             let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
             set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
-            connect(&socket, &SocketAddrUnix::new(path)?)?;
+            let path = SocketAddrUnix::new(path)?;
+            retry_on_intr(|| connect(&socket, &path))?;
             Ok(LoggerBackend::UnixStream(BufWriter::new(UnixStream::from(socket))))
         }
         Err(error) => Err(error),

@@ -170,11 +170,7 @@ impl Backend {
 /// As an operand of pen's.
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.inner.address.as_socket(), self.inner.address.as_pathname()) {
-            (Some(address), _) => address.fmt(f),
-            (None, Some(path)) => path.display().fmt(f),
-            (None, None) => f.write_str("?"),
-        }
+        display(&self.inner.address, f)
     }
 }
 
@@ -338,8 +334,9 @@ pub(crate) fn say_goodbye(visit: &Visit) -> io::Result<()> {
 /// A server that does not answer: its queue is full, so that the kernel drops whoever wants to connect.
 #[derive(Debug)]
 pub(crate) struct Blackhole {
-    address: SocketAddr,
-    _sockets: Vec<Socket>,
+    address: SockAddr,
+    /// The listener, then those that fill its queue.
+    sockets: Vec<Socket>,
 }
 
 impl Blackhole {
@@ -365,16 +362,64 @@ impl Blackhole {
             // One alone may have been slow for want of the processor.
             refused = if connected.is_err() { refused + 1 } else { 0 };
             if refused == 2 {
-                return Self { address, _sockets: sockets };
+                return Self { address: address.into(), sockets };
             }
             assert!(start.elapsed() < DEADLINE, "the queue of {address} does not fill");
         }
     }
 }
 
+impl Blackhole {
+    /// A server on a Unix socket whose queue is full: whoever wants to connect waits.
+    pub(crate) fn unix(path: &Path) -> Self {
+        let address = SockAddr::unix(path).unwrap();
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&address).unwrap();
+        listener.listen(0).unwrap();
+        let mut sockets = vec![listener];
+        loop {
+            let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let connected = client.connect(&address);
+            sockets.push(client);
+            if connected.is_err() {
+                return Self { address, sockets };
+            }
+        }
+    }
+
+    /// Has a line for everybody from now on.
+    pub(crate) fn relent(&self, line: &'static str) {
+        let listener = self.sockets[0].try_clone().unwrap();
+        thread::spawn(move || {
+            let mut served = Vec::new();
+            while let Ok((mut socket, _)) = listener.accept() {
+                // It may have given up by now.
+                let _ = socket.write_all(line.as_bytes());
+                served.push(socket);
+            }
+        });
+    }
+}
+
+impl Drop for Blackhole {
+    fn drop(&mut self) {
+        // It ends the thread that accepts, if there is one.
+        let _ = self.sockets[0].shutdown(Shutdown::Both);
+    }
+}
+
 /// As an operand of pen's.
 impl fmt::Display for Blackhole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.address.fmt(f)
+        display(&self.address, f)
+    }
+}
+
+fn display(address: &SockAddr, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match (address.as_socket(), address.as_pathname()) {
+        (Some(address), _) => write!(f, "{address}"),
+        (None, Some(path)) => write!(f, "{}", path.display()),
+        (None, None) => f.write_str("?"),
     }
 }
