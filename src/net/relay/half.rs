@@ -4,17 +4,13 @@
 //! through a pipe (splice(2)), so that its bytes are not copied into pen and out again: 0.19 s of CPU a GB instead of 0.36. That
 //! is possible only while no filter wants to see them.
 
-use std::os::fd::OwnedFd;
-
 use rustix::event::PollFlags;
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::pipe::{SpliceFlags, splice};
 
 use super::buffers::SIZE;
 use super::filter::Filter;
 use super::meter::Meter;
-use super::pipes::{self, Pipe, Pipes};
+use super::pipes::{Pipe, Pipes, never_waits};
 use super::stream::Stream;
 
 /// Bytes that make a half bulk if the other half is silent meanwhile: more than most answers have.
@@ -179,7 +175,7 @@ impl<'a> Half<'a> {
 
     /// Whether something was read and not delivered.
     fn holds(&self) -> bool {
-        !self.pending.is_empty() || self.pipe.as_ref().is_some_and(|pipe| pipe.held > 0)
+        !self.pending.is_empty() || self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
     }
 
     /// A server that answers one request and closes has often closed already: one packet less for the client then.
@@ -235,7 +231,7 @@ impl<'a> Half<'a> {
 
     /// Whether the next bytes go through a pipe. Takes one when that begins to be worth it.
     fn is_spliced(&mut self, sides: &Sides<'_, '_>) -> bool {
-        if self.pipe.as_ref().is_some_and(|pipe| pipe.held > 0) {
+        if self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0) {
             return true;
         }
         let sockets = sides.source.plain().zip(sides.sink.plain());
@@ -246,7 +242,10 @@ impl<'a> Half<'a> {
         };
         if self.pipe.is_none() {
             // Without a pipe it goes on as before, and tries again some bytes later.
-            self.pipe = self.pipes.take().filter(|_| never_waits(source) && never_waits(sink));
+            self.pipe = self.pipes.take();
+            if self.pipe.is_some() && !(never_waits(source) && never_waits(sink)) {
+                self.give_back();
+            }
             if self.pipe.is_none() {
                 self.run = 0;
             }
@@ -256,33 +255,28 @@ impl<'a> Half<'a> {
 
     fn pump_pipe(&mut self, sides: &Sides<'_, '_>) -> Result<Moved, Broken> {
         let Some(pipe) = &mut self.pipe else { return Ok(Moved::Nothing) };
-        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        if pipe.held == 0 {
-            pipe.held = match splice(sides.source.socket(), None, &pipe.writer, None, pipes::SIZE, flags) {
+        if pipe.held() == 0 {
+            let nothing = match pipe.fill(sides.source.socket()) {
+                Ok(1..) => None,
                 // The end, or urgent data with the end somewhere behind it: recv(2) can tell them apart.
-                Ok(0) => {
-                    self.give_back();
-                    self.run = BULK - SIZE;
-                    return Ok(Moved::Full);
-                }
-                Ok(count) => count,
+                Ok(0) => Some(Moved::Full),
                 // A pipe that waits with its session for more is a pipe that another could use. And what splice(2) leaves
                 // lying although poll(2) reports it, such as bytes behind urgent data, recv(2) will take.
-                Err(Errno::AGAIN | Errno::INTR) => {
-                    self.give_back();
-                    self.run = BULK - SIZE;
-                    return Ok(Moved::Nothing);
-                }
+                Err(Errno::AGAIN | Errno::INTR) => Some(Moved::Nothing),
                 Err(error) => return Err(Broken::Source(error)),
             };
+            if let Some(moved) = nothing {
+                self.give_back();
+                self.run = BULK - SIZE;
+                return Ok(moved);
+            }
         }
-        let moved = match splice(&pipe.reader, None, sides.sink.socket(), None, pipe.held, flags) {
+        let moved = match pipe.pour(sides.sink.socket()) {
             Ok(count) => count,
             Err(Errno::AGAIN | Errno::INTR) => 0,
             Err(error) => return Err(Broken::Sink(error)),
         };
-        pipe.held -= moved;
-        let held = pipe.held;
+        let held = pipe.held();
         self.meter.delivered(moved);
         self.meter.holds(held);
         Ok(if held == 0 { Moved::Full } else { Moved::Nothing })
@@ -301,13 +295,10 @@ impl Drop for Half<'_> {
     }
 }
 
-/// splice(2) waits for a socket unless that has O_NONBLOCK. recv(2) and send(2) have a flag for each call.
-fn never_waits(socket: &OwnedFd) -> bool {
-    fcntl_getfl(socket).is_ok_and(|flags| fcntl_setfl(socket, flags | OFlags::NONBLOCK).is_ok())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::super::buffers::Buffers;
     use super::*;
 

@@ -3,7 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 /// Size of a pipe in bytes. The kernel may grant less.
 pub(super) const SIZE: usize = 256 * 1024;
@@ -30,12 +32,9 @@ struct Shared {
 /// A pipe that bytes go through from one socket to another.
 #[derive(Debug)]
 pub(super) struct Pipe {
-    /// Where they go in.
-    pub(super) writer: OwnedFd,
-    /// Where they come out.
-    pub(super) reader: OwnedFd,
-    /// How many bytes are inside.
-    pub(super) held: usize,
+    writer: OwnedFd,
+    reader: OwnedFd,
+    held: usize,
 }
 
 impl Pipes {
@@ -64,6 +63,35 @@ impl Pipes {
             pipes.count -= 1;
         }
     }
+}
+
+impl Pipe {
+    const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+    /// How many bytes are inside.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Takes in what the socket has, and returns the number of bytes. The pipe must be empty. 0: the end, or urgent data. [`Errno::AGAIN`]:
+    /// nothing.
+    pub(super) fn fill(&mut self, source: &OwnedFd) -> Result<usize, Errno> {
+        self.held = splice(source, None, &self.writer, None, SIZE, Self::FLAGS)?;
+        Ok(self.held)
+    }
+
+    /// Puts out what the socket takes, and returns the number of bytes. [`Errno::AGAIN`]: none.
+    pub(super) fn pour(&mut self, sink: &OwnedFd) -> Result<usize, Errno> {
+        let moved = splice(&self.reader, None, sink, None, self.held, Self::FLAGS)?;
+        self.held -= moved;
+        Ok(moved)
+    }
+}
+
+/// Makes splice(2) return at once for this socket: unlike recv(2) and send(2), it has no flag for that. It fails only for a socket
+/// that is none.
+pub(super) fn never_waits(socket: &OwnedFd) -> bool {
+    fcntl_getfl(socket).is_ok_and(|flags| fcntl_setfl(socket, flags | OFlags::NONBLOCK).is_ok())
 }
 
 #[cfg(test)]
