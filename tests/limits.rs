@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::harness::{Backend, Client, Launch, Pen, is_root, program, skip, visit, wait_until};
+use crate::harness::{
+    Backend, Client, Launch, Pen, Process, Program, Scratch, free_port, is_root, program, skip, visit, wait_until,
+};
 
 #[test]
 fn clients_above_the_limit_wait_and_are_served_when_a_place_is_free() {
@@ -206,6 +208,46 @@ fn a_limit_that_cannot_be_raised_is_warned_of_and_kept() {
         assert!(pen.connections(0) <= most);
     }
     assert!(!pen.stderr().contains("cannot"), "{}", pen.stderr());
+}
+
+/// Executes another command with so many KiB of address space.
+fn with_address_space(kib: &str) -> [String; 4] {
+    ["sh", "-c", &format!("ulimit -v {kib}; exec \"$@\""), "sh"].map(String::from)
+}
+
+#[test]
+fn a_table_that_does_not_fit_into_the_memory_is_refused_and_nothing_changes() {
+    let a = Backend::named("a");
+    let scratch = Scratch::new();
+    let file = scratch.join("large.conf");
+    fs::write(&file, "blacklist 99\nclients_max 10000000\n").unwrap();
+    let (wrapper, port) = (with_address_space("400000"), free_port());
+    let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+    let control = format!("127.0.0.1:{port}");
+    let pen = Launch::ours().wrapper(&wrapper).control_at(&control).servers(&[&a]).start();
+    let control = pen.control();
+    assert_eq!(control.say("clients_max 10000000"), "clients_max 10000000: not enough memory\n");
+    assert_eq!(control.say("conn_max 1000000"), "conn_max 1000000: not enough memory\n");
+    assert_eq!(control.say(&format!("include {}", file.display())), "clients_max 10000000: not enough memory\n");
+    assert_eq!(["clients_max", "conn_max", "blacklist"].map(|word| control.say(word)), ["2048\n", "500\n", "30\n"]);
+    assert_eq!(control.say("clients_max 3000"), "3000\n");
+    assert_eq!(control.say("conn_max 600"), "600\n");
+    assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
+}
+
+#[test]
+fn a_table_that_does_not_fit_into_the_memory_prevents_a_start() {
+    for (option, words) in [("-c10000000", "clients_max 10000000"), ("-x1000000", "conn_max 1000000")] {
+        for check in ["--check", "-f"] {
+            let mut command = with_address_space("100000").to_vec();
+            command.extend([Program::Ours.path(), check, option, "127.0.0.1:1", "127.0.0.1:9"].map(String::from));
+            let mut pen = std::process::Command::new(&command[0]);
+            pen.args(&command[1..]);
+            let mut pen = Process::start(pen);
+            assert_eq!(pen.wait_exit().code(), Some(1), "{}", pen.stderr());
+            assert_eq!(pen.stderr(), format!("{}: {words}: not enough memory\n", "pen"));
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The pool of workers. A worker starts when it is needed and ends when it has been idle for long. The most recently idle worker
 //! is used first.
 
-use std::collections::VecDeque;
+use std::collections::{TryReserveError, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,13 @@ impl<F: Fn(WorkerId, Receiver<O>) + Clone + Send + 'static, O: Send + 'static> P
     /// An empty pool. Each worker runs `work` until its channel of orders ends.
     pub fn new(work: F) -> Self {
         Self { work, orders: Vec::new(), free: Vec::new(), idle: VecDeque::new() }
+    }
+
+    /// Has the memory ready for the tables of so many workers.
+    pub fn try_reserve(&mut self, max: usize) -> Result<(), TryReserveError> {
+        self.orders.try_reserve_exact(max.saturating_sub(self.orders.len()))?;
+        self.free.try_reserve_exact(max.saturating_sub(self.free.len()))?;
+        self.idle.try_reserve_exact(max.saturating_sub(self.idle.len()))
     }
 
     /// An idle worker, or a new one.

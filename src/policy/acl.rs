@@ -1,5 +1,6 @@
 //! Access control lists: which addresses a list permits (penctl(1), `acl`).
 
+use std::collections::TryReserveError;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -106,6 +107,11 @@ pub struct Acl {
 }
 
 impl Acl {
+    /// Has the memory ready for so many entries more.
+    pub fn try_reserve(&mut self, more: usize) -> Result<(), TryReserveError> {
+        self.entries.try_reserve(more)
+    }
+
     /// Adds an entry behind the others.
     pub fn push(&mut self, permit: bool, whom: Whom) {
         self.entries.push((permit, whom));

@@ -6,7 +6,7 @@
 //! The lists are those of a segmented LRU cache: a client is on probation until a server has sent bytes to it, and protected from
 //! then on. A new client takes the place of one on probation only, so that probes and silent clients discard no regular client.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, TryReserveError};
 use std::time::Instant;
 
 use super::settings::Tracking;
@@ -99,6 +99,11 @@ impl List {
     const EMPTY: Self = Self { newest: NONE, oldest: NONE, count: 0 };
 }
 
+/// The number of slots: an eighth is left to clients on probation, and at least 16. They need it until their first answer.
+fn room(max: usize) -> usize {
+    max + (max / 8).max(16)
+}
+
 impl Clients {
     /// The largest table that can be asked for; it would take about a gigabyte.
     pub const MAX: usize = 10_000_000;
@@ -111,7 +116,8 @@ impl Clients {
         table
     }
 
-    /// Makes room for `max` clients to which a server has sent bytes, and for those on probation, now rather than in the middle of the traffic. The table never shrinks (penctl(1)).
+    /// Makes room for `max` clients to which a server has sent bytes, and for those on probation, now rather than in the middle of
+    /// the traffic. The table never shrinks (penctl(1)).
     pub fn grow(&mut self, max: usize) {
         let max = max.clamp(1, Self::MAX);
         if max > self.max {
@@ -121,9 +127,25 @@ impl Clients {
         }
     }
 
-    /// The number of slots: an eighth is left to clients on probation, and at least 16. They need it until their first answer.
+    /// Has the memory ready that [`Clients::grow`] would take. If there is not that much, nothing changes.
+    pub fn try_reserve(&mut self, max: usize) -> Result<(), TryReserveError> {
+        let room = room(max.clamp(1, Self::MAX));
+        let reserved = self.index.try_reserve(room.saturating_sub(self.index.len()));
+        let reserved = reserved.and_then(|()| self.slots.try_reserve_exact(room.saturating_sub(self.slots.len())));
+        if reserved.is_err() {
+            self.shrink_to_fit();
+        }
+        reserved
+    }
+
+    /// Gives back what was reserved and is not needed for [`Clients::max`].
+    pub fn shrink_to_fit(&mut self) {
+        self.index.shrink_to(self.room());
+        self.slots.shrink_to(self.room());
+    }
+
     fn room(&self) -> usize {
-        self.max + (self.max / 8).max(16)
+        room(self.max)
     }
 
     /// How many clients to which a server has sent bytes fit.

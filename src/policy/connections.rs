@@ -1,5 +1,6 @@
 //! The connection table: who is connected to what, from the admission to the end.
 
+use std::collections::TryReserveError;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,6 +79,12 @@ impl Connections {
         });
         self.slots[slot as usize] = Some(connection);
         ConnId(slot)
+    }
+
+    /// Has the memory ready for `max` connections at once.
+    pub fn try_reserve(&mut self, max: usize) -> Result<(), TryReserveError> {
+        self.slots.try_reserve_exact(max.saturating_sub(self.slots.len()))?;
+        self.free.try_reserve_exact(max.saturating_sub(self.free.len()))
     }
 
     /// The connection, if there is one of that number.

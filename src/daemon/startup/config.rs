@@ -119,6 +119,7 @@ impl Config {
         let mut effects = Vec::new();
         let time = Clock::local().format(SystemTime::now());
         let context = Context { time: &time, ..Context::start(Instant::now()) };
+        balancer.make_room(&prepared.commands).map_err(Error::Config)?;
         for command in &prepared.commands {
             if let Command::Listen(text, endpoint) = command {
                 listener = Some((text.clone(), endpoint.clone()));

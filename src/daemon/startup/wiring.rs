@@ -85,6 +85,9 @@ impl Wiring {
         });
         let front = Front { listener, permits, most: sessions, events };
         let helpers = Helpers { idlers: Latest::new(idlers), idle: 0, access_log };
-        Ok(Supervisor::new(balancer, inbox, (pool, ended), front, helpers, (log, clock)))
+        let conn_max = balancer.settings().conn_max;
+        let mut supervisor = Supervisor::new(balancer, inbox, (pool, ended), front, helpers, (log, clock));
+        supervisor.make_room_for(conn_max)?;
+        Ok(supervisor)
     }
 }

@@ -18,6 +18,7 @@ use crate::net::listener::Listener;
 use crate::net::relay::pipes;
 use crate::policy::command::Command;
 use crate::policy::command::apply::{Effect, Outcome};
+use crate::policy::command::room::not_enough;
 use crate::policy::report::Context;
 use crate::policy::report::SocketStats;
 use crate::sys::limits::raise_open_files;
@@ -27,6 +28,12 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// the caller, and tells whether pen is to end.
     pub(super) fn obey(&mut self, prepared: Prepared, now: Instant) -> Result<(Outcome, bool), Error> {
         let Prepared { commands, listener, access_log } = prepared;
+        if let Err(error) = self.make_room(&commands) {
+            if let Some(listener) = listener {
+                listener.retire();
+            }
+            return Err(error);
+        }
         if let Some(listener) = listener {
             self.listen(listener)?;
         }
@@ -44,6 +51,20 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             exit |= exits;
         }
         Ok((whole, exit))
+    }
+
+    /// Has the memory ready for what the commands put into the tables. If there is not enough nothing changes.
+    fn make_room(&mut self, commands: &[Command]) -> Result<(), Error> {
+        match self.balancer.make_room(commands).map_err(Error::Config)? {
+            Some(sessions) => self.make_room_for(sessions),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the memory ready for so many sessions at once.
+    pub fn make_room_for(&mut self, sessions: usize) -> Result<(), Error> {
+        let reserved = self.sessions.try_reserve(sessions);
+        reserved.map_err(|_lack| Error::Config(not_enough(format_args!("conn_max {sessions}"))))
     }
 
     /// Carries out what commands ask of the threads. Gives back what may wait for a disk, and tells whether pen is to end.

@@ -5,7 +5,7 @@ mod commands;
 mod sessions;
 mod tables;
 
-use std::collections::VecDeque;
+use std::collections::{TryReserveError, VecDeque};
 use std::fmt::Display;
 use std::io;
 use std::sync::{Arc, Weak};
@@ -63,6 +63,14 @@ struct Sessions<F> {
     running: Vec<Option<Running>>,
     /// Clients that found no worker because the system gives no more threads.
     waiting: VecDeque<Job>,
+}
+
+impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Sessions<F> {
+    /// Has the memory ready for so many sessions at once. Clients that wait are few: see [`Supervisor::wait_for_worker`].
+    fn try_reserve(&mut self, max: usize) -> Result<(), TryReserveError> {
+        self.running.try_reserve_exact(max.saturating_sub(self.running.len()))?;
+        self.pool.try_reserve(max)
+    }
 }
 
 /// Where clients come in.

@@ -156,7 +156,7 @@ impl Balancer {
 
     fn resize_clients(&mut self) {
         let max = self.settings.clients_max;
-        if self.serving {
+        if self.serving || max > self.clients.max() {
             self.clients.grow(max);
         } else {
             self.clients = Clients::new(max);

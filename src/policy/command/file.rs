@@ -21,7 +21,7 @@ pub struct Located {
 const NAMED: usize = 100;
 
 /// Reads the text of a file. `name` is what errors call it; `port` is the listener's. The error names each bad line in a line of its
-/// own, and tells how many more there are than [`NAMED`].
+/// own, and counts those beyond the first 100.
 pub fn parse(name: &str, text: &str, port: Option<&Port>) -> Result<Vec<Located>, String> {
     let mut commands = Vec::new();
     let mut errors = Vec::new();

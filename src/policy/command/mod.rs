@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod file;
 pub mod parse;
+pub mod room;
 pub mod server;
 pub mod setting;
 pub mod settings;
