@@ -251,6 +251,42 @@ fn a_table_that_does_not_fit_into_the_memory_prevents_a_start() {
 }
 
 #[test]
+fn out_of_memory_for_threads_it_serves_with_those_it_has_and_tells_that_once() {
+    let a = Backend::named("a");
+    // A thread allocates twice. Which of them fails depends on what is left.
+    for kib in (0..6).map(|step| 250_000 + 24 * step) {
+        let wrapper = with_address_space(&kib.to_string());
+        let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+        let mut pen = Launch::ours().wrapper(&wrapper).options(&["-x", "400"]).servers(&[&a]).start();
+        let clients: Vec<_> = (0..320).map(|_| Client::connect(&pen)).collect();
+        pen.wait_for_line("cannot start more than ");
+        for client in clients {
+            assert_eq!(client.line().as_deref(), Some("a"), "with {kib} KiB");
+        }
+        assert_eq!(pen.stderr().matches("cannot start").count(), 1, "{}", pen.stderr());
+        pen.terminate();
+    }
+}
+
+#[test]
+fn a_limit_on_threads_is_warned_of_and_kept() {
+    let Some(prlimit) = program("prlimit").filter(|_| is_root()) else {
+        return skip("only root can run pen as a user without other processes, and with prlimit");
+    };
+    let a = Backend::named("a");
+    let options = ["-x", "100", "-u", "61234:61234"];
+    let mut pen = Launch::ours().wrapper(&[&prlimit, "--nproc=40"]).options(&options).servers(&[&a]).start();
+    pen.wait_for_line("the limit on processes is enough for 24 connections, not 100: see ulimit -u");
+    let clients: Vec<_> = (0..60).map(|_| Client::connect(&pen)).collect();
+    for client in clients {
+        assert_eq!(client.line().as_deref(), Some("a"));
+        assert!(pen.threads() <= 40);
+    }
+    assert!(!pen.stderr().contains("cannot"), "{}", pen.stderr());
+    pen.terminate();
+}
+
+#[test]
 fn hundreds_of_clients_at_once_are_served() {
     let a = Backend::named("a");
     let pen = Pen::start(&["-x", "400", "-c", "1000"], &[&a]);

@@ -1,8 +1,12 @@
-//! The limit on open files.
+//! What this host grants to the sessions: open files, threads, and memory mappings.
 
+use std::fmt;
+use std::fs;
 use std::io;
+use std::path::Path;
+use std::thread;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
 /// Descriptors that are neither sessions nor pipes: standard streams, listeners, logs, signals, and some to spare.
 const OTHERS: u64 = 32;
@@ -16,25 +20,212 @@ const SPARE: u64 = 128;
 /// Descriptors of one session: the client's and the server's.
 const PER_SESSION: u64 = 2;
 
-/// Raises the soft limit on open files to what that many sessions need, as far as the hard limit (and, for root, the
-/// kernel) lets it; `pipes` are needed besides. Tells how many sessions there are descriptors for, at most `sessions`.
-pub fn raise_open_files(sessions: usize, pipes: usize) -> usize {
-    let others = OTHERS + pipes as u64 * PER_PIPE;
-    let needed = sessions as u64 * PER_SESSION + others;
+/// Memory mappings of one thread: its stack, the guard page below it, and the same for the stack of its signal handlers, which the
+/// standard library gives to each thread (counted in /proc/PID/maps: 1000 sessions have 4000 mappings).
+const PER_THREAD: u64 = 4;
+
+/// Other mappings: the program and its libraries have about 100, [`OTHER_THREADS`] and the clients of the control port 400, large
+/// tables one each.
+const OTHER_MAPPINGS: u64 = 1024;
+
+/// Mappings of the allocator for each core: it has up to eight heaps (mallopt(3), `M_ARENA_MAX`), of two mappings each.
+const PER_CORE: u64 = 16;
+
+/// Threads that are not workers: nine run all the time, and some are left for clients of the control port.
+const OTHER_THREADS: u64 = 16;
+
+/// The limits of this host that are found in files. They are read once, since they cannot be seen from a jail.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Host {
+    /// The most memory mappings of a process: `vm.max_map_count`.
+    mappings: Option<u64>,
+    /// The most threads of the control group, and of those that it is part of: `pids.max`.
+    tasks: Option<u64>,
+    cores: u64,
+}
+
+/// What the sessions may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// How many sessions there may be at once, at most as many as were asked for.
+    pub sessions: usize,
+    /// Why there are fewer.
+    pub scarce: Option<Scarce>,
+}
+
+/// A limit that sessions meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scarce {
+    /// `RLIMIT_NOFILE`.
+    OpenFiles,
+    /// `vm.max_map_count`.
+    Mappings,
+    /// `RLIMIT_NPROC`.
+    Processes,
+    /// `pids.max`.
+    Tasks,
+}
+
+impl Host {
+    /// Reads the limits. What cannot be read is no limit: then threads are refused when it is met.
+    pub fn read() -> Self {
+        Self {
+            mappings: number(Path::new("/proc/sys/vm/max_map_count")),
+            tasks: tasks(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup")),
+            cores: thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
+        }
+    }
+
+    /// Raises the soft limit on open files to what that many sessions need, as far as the hard limit (and, for root, the kernel) lets
+    /// it; `pipes` are needed besides. Tells how many sessions the limits of this process and this host are enough for.
+    pub fn grant(self, sessions: usize, pipes: usize) -> Grant {
+        let others = OTHERS + pipes as u64 * PER_PIPE;
+        let files = raise_open_files(sessions as u64 * PER_SESSION + others + SPARE);
+        // It does not hold for root (getrlimit(2)).
+        let processes = if geteuid().is_root() { None } else { getrlimit(Resource::Nproc).current };
+        let bounds = [
+            (Scarce::OpenFiles, Some(files.saturating_sub(others) / PER_SESSION)),
+            (Scarce::Mappings, self.mappings.map(|most| threads_within(most, self.cores))),
+            (Scarce::Processes, processes.map(|most| most.saturating_sub(OTHER_THREADS))),
+            (Scarce::Tasks, self.tasks.map(|most| most.saturating_sub(OTHER_THREADS))),
+        ];
+        smallest(sessions, bounds)
+    }
+}
+
+impl Grant {
+    /// What to tell the administrator who has asked for that many sessions; `None` if they are granted.
+    pub fn warning(&self, asked: usize) -> Option<String> {
+        let scarce = self.scarce?;
+        Some(format!("{scarce} is enough for {} connections, not {asked}: see {}", self.sessions, scarce.remedy()))
+    }
+}
+
+impl Scarce {
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::OpenFiles => "ulimit -n",
+            Self::Mappings => "sysctl(8)",
+            Self::Processes => "ulimit -u",
+            Self::Tasks => "TasksMax in systemd.resource-control(5)",
+        }
+    }
+}
+
+impl fmt::Display for Scarce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OpenFiles => "the limit on open files",
+            Self::Mappings => "vm.max_map_count",
+            Self::Processes => "the limit on processes",
+            Self::Tasks => "pids.max of the control group",
+        })
+    }
+}
+
+/// The sessions that all bounds allow, and at least one: the limit may be an error.
+fn smallest<const N: usize>(asked: usize, bounds: [(Scarce, Option<u64>); N]) -> Grant {
+    let known = bounds.into_iter().filter_map(|(scarce, most)| Some((scarce, usize::try_from(most?).ok()?)));
+    match known.min_by_key(|(_, most)| *most).filter(|(_, most)| *most < asked) {
+        Some((scarce, most)) => Grant { sessions: most.max(1), scarce: Some(scarce) },
+        None => Grant { sessions: asked, scarce: None },
+    }
+}
+
+/// How many workers there may be with so many mappings.
+fn threads_within(mappings: u64, cores: u64) -> u64 {
+    mappings.saturating_sub(OTHER_MAPPINGS + cores * PER_CORE) / PER_THREAD
+}
+
+/// Raises the soft limit on open files, if it is lower than that. Returns what it is then.
+fn raise_open_files(wished: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let current = limit.current.unwrap_or(u64::MAX);
-    let wished = needed + SPARE;
     if current >= wished {
-        return sessions;
+        return current;
     }
-    let raised = set(wished, limit.maximum.map(|max| max.max(wished)))
+    set(wished, limit.maximum.map(|max| max.max(wished)))
         .or_else(|_| set(limit.maximum.unwrap_or(wished).min(wished).max(current), limit.maximum))
-        .unwrap_or(current);
-    let possible = raised.saturating_sub(others) / PER_SESSION;
-    sessions.min(possible.max(1) as usize)
+        .unwrap_or(current)
 }
 
 fn set(current: u64, maximum: Option<u64>) -> io::Result<u64> {
     setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum })?;
     Ok(current)
+}
+
+/// The least `pids.max` of the control groups that the process is in (cgroups(7)): `groups` lists them, `root` is where they are
+/// mounted. There is one hierarchy, or one for this controller alone.
+fn tasks(groups: &Path, root: &Path) -> Option<u64> {
+    let groups = fs::read_to_string(groups).ok()?;
+    let paths = groups.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let mount = match controllers {
+            "" => root.to_path_buf(),
+            _ if controllers.split(',').any(|controller| controller == "pids") => root.join("pids"),
+            _ => return None,
+        };
+        Some((mount.join(path.trim_start_matches('/')), mount))
+    });
+    let within = |(path, mount): (std::path::PathBuf, std::path::PathBuf)| {
+        let found = path.ancestors().take_while(|folder| folder.starts_with(&mount));
+        found.filter_map(|folder| number(&folder.join("pids.max"))).min()
+    };
+    paths.filter_map(within).min()
+}
+
+/// The number in a file. `None`: there is no such file, or no limit (`max`).
+fn number(file: &Path) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::env;
+
+    #[test]
+    fn each_worker_needs_four_mappings_and_each_core_some() {
+        assert_eq!(threads_within(65530, 1), 16122);
+        assert_eq!(threads_within(65530, 16), 16062);
+        assert_eq!(threads_within(100, 1), 0);
+    }
+
+    #[test]
+    fn the_smallest_bound_decides_and_is_named() {
+        let bounds = |files, mappings| [(Scarce::OpenFiles, files), (Scarce::Mappings, mappings)];
+        let grant = smallest(500, bounds(Some(500), None));
+        assert_eq!(grant, Grant { sessions: 500, scarce: None });
+        assert_eq!(grant.warning(500), None);
+        let grant = smallest(500, bounds(Some(400), Some(300)));
+        assert_eq!(grant, Grant { sessions: 300, scarce: Some(Scarce::Mappings) });
+        assert_eq!(
+            grant.warning(500).as_deref(),
+            Some("vm.max_map_count is enough for 300 connections, not 500: see sysctl(8)")
+        );
+        assert_eq!(smallest(500, bounds(Some(0), None)).sessions, 1);
+    }
+
+    #[test]
+    fn the_control_group_with_the_least_threads_counts_in_both_versions() {
+        let root = env::temp_dir().join(format!("pen-cgroup-{}", std::process::id()));
+        let (groups, unified, own) = (root.join("cgroup"), root.join("a/b"), root.join("pids/a"));
+        fs::create_dir_all(&unified).unwrap();
+        fs::create_dir_all(&own).unwrap();
+        fs::write(unified.join("pids.max"), "max\n").unwrap();
+        fs::write(root.join("a/pids.max"), "4915\n").unwrap();
+        fs::write(own.join("pids.max"), "70\n").unwrap();
+        for (text, expected) in [
+            ("0::/a/b\n", Some(4915)),
+            ("9:cpu:/a\n4:misc,pids:/a\n0::/a/b\n", Some(70)),
+            ("0::/\n", None),
+            ("4:cpu:/a\n", None),
+            ("nonsense\n", None),
+        ] {
+            fs::write(&groups, text).unwrap();
+            assert_eq!(tasks(&groups, &root), expected, "{text}");
+        }
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(tasks(&groups, &root), None);
+    }
 }

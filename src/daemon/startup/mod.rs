@@ -25,7 +25,7 @@ use crate::policy::balancer::Balancer;
 use crate::policy::command::Command;
 use crate::policy::report::query::Query;
 use crate::sys::clock::Clock;
-use crate::sys::limits;
+use crate::sys::limits::{Grant, Host};
 use crate::sys::log::Log;
 use crate::sys::privileges::{Confinement, is_root, may_be_transparent};
 use crate::sys::root::Root;
@@ -65,7 +65,10 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     let exposed = config::control_is_exposed(&config.balancer, config.control.as_ref());
     let Config { balancer, mut prepared, effects, loader, .. } = config;
     let loader = Loader { root: root.clone(), ..loader };
-    let sessions = limits::raise_open_files(balancer.settings().conn_max, pipes::MOST);
+    // Read, and raised, while the rights for that are there.
+    let host = Host::read();
+    let granted = || host.grant(balancer.settings().conn_max, pipes::MOST);
+    granted();
     let clock = Clock::local();
     let foreground = options.identity.foreground;
     let output = if foreground { Output::Stderr } else { Output::Syslog(Syslog::open()) };
@@ -76,6 +79,8 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
         bound.write_pid(&root.name(path), options.user.as_ref())?;
     }
     confinement.give_up_rights()?;
+    // What the user has that pen runs as from now on.
+    let grant = granted();
     // As the user who must be able to open it again at HUP.
     loader.open_access_log(&mut prepared)?;
     // Only the administrator who starts pen has asked for these files.
@@ -92,14 +97,14 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     let log = logger.log.clone();
     log.set_debug(balancer.settings().debug);
     log.set_facility(balancer.settings().syslog_facility);
-    tell_oddities(options, &balancer, (sessions, exposed), &loader, &log);
+    tell_oddities(options, &balancer, (grant, exposed), &loader, &log);
     if !foreground {
         let log = log.clone();
         panic::set_hook(Box::new(move |fault| log.error(fault)));
     }
     let destination = prepared.access_log.flatten().map(|destination| *destination);
     let access_log = AccessLog::start(destination, root, log.clone(), &events)?;
-    let wiring = Wiring { events, inbox, log: log.clone(), access_log: access_log.clone(), clock, loader, sessions };
+    let wiring = Wiring { events, inbox, log: log.clone(), access_log: access_log.clone(), clock, loader, host, grant };
     let mut supervisor = wiring.start(options, balancer, &bound)?;
     let (_, exit) = supervisor.carry_out(effects);
     let outcome = readiness.ready().and_then(|()| if exit { Ok(()) } else { survive(|| supervisor.run()) });
@@ -125,24 +130,15 @@ fn finish(outcome: Result<(), Error>, logger: &Logger, foreground: bool, aborts:
     outcome
 }
 
-/// Logs warnings about the configuration. `sessions`: there are descriptors for so many. `exposed`: all hosts can use the control port.
-fn tell_oddities(
-    options: &Options,
-    balancer: &Balancer,
-    (sessions, exposed): (usize, bool),
-    loader: &Loader,
-    log: &Log,
-) {
+/// Logs warnings about the configuration, and about what this host does not grant to it. `exposed`: all hosts can use the control port.
+fn tell_oddities(options: &Options, balancer: &Balancer, (grant, exposed): (Grant, bool), loader: &Loader, log: &Log) {
     let settings = balancer.settings();
     if is_root() {
         let advice = if options.user.is_none() { "; -u makes it run as another user" } else { "" };
         log.warning(format_args!("runs as root{advice}"));
     }
-    if sessions < settings.conn_max {
-        let conn_max = settings.conn_max;
-        log.warning(format_args!(
-            "the limit on open files is enough for {sessions} connections, not {conn_max}: see ulimit -n"
-        ));
+    if let Some(warning) = grant.warning(settings.conn_max) {
+        log.warning(warning);
     }
     if settings.transparent && !may_be_transparent() {
         log.warning("transparent is on, but only root may use clients' addresses: connections to servers will fail");

@@ -26,6 +26,7 @@ use crate::net::relay::pipes::Pipes;
 use crate::net::relay::yields::Yields;
 use crate::policy::balancer::Balancer;
 use crate::sys::clock::Clock;
+use crate::sys::limits::{Grant, Host};
 use crate::sys::log::Log;
 
 /// What is there before the threads.
@@ -39,8 +40,9 @@ pub(super) struct Wiring {
     pub(super) clock: Clock,
     /// For the names of files from now on.
     pub(super) loader: Loader,
-    /// There are descriptors for so many.
-    pub(super) sessions: usize,
+    pub(super) host: Host,
+    /// What it grants to the sessions.
+    pub(super) grant: Grant,
 }
 
 impl Wiring {
@@ -52,7 +54,7 @@ impl Wiring {
         mut balancer: Balancer,
         bound: &Bound,
     ) -> Result<Supervisor<impl Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static>, Error> {
-        let Self { events, inbox, log, access_log, clock, loader, sessions } = self;
+        let Self { events, inbox, log, access_log, clock, loader, host, grant } = self;
         let idlers = idlers::start(&events)?;
         let executor =
             Executor { events: events.clone(), loader, backlog: options.backlog, access_log: access_log.clone() };
@@ -64,7 +66,7 @@ impl Wiring {
         }
         balancer.begin_serving(process::id());
         let listener = Arc::clone(&bound.listener);
-        let permits = Permits::new(sessions);
+        let permits = Permits::new(grant.sessions);
         acceptor::start(Arc::clone(&listener), permits.clone(), &events, log.clone())?;
         log.debug(1, || format!("pen {} listens on {}", env!("CARGO_PKG_VERSION"), listener.address()));
 
@@ -83,7 +85,7 @@ impl Wiring {
         let pool = Pool::new(move |id: WorkerId, orders: Receiver<Order>| {
             thread::watch("worker", &worker.events, || worker.work(id, &orders));
         });
-        let front = Front { listener, permits, most: sessions, events };
+        let front = Front { listener, permits, host, grant, events };
         let helpers = Helpers { idlers: Latest::new(idlers), idle: 0, access_log };
         let conn_max = balancer.settings().conn_max;
         let mut supervisor = Supervisor::new(balancer, inbox, (pool, ended), front, helpers, (log, clock));

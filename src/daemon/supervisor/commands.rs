@@ -21,7 +21,6 @@ use crate::policy::command::apply::{Effect, Outcome};
 use crate::policy::command::room::not_enough;
 use crate::policy::report::Context;
 use crate::policy::report::SocketStats;
-use crate::sys::limits::raise_open_files;
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Applies what was prepared, whole or not at all. Gives the reply of the last command, and the effects that are left to
@@ -76,8 +75,12 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 Effect::DebugLevel(level) => self.log.set_debug(level),
                 Effect::SyslogFacility(facility) => self.log.set_facility(facility),
                 Effect::ConnMax(max) => {
-                    self.front.most = raise_open_files(max, pipes::MOST);
-                    self.front.permits.limit(self.front.most);
+                    let grant = self.front.host.grant(max, pipes::MOST);
+                    if let Some(warning) = grant.warning(max).filter(|_| grant != self.front.grant) {
+                        self.log.warning(warning);
+                    }
+                    self.front.grant = grant;
+                    self.front.permits.limit(grant.sessions);
                 }
                 Effect::Close(conn) => {
                     if let Some(live) = self.live(conn) {

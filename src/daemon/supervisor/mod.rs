@@ -27,6 +27,7 @@ use crate::net::listener::Listener;
 use crate::policy::balancer::{Balancer, Choice, Transition};
 use crate::policy::report::SocketStats;
 use crate::sys::clock::Clock;
+use crate::sys::limits::{Grant, Host};
 use crate::sys::log::Log;
 
 /// How often the pool is looked through for workers that are idle for long.
@@ -52,6 +53,8 @@ pub struct Supervisor<F> {
     name: Arc<str>,
     /// When a trouble that every client meets was last told.
     reminded: Option<Instant>,
+    /// A lack of threads was told, with that many workers.
+    short_of_workers: Option<usize>,
 }
 
 /// The sessions and who serves them.
@@ -80,8 +83,10 @@ pub struct Front {
     pub listener: Arc<Listener>,
     /// Of all acceptors.
     pub permits: Permits,
-    /// How many sessions there may be at once.
-    pub most: usize,
+    /// Whose limits they meet.
+    pub host: Host,
+    /// What it grants to them.
+    pub grant: Grant,
     /// For acceptors that a `listen` starts.
     pub events: Handle<Event>,
 }
@@ -123,7 +128,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     ) -> Self {
         let name = front.listener.address().to_string().into();
         let sessions = Sessions { pool, closed, running: Vec::new(), waiting: VecDeque::new() };
-        Self { balancer, events, sessions, front, helpers, log, clock, name, reminded: None }
+        Self { balancer, events, sessions, front, helpers, log, clock, name, reminded: None, short_of_workers: None }
     }
 
     /// Whether pen is to abort after an error: `abort_on_error`.
@@ -147,8 +152,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             self.catch_up();
             if now.duration_since(looked) >= ROUND {
                 looked = now;
-                self.front.permits.limit(self.front.most);
+                self.front.permits.limit(self.front.grant.sessions);
                 crew = self.sessions.pool.retire(now);
+                self.short_of_workers = self.short_of_workers.filter(|told| self.sessions.pool.size() >= *told);
             }
             let Some(event) = event else { continue };
             match event {
@@ -247,11 +253,12 @@ mod tests {
         let access_log = AccessLog::start(None, Root::new(None).unwrap(), log.clone(), &events).unwrap();
         let any = Address::Ip(([127, 0, 0, 1], 0).into());
         let listener = Arc::new(Listener::open_first("any", &[any], 1, Access::Everybody).unwrap());
+        let host = Host::default();
         let mut supervisor = Supervisor::new(
             Balancer::new(Identity::default(), String::new()),
             inbox,
             (Pool::new(|_, _| {}), unbounded().1),
-            Front { listener, permits: Permits::new(1), most: 1, events: events.clone() },
+            Front { listener, permits: Permits::new(1), host, grant: host.grant(1, 0), events: events.clone() },
             Helpers { idlers: Latest::new(bounded(1).0), idle: 0, access_log },
             (log, Clock::local()),
         );

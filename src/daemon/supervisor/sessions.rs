@@ -84,11 +84,16 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         self.sessions.pool.order(worker, Order::Serve(job));
     }
 
-    /// The system gives no more threads: serve with those there are, and accept no more clients than that.
+    /// The system gives no more threads: serve with those there are, and accept no more clients than that. It is told once, until
+    /// workers have ended.
     fn wait_for_worker(&mut self, job: Job, error: &io::Error, now: Instant) {
         let workers = self.sessions.pool.size();
-        self.remind(format_args!("cannot start more than {workers} workers: {}", reason(error)), now);
-        if workers == 0 {
+        if self.short_of_workers.is_none() {
+            self.short_of_workers = Some(workers);
+            self.log.error(format_args!("cannot start more than {workers} workers: {}", reason(error)));
+        }
+        // Without workers none will be free.
+        if workers == 0 || self.sessions.waiting.try_reserve(1).is_err() {
             self.balancer.close(job.conn, now);
             return;
         }
