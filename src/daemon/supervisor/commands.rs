@@ -103,7 +103,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let sessions = &self.sessions.running;
         let socket_stats = |conn: ConnId| stats(sessions, conn);
         let time = self.clock.format(SystemTime::now());
-        let (idlers, most) = (self.helpers.idle, self.front.most);
+        let (idlers, most) = (self.helpers.idle, self.front.grant.sessions);
         self.balancer.apply(command, &Context { now, time: &time, socket_stats: &socket_stats, idlers, most })
     }
 
