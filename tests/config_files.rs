@@ -183,13 +183,13 @@ fn what_one_load_reads_has_a_bound_in_lines_and_in_bytes() {
     files.add("5.conf", "blacklist 99\nacl 1 permit 192.0.2.1\n");
     let long = files.add("long.conf", &format!("# {}\n", "x".repeat(3_000_000)));
     let many = files.add("many.conf", &format!("blacklist 99\n{}", include(&long, 9)));
-    let replies = files.add("replies.conf", &"help\n".repeat(150_000));
+    let replies = files.add("replies.conf", &"help\n".repeat(75_000));
     let copies = (0..9).map(|number| format!("write {}\n", files.scratch.join(&format!("copy{number}")).display()));
     let copies = files.add("copies.conf", &copies.collect::<String>());
     let pen = files.launch().servers(&[&backend]).start();
     let control = pen.control();
     for (file, place, why) in [
-        (&names[0], &names[5], ": all files of one load have at most 200000 lines\n"),
+        (&names[0], &names[5], ": all files of one load have at most 100000 lines\n"),
         (&many, &format!("{many}:7: "), ": all files of one load have at most 16777216 bytes\n"),
         (&copies, &format!("{copies}:9: "), ": one load has at most 8 geoip and write commands\n"),
     ] {
@@ -426,4 +426,23 @@ fn a_file_that_pen_0_34_1_wrote_is_understood() {
         assert!(written.lines().any(|written| written == line), "{line} is not in\n{written}");
     }
     assert!(written.contains("server 4 acl 0 address 127.0.0.1 port 81 "), "{written}");
+}
+
+#[test]
+fn a_copy_that_is_not_complete_yet_is_refused() {
+    let backend = Backend::named("a");
+    let server = format!("server 0 address 127.0.0.1 port {}\n", backend.port());
+    let files = Files::new(&format!("{server}timeout 5\nblacklist 1234\n"));
+    let pen = files.launch().start();
+    files.rewrite(&format!("{server}timeout 6\nblacklist 12"));
+    reload(&pen, "pen.conf:3: the file ends here, without a newline, and is shorter than it was");
+    let control = pen.control();
+    assert_eq!((control.say("timeout"), control.say("blacklist")), (String::from("5\n"), String::from("1234\n")));
+    // Without a newline and complete.
+    files.rewrite(&format!("{server}timeout 6\nblacklist 1234\nconn_max 501"));
+    reload(&pen, "read again");
+    assert_eq!(control.say("conn_max"), "501\n");
+    files.rewrite(&format!("{server}timeout 7\n"));
+    reload(&pen, "read again");
+    assert_eq!(control.say("timeout"), "7\n");
 }

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use socket2::SockAddr;
 
-use crate::harness::{Backend, Client, Daemon, Launch, Pen, Scratch, free_port, is_root, skip, wait_for, wait_until};
+use crate::harness::{
+    Backend, Client, Daemon, Launch, Pen, Scratch, echo, free_port, is_root, skip, wait_for, wait_until,
+};
 use crate::request_log::{ANSWER, ask, http, lines};
 
 /// Asks again and again until it is told to stop or pen is gone, and counts the answers. Each request has its own number.
@@ -303,4 +305,20 @@ fn in_the_background_and_in_a_jail_it_is_the_users_file_and_moves_at_hup() {
         (old + new == answers).then_some((old, new))
     });
     assert!(old > 0 && new > 0);
+}
+
+#[test]
+fn a_log_that_is_the_standard_output_stays_for_the_user_and_at_hup() {
+    if !is_root() {
+        return skip("only root can become another user");
+    }
+    let backend = Backend::new("a", echo);
+    // The harness reads the standard output through a pipe that is root's.
+    let pen = Launch::ours().options(&["-u", "nobody", "-l", "/dev/stdout"]).uncounted().servers(&[&backend]).start();
+    for words in ["before", "after"] {
+        Client::connect(&pen).assert_echo(words);
+        wait_until("the request", || pen.stdout().ends_with(&format!(" {words}\n")));
+        pen.signal(Signal::HUP);
+    }
+    assert!(!pen.stderr().contains("logfile"), "{}", pen.stderr());
 }

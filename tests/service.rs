@@ -244,7 +244,7 @@ fn two_instances(tools: &[&str]) {
     host.says("service pen try-restart api", "");
     host.says("service pen stop", "pen api: is not running\npen web: stopped\n");
     assert_eq!(web.server(), None);
-    host.says("ls /run/pen", "");
+    host.says("ls /run/pen", "api.lock\nweb.lock\n");
 }
 
 #[test]
@@ -276,15 +276,17 @@ fn a_wrong_configuration_does_not_start_and_does_not_replace_a_right_one() {
 
     // What is wrong with the heading is told before pen is asked.
     for (heading, complaint) in [
+        ("# pen for the shop", "none of the first ten lines is '# pen OPTIONS LISTENER'"),
         ("", "none of the first ten lines is '# pen OPTIONS LISTENER'"),
-        ("# pen -u 'nobody 80", "a quote in '# pen -u 'nobody 80' has no end"),
-        ("# pen -rk 80", "pen has no option -k"),
-        ("# pen 80 -u", "option -u needs a value"),
+        ("# pen -u 'nobody 80", "1: a quote in '# pen -u 'nobody 80' has no end"),
+        ("# pen for the shop\n# pen -rk 80", "2: pen has no option -k"),
+        ("# pen 80 -u", "1: option -u needs a value"),
         ("# pen -j jail 80", "the name of the jail must begin with /"),
     ] {
         host.write("/etc/pen/web.conf", format!("{heading}\nserver 0 address 127.0.0.1 port 80\n"));
         let told = host.refuses("service pen reload web", 6);
-        assert!(told.ends_with(&format!("pen web: /etc/pen/web.conf: {complaint}\n")), "{told}");
+        let place = if complaint.starts_with(|c: char| c.is_ascii_digit()) { "" } else { " " };
+        assert!(told.ends_with(&format!("pen web: /etc/pen/web.conf:{place}{complaint}\n")), "{told}");
     }
     // And what runs can be ended nevertheless.
     host.says("service pen stop web", "pen web: stopped\n");
@@ -512,23 +514,93 @@ fn logrotate_tells_those_that_run_and_leaves_the_owner() {
         return skip("logrotate is not installed");
     }
     let Some(host) = Host::new() else { return };
-    let (a, b) = (Backend::named("a"), Backend::named("b"));
-    let web = host.instance("web", "-u nobody -j /var/lib/pen", &a);
+    let a = Backend::named("a");
+    let web = host.instance("web", "-u nobody -j /var/lib/pen -l /var/log/pen/web.log", &a);
     host.instance("resting", "-u nobody", &a);
     host.says("service pen start web", "pen web: started\n");
     let log = "/var/lib/pen/var/log/pen/web.log";
-    host.says(&format!("mkdir -p $(dirname {log}); echo line >{log}; chown nobody {log}"), "");
-    // What HUP does shows that it came; in the jail, it reads what lies there.
-    host.configure("web", "-u nobody -j /var/lib/pen", &web, &b);
-    host.says("cp /etc/pen/web.conf /var/lib/pen/etc/pen/web.conf", "");
+    let say = |words: &str| {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], web.port)).into();
+        Client::connect_to(&address, None).send(format!("{words}\n"));
+        wait_until("the request in the log", || host.read(log).ends_with(&format!(" {words}\n")));
+    };
+    say("before");
     host.says("logrotate --force --state /tmp/state /etc/logrotate.d/pen", "");
-    wait_until("the new server", || web.server().as_deref() == Some("b"));
-    host.says(&format!("cat {log}.1"), "line\n");
-    host.says(&format!("stat -c '%U %a %s' {log}"), "nobody 640 0\n");
+    say("after");
+    assert!(host.read(&format!("{log}.1")).ends_with(" before\n") && !host.read(log).contains("before"));
+    host.says(&format!("stat -c '%U %a' {log}"), "nobody 640\n");
     host.says(
         "service pen status web",
         format!("pen web: is running, process {}\n", web.control().say("pid").trim_end()),
     );
+}
+
+#[test]
+fn the_user_has_a_folder_for_the_status_page() {
+    let Some(host) = Host::new() else { return };
+    let a = Backend::named("a");
+    for (options, folder) in [("-u nobody", "/var/lib/pen"), ("-u nobody -j /srv/jail", "/srv/jail/var/lib/pen")] {
+        let web = host.instance("web", options, &a);
+        let text = host.read("/etc/pen/web.conf");
+        host.write("/etc/pen/web.conf", format!("{text}web_stats /var/lib/pen/web/status.html\n"));
+        host.says("service pen start web", "pen web: started\n");
+        assert!(web.control().say("status").starts_with("<!DOCTYPE html>"), "{options}");
+        assert!(host.read(&format!("{folder}/web/status.html")).contains("web: listens on"), "{options}");
+        host.says("service pen stop web", "pen web: stopped\n");
+    }
+}
+
+#[test]
+fn rotating_reads_no_configuration_where_there_is_a_control_port() {
+    let Some(host) = Host::new() else { return };
+    let a = Backend::named("a");
+    let web = host.instance("web", "-u nobody -l /var/log/pen/web.log", &a);
+    host.says("service pen start", "pen web: started\n");
+    let text = host.read("/etc/pen/web.conf");
+    host.write("/etc/pen/web.conf", format!("{text}blacklist 77\n"));
+    web.control().say("server 0 drain");
+    fs::rename(host.path("/var/log/pen/web.log"), host.path("/var/log/pen/web.log.1")).unwrap();
+    host.says("install -o nobody -m 640 /dev/null /var/log/pen/web.log && service pen rotate web", "");
+    assert_eq!(web.server().as_deref(), Some("a"));
+    Client::connect_to(&std::net::SocketAddr::from(([127, 0, 0, 1], web.port)).into(), None).send("request\n");
+    wait_until("the request in the new log", || host.read("/var/log/pen/web.log").contains("request"));
+    assert_eq!(web.control().say("blacklist"), "30\n");
+    assert!(web.control().say("servers").contains(" state drain "));
+}
+
+#[test]
+fn actions_at_the_same_time_wait_for_each_other() {
+    let Some(host) = Host::new() else { return };
+    let a = Backend::named("a");
+    let web = host.instance("web", "-u nobody", &a);
+    let outcome = host.does("for i in 1 2 3 4 5; do service pen start web & done; wait");
+    let (pid, lines) = (host.pid("web"), outcome.stdout.lines().count());
+    assert_eq!((lines, outcome.stderr.as_str()), (5, ""), "{outcome:?}");
+    assert_eq!(outcome.stdout.matches("pen web: started").count(), 1, "{outcome:?}");
+    let running = format!("pen web: is running already, process {pid}");
+    assert_eq!(outcome.stdout.matches(&running).count(), 4, "{outcome:?}");
+    let outcome = host.does("service pen restart web & service pen reload web & service pen restart web & wait");
+    assert_eq!(outcome.stderr, "", "{outcome:?}");
+    assert_eq!(web.server().as_deref(), Some("a"));
+    host.says("service pen check web", "");
+    host.says("service pen check", "");
+    host.write("/etc/pen/web.conf", "# pen -u nobody 80\nfrob\n");
+    assert!(host.refuses("service pen check web", 1).contains("web.conf:2: "));
+}
+
+#[test]
+fn a_restart_with_many_sessions_finds_the_port_free() {
+    let Some(host) = Host::new() else { return };
+    let a = Backend::named("a");
+    let web = host.instance("web", "-u nobody", &a);
+    host.says("service pen start", "pen web: started\n");
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], web.port)).into();
+    for _ in 0..5 {
+        let sessions: Vec<_> = (0..200).map(|_| Client::connect_to(&address, None)).collect();
+        assert!(sessions.iter().all(|session| session.line().as_deref() == Some("a")));
+        host.says("service pen restart", "pen web: stopped\npen web: started\n");
+        assert_eq!(web.server().as_deref(), Some("a"));
+    }
 }
 
 #[test]

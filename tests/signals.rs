@@ -83,6 +83,8 @@ fn a_name_that_takes_its_time_does_not_keep_term_and_int_from_ending_it() {
         let mut pen = Process::start(command);
         let mut question = [0; 512];
         mute.recv(&mut question).expect("nobody asks");
+        // These wait for the end of the start; the last one ends it.
+        [Signal::HUP, Signal::USR1, Signal::USR2].into_iter().for_each(|waits| pen.signal(waits));
         let start = Instant::now();
         pen.signal(signal);
         assert_eq!(pen.wait_exit().signal(), Some(signal.as_raw()), "{arguments:?}");

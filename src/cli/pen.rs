@@ -67,6 +67,7 @@ example: pen -f 80 www1:8000:10 www2:80:10 www3
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    startup::begin();
     let arguments: Vec<_> = env::args_os().skip(1).collect();
     let bare = arguments.is_empty();
     let outcome = getopt::parse(arguments, OPTIONS, &["--check", "--help", "--version"], SAME)

@@ -19,6 +19,13 @@ fn mask() -> SigSet {
     SigSet::from_iter([Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2])
 }
 
+/// Holds HUP, USR1 and USR2 back from the first moment on: they would kill a process that does not look at them yet, and what they
+/// ask for is done after the start. TERM and INT still end it, also while it waits for a name server; there is nothing to clean up.
+pub fn hold_requests() {
+    // It fails only for an argument that makes no sense.
+    let _ = SigSet::from_iter([Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2]).thread_block();
+}
+
 /// Holds these signals back from the calling thread and from all that it starts. They are delivered to the signal thread, and
 /// until that is there they wait. No other thread is interrupted by them.
 ///

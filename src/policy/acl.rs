@@ -34,7 +34,7 @@ impl Net {
         match (address.parse(), mask) {
             (Err(_), _) => Err(format!("\"{address}\" is not an IPv4 or IPv6 address")),
             (Ok(IpAddr::V6(_)), Some(_)) => Err(String::from("an IPv6 address takes a /length, not a mask")),
-            (Ok(IpAddr::V6(ip)), None) => Ok(Self::V6(ip, bits(128)?)),
+            (Ok(IpAddr::V6(ip)), None) => Ok(Self::V6(ip, bits(128)?).canonical()),
             (Ok(IpAddr::V4(_)), Some(_)) if length.is_some() => {
                 Err(String::from("a /length and a mask exclude each other"))
             }
@@ -42,10 +42,19 @@ impl Net {
                 let mask = mask.parse().map_err(|_| format!("\"{mask}\" is not a mask like 255.255.255.0"))?;
                 Ok(Self::V4(ip, mask))
             }
-            (Ok(IpAddr::V4(ip)), None) => {
-                let bits = u32::from(bits(32)?);
-                Ok(Self::V4(ip, Ipv4Addr::from(u32::MAX.checked_shl(32 - bits).unwrap_or(0))))
-            }
+            (Ok(IpAddr::V4(ip)), None) => Ok(Self::v4(ip, bits(32)?)),
+        }
+    }
+
+    fn v4(ip: Ipv4Addr, bits: u8) -> Self {
+        Self::V4(ip, Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0)))
+    }
+
+    /// An IPv4-mapped address or network (RFC 4291 section 2.5.5.2) means the IPv4 one, since clients have those.
+    fn canonical(self) -> Self {
+        match self {
+            Self::V6(ip, bits) if bits >= 96 => ip.to_ipv4_mapped().map_or(self, |ip| Self::v4(ip, bits - 96)),
+            _ => self,
         }
     }
 
@@ -187,6 +196,21 @@ mod tests {
 
     fn country(code: &str) -> Whom {
         Whom::Country(Country::parse(code).unwrap())
+    }
+
+    #[test]
+    fn a_mapped_address_or_network_means_the_ipv4_one() {
+        for (entry, inside, outside) in [
+            ("::ffff:192.0.2.1", "192.0.2.1", "192.0.2.2"),
+            ("::ffff:10.0.0.0/104", "10.9.9.9", "11.0.0.1"),
+            ("::ffff:c000:0200/120", "::ffff:192.0.2.255", "192.0.3.0"),
+        ] {
+            let list = acl(&[(false, entry)]);
+            assert!(!permits(&list, inside) && permits(&list, outside), "{entry}");
+        }
+        let all = acl(&[(false, "::ffff:0:0/96")]);
+        assert!(!permits(&all, "192.0.2.1") && permits(&all, "2001:db8::1"));
+        assert_eq!(Net::parse("::ffff:10.0.0.0/104", None).unwrap().to_string(), "10.0.0.0 255.0.0.0");
     }
 
     #[test]

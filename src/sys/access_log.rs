@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::retry_on_intr;
+use rustix::stdio::{stderr, stdout};
 
 use super::root::Root;
 use crate::endpoint::Endpoint;
@@ -34,7 +35,7 @@ pub struct Destination {
 enum Medium {
     File {
         file: File,
-        /// It is no pipe and no terminal.
+        /// It is no pipe, no terminal and no socket.
         regular: bool,
         /// It ends in the middle of a line, which another program has left so.
         ragged: bool,
@@ -50,7 +51,10 @@ impl Destination {
     /// sentence for the administrator.
     pub fn open(target: &LogTarget, root: &Root) -> Result<Self, Error> {
         let medium = match target {
-            LogTarget::File(path) => open_file(&root.name(path)),
+            LogTarget::File(path) => match inherited(path) {
+                Some(file) => Ok(Medium::File { file, regular: false, ragged: false }),
+                None => open_file(&root.name(path)),
+            },
             LogTarget::Udp(_, endpoint) => match endpoint {
                 Endpoint::Tcp(host, port) => open_socket(host.addresses(), port.number().unwrap_or(0)),
                 Endpoint::Unix(_) => Err(ErrorKind::Unsupported.into()),
@@ -65,6 +69,12 @@ impl Destination {
     /// What was opened.
     pub fn target(&self) -> &LogTarget {
         &self.target
+    }
+
+    /// Whether a file can take its place under the same name. Pipes, terminals and sockets stay: the user of `-u` may not be allowed to
+    /// open them again, and nobody renames them.
+    pub fn can_be_replaced(&self) -> bool {
+        matches!(self.medium, Medium::File { regular: true, .. } | Medium::Udp { .. })
     }
 
     /// Whether it is a file whose name was taken away, so that what is written cannot be read any more.
@@ -93,6 +103,22 @@ impl Destination {
             }
         }
     }
+}
+
+/// The descriptor that a name such as /dev/stdout stands for, if it is a pipe, a terminal or a socket: it is used as it is, since
+/// the user of `-u` may not be allowed to open it, and a jail does not have the name.
+fn inherited(path: &Path) -> Option<File> {
+    let number = match path.to_str()? {
+        "/dev/stdout" => 1,
+        "/dev/stderr" => 2,
+        other => other.strip_prefix("/dev/fd/").or_else(|| other.strip_prefix("/proc/self/fd/"))?.parse().ok()?,
+    };
+    let file = match number {
+        1 => File::from(stdout().try_clone_to_owned().ok()?),
+        2 => File::from(stderr().try_clone_to_owned().ok()?),
+        _ => return None,
+    };
+    file.metadata().is_ok_and(|found| !found.is_file()).then_some(file)
 }
 
 fn open_file(path: &Path) -> io::Result<Medium> {
@@ -179,20 +205,18 @@ fn take_back(file: &File, start: u64, done: usize, whole: usize) -> io::Result<(
     file.set_len(start + whole as u64)
 }
 
-/// Writes some bytes, at least one. It waits for a pipe or a terminal, but not for long.
+/// Writes some bytes, at least one. It waits for a pipe or a terminal, but not for long: also for one that blocks, into which a
+/// batch goes whole once poll(2) says that it can be written.
 fn put(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
-    let mut waited = false;
     loop {
+        let time = Timespec { tv_sec: 0, tv_nsec: i64::from(PATIENCE.subsec_nanos()) };
+        if retry_on_intr(|| poll(&mut [PollFd::new(&file, PollFlags::OUT)], Some(&time)))? == 0 {
+            return Err(io::Error::other("nobody reads it"));
+        }
         match file.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                let time = Timespec { tv_sec: 0, tv_nsec: i64::from(PATIENCE.subsec_nanos()) };
-                if waited || retry_on_intr(|| poll(&mut [PollFd::new(&file, PollFlags::OUT)], Some(&time)))? == 0 {
-                    return Err(io::Error::other("nobody reads it"));
-                }
-                waited = true;
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(io::Error::other("nobody reads it")),
             result => return result,
         }
     }

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,9 @@ const LONGEST: u64 = 32;
 /// A pid file that is this process's, with its number in it. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct PidFile {
-    file: File,
+    /// It stays open, and locked, until the process has ended. The kernel closes descriptors in their order, so that a script that waits
+    /// for the lock finds the port of the listener, which was opened before, free.
+    file: ManuallyDrop<File>,
     path: PathBuf,
 }
 
@@ -32,9 +35,9 @@ impl PidFile {
     pub fn claim(path: &Path, pid: u32, account: Option<&Account>) -> Result<Self, Error> {
         let refused = |error| Error::System(format!("Can't create pidfile {}", path.display()), error);
         let file = lock(path).map_err(refused)?;
-        let claimed = Self { file, path: path.to_path_buf() };
+        let claimed = Self { file: ManuallyDrop::new(file), path: path.to_path_buf() };
         if let Some(account) = account {
-            fchown(&claimed.file, Some(account.uid), Some(account.gid)).map_err(refused)?;
+            fchown(&*claimed.file, Some(account.uid), Some(account.gid)).map_err(refused)?;
         }
         claimed.file.set_len(0).map_err(refused)?;
         claimed.file.write_all_at(format!("{pid}\n").as_bytes(), 0).map_err(refused)?;

@@ -128,7 +128,8 @@ impl RequestWriter {
                 self.destination = destination.map(|destination| *destination);
             }
             Change::Reopen => {
-                self.reopen_at = self.target.is_some().then(Instant::now);
+                let stays = self.destination.as_ref().is_some_and(|destination| !destination.can_be_replaced());
+                self.reopen_at = (self.target.is_some() && !stays).then(Instant::now);
                 self.write();
             }
             Change::Finish(done) => {

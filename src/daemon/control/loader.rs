@@ -1,9 +1,10 @@
 //! Commands made ready: files read and included, country data read, names resolved, listeners and logs opened. All that may wait for
 //! a disk or for DNS.
 
+use std::collections::HashMap;
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::countries::Supply;
 use crate::daemon::events::Prepared;
@@ -24,7 +25,7 @@ const DEEPEST: usize = 8;
 
 /// The most lines that one load may read from all its files, one read twice counted twice. 10000 servers and an access list of
 /// all networks of some countries need fewer. Each of them takes up to 300 bytes while the load lasts.
-const LINES: usize = 200_000;
+const LINES: usize = 100_000;
 
 /// The most bytes that one load may read from all its files: as many as the largest file has.
 const BYTES: u64 = files::LARGEST;
@@ -58,6 +59,33 @@ impl Room {
     }
 }
 
+/// The length of each file when it was read last, so that a copy that is not complete yet can be told from a file without a newline
+/// at its end. Copies share it.
+#[derive(Clone, Debug, Default)]
+pub struct Lengths(Arc<Mutex<HashMap<PathBuf, usize>>>);
+
+impl Lengths {
+    /// As many files are remembered. What is forgotten is only not recognised.
+    const MOST: usize = 1000;
+
+    /// Notes the length of a text, or refuses it: its last line has no end, and it was longer before.
+    fn note(&self, path: &Path, name: &str, text: &str) -> Result<(), Error> {
+        let mut lengths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !text.ends_with('\n') && lengths.get(path).is_some_and(|before| text.len() < *before) {
+            let place = format!("{name}:{}", text.lines().count().max(1));
+            return Err(placed(
+                &place,
+                "the file ends here, without a newline, and is shorter than it was: it is not complete",
+            ));
+        }
+        if lengths.len() >= Self::MOST {
+            lengths.clear();
+        }
+        lengths.insert(path.to_path_buf(), text.len());
+        Ok(())
+    }
+}
+
 /// What it takes to make commands ready.
 #[derive(Clone, Debug)]
 pub struct Loader {
@@ -67,6 +95,8 @@ pub struct Loader {
     pub root: Root,
     /// What names of hosts and services mean.
     pub names: Arc<Names>,
+    /// The lengths of files that were read.
+    pub lengths: Lengths,
 }
 
 impl Loader {
@@ -82,6 +112,7 @@ impl Loader {
         let text = files::read(&self.root.name(path), room.bytes)
             .map_err(|error| Error::System(format!("Can't read config file '{name}'"), error))?;
         room.take(&name, &text)?;
+        self.lengths.note(path, &name, &text)?;
         let commands = file::parse(&name, &text, self.port.as_ref()).map_err(Error::Config)?;
         drop(text);
         self.expand_into(all, commands, depth, room)

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crate::daemon::control::loader::Loader;
+use crate::daemon::control::loader::{Lengths, Loader};
 use crate::daemon::events::Prepared;
 use crate::endpoint::{Address, Endpoint};
 use crate::error::Error;
@@ -98,6 +98,7 @@ impl Config {
             port: listener.as_ref().and_then(|(_, endpoint)| endpoint.port().cloned()),
             root: Root::new(None)?,
             names: Arc::new(Names::new(options.identity.jail.is_some())),
+            lengths: Lengths::default(),
         };
         let located = |command: &Command| Located { place: String::new(), command: command.clone() };
         // What the command line writes shall have everything in it, also what comes from the file.

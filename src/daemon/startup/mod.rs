@@ -34,6 +34,11 @@ use crate::sys::syslog::Syslog;
 /// Events that may wait for the supervisor. Who sends more waits, which slows down accepting and nothing else.
 const EVENTS: usize = 256;
 
+/// To be called first of all, before the command line is looked at: looking up a user or a host may take long.
+pub fn begin() {
+    signals::hold_requests();
+}
+
 /// Runs pen until a signal ends it; in the background, if the configuration says so, and then this returns here as soon as pen
 /// works there.
 pub fn run(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
@@ -59,7 +64,7 @@ pub fn run(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
 
 /// Opens the sockets, enters the jail, drops privileges, starts the threads, and runs the supervisor.
 fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readiness) -> Result<(), Error> {
-    // Signals are not held earlier: a slow name lookup must stay interruptible, and nothing needs an orderly end yet.
+    // Not earlier: TERM must end a slow name lookup, and nothing needs an orderly end yet.
     signals::hold();
     let mut bound = Bound::open(options, &config)?;
     let exposed = config::control_is_exposed(&config.balancer, config.control.as_ref());

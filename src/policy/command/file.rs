@@ -26,12 +26,17 @@ pub fn parse(name: &str, text: &str, port: Option<&Port>) -> Result<Vec<Located>
     let mut commands = Vec::new();
     let mut errors = Vec::new();
     let mut more = 0;
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
+    // Some editors put a byte order mark there.
+    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let line = line.trim_ascii();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let place = format!("{name}:{}", number + 1);
+        if let Some(odd) = line.chars().find(|c| is_unseen(*c)) {
+            errors.push(format!("{place}: there is a character U+{:04X} that cannot be seen", u32::from(odd)));
+            continue;
+        }
         match Command::parse(line, port) {
             Ok(command) => commands.push(Located { place, command }),
             Err(error) if errors.len() < NAMED => errors.push(format!("{place}: {error}")),
@@ -42,6 +47,13 @@ pub fn parse(name: &str, text: &str, port: Option<&Port>) -> Result<Vec<Located>
         errors.push(format!("{name}: {more} more bad lines"));
     }
     if errors.is_empty() { Ok(commands) } else { Err(errors.join("\n")) }
+}
+
+/// Whether a character is no blank to the parser and does not look like anything else: a no-break space, a zero-width one.
+fn is_unseen(c: char) -> bool {
+    (c.is_whitespace() && !c.is_ascii())
+        || (c.is_control() && c != '\t')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
 
 /// Makes every access list that the commands add to begin empty, so that reading a file again rebuilds the lists it mentions
@@ -180,6 +192,17 @@ mod tests {
         assert_eq!(error.lines().count(), NAMED + 1);
         assert!(error.contains(&format!("\nf:{NAMED}: ")));
         assert!(error.ends_with("\nf: 7 more bad lines"));
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_accepted_or_named() {
+        assert_eq!(lines("\u{feff}hash\r\n\ttimeout\t5 \r\n"), ["hash", "timeout 5"]);
+        for (text, character) in
+            [("hash\ntimeout\u{a0}5", "U+00A0"), ("\nhash\u{200b}", "U+200B"), ("\ntime\rout 5", "U+000D")]
+        {
+            let error = parse("f", text, None).unwrap_err();
+            assert_eq!(error, format!("f:2: there is a character {character} that cannot be seen"), "{text:?}");
+        }
     }
 
     #[test]
