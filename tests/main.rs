@@ -22,6 +22,7 @@ mod daemon;
 mod debug;
 mod distribution;
 mod dummy;
+mod early_ends;
 mod hup_under_load;
 mod interrupted;
 mod jail;

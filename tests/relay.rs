@@ -180,7 +180,7 @@ fn a_server_that_breaks_off_ends_that_session_only() {
     assert_eq!(staying.line().as_deref(), Some("a"));
     let unlucky = Client::connect(&pen);
     unlucky.send("hello");
-    assert_eq!(unlucky.rest().0, b"");
+    assert_eq!(unlucky.rest(), (Vec::new(), End::Reset));
     staying.assert_echo("still here");
     pen.wait_for_connections(1, 0);
     assert!(!pen.stderr().contains("blacklisted"), "a session that broke says nothing about connecting");
@@ -208,7 +208,8 @@ fn what_a_server_said_before_it_broke_off_is_delivered() {
     let pen = Pen::start(&[], &[&a]);
     let client = Client::connect(&pen);
     client.send("hello");
-    assert_eq!(String::from_utf8_lossy(&client.rest().0), "famous last words");
+    let (heard, end) = client.rest();
+    assert_eq!((&*String::from_utf8_lossy(&heard), end), ("famous last words", End::Reset));
 }
 
 /// What a client gets of a server that speaks and `leave`s while pen has no time.
@@ -245,7 +246,9 @@ fn an_answer_with_its_end_right_behind_it_arrives_whole_and_so_does_its_end() {
 #[test]
 fn an_answer_with_a_reset_right_behind_it_arrives_whole() {
     for length in [1, 20_000, 60_000] {
-        assert!(last_words(length, reset).0 == Pattern::new().at(0, length));
+        let (heard, end) = last_words(length, reset);
+        assert_eq!((heard.len(), end), (length, End::Reset), "half an answer must not look whole");
+        assert!(heard == Pattern::new().at(0, length));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Servers for pen to balance: each on a port of its own, one thread a connection, with a behaviour and a memory.
 
 use std::fmt;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::path::Path;
@@ -282,6 +283,22 @@ impl Visit {
     pub(crate) fn write_within(&self, bytes: &[u8], time: Duration) -> io::Result<usize> {
         self.socket.set_write_timeout(Some(time))?;
         (&*self.socket).write(bytes)
+    }
+
+    /// Waits until the other side's kernel has all that was written.
+    #[track_caller]
+    pub(crate) fn wait_confirmed(&self) {
+        let port = |address: io::Result<SockAddr>| format!(":{:04X}", address.unwrap().as_socket().unwrap().port());
+        let (own, other) = (port(self.socket.local_addr()), port(self.socket.peer_addr()));
+        wait_until("the other side to have it all", || {
+            // Both addresses, the state, and what is in the queue (Documentation/networking/proc_net_tcp.rst).
+            let table = fs::read_to_string("/proc/net/tcp").unwrap();
+            let fields = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
+            table
+                .lines()
+                .map(fields)
+                .any(|line| line[1].ends_with(&own) && line[2].ends_with(&other) && line[4].starts_with("00000000:"))
+        });
     }
 
     /// Has nothing more to say.

@@ -138,8 +138,10 @@ impl Worker {
         if let Some(requests) = requests {
             requests.borrow_mut().finish();
         }
-        if let End::ClientBroke(_) = end {
-            break_off(server);
+        match end {
+            End::ClientBroke(_) => break_off(server),
+            End::ServerBroke(_) => break_off(&link.client),
+            _ => {}
         }
         self.log.debug(2, || {
             format!("connection {conn}: closed after {:.3} s: {}", start.elapsed().as_secs_f64(), ending(&end))
@@ -168,7 +170,8 @@ impl Worker {
 fn ending(end: &End) -> String {
     match end {
         End::Finished => String::from("both sides were done"),
-        End::FastClosed => String::from("one side was done (tcp_fastclose)"),
+        End::FastClosed(_) => String::from("one side was done (tcp_fastclose)"),
+        End::ServerClosed => String::from("the server was done before the client"),
         End::Idle => String::from("idle timeout"),
         End::ClientBroke(error) => format!("client: {}", reason(error)),
         End::ServerBroke(error) => format!("server: {}", reason(error)),

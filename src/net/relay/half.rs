@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::buffers::SIZE;
 use super::filter::Filter;
+use super::linger;
 use super::meter::Meter;
 use super::pipes::{Pipe, Pipes, never_waits};
 use super::stream::Stream;
@@ -67,6 +68,10 @@ pub(super) struct Half<'a> {
     run: usize,
     pipe: Option<Pipe>,
     discarding: bool,
+    /// Bytes that were read and discarded.
+    pub(super) dropped: usize,
+    /// The source was found broken by the other half. Its own error was told to that one, and what follows its data looks like an end.
+    broke: Option<Errno>,
     /// What comes next may be all that comes: the first answer of a server.
     fresh: bool,
     /// How the source has ended, if that was seen before all of its data were delivered.
@@ -88,6 +93,8 @@ impl<'a> Half<'a> {
             run: 0,
             pipe: None,
             discarding: false,
+            dropped: 0,
+            broke: None,
             fresh: false,
             end: None,
             finished: false,
@@ -122,6 +129,18 @@ impl<'a> Half<'a> {
         self.settle(Vec::new());
     }
 
+    /// Whether the sink is gone.
+    pub(super) fn is_discarding(&self) -> bool {
+        self.discarding
+    }
+
+    /// A write to the source's socket has failed, which ends the source behind the data that have come from it. EPIPE: it had ended its
+    /// side before it broke (tcp_reset() in net/ipv4/tcp_input.c), so that is a proper end; or it is a Unix socket, which tells the error
+    /// to the reader.
+    pub(super) fn source_broke(&mut self, error: Errno) {
+        self.broke = Some(error).filter(|error| *error != Errno::PIPE);
+    }
+
     /// Moves what can be moved without waiting. `last`: the other half has finished, so that the
     /// end of this one is the end of the session and the sockets are about to be closed.
     pub(super) fn pump(
@@ -145,7 +164,7 @@ impl<'a> Half<'a> {
         buffer.clear();
         if self.early.is_empty() {
             match sides.source.recv(buffer) {
-                Ok(0) => return Ok(self.finish(sides.sink, last)),
+                Ok(0) => return self.pass_on(self.outcome(), sides.sink, last),
                 Ok(_) => {}
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(Moved::Nothing),
                 Err(error) => return Err(Broken::Source(error)),
@@ -154,6 +173,9 @@ impl<'a> Half<'a> {
             buffer.extend_from_slice(&std::mem::take(&mut self.early));
         }
         if self.discarding {
+            self.dropped += buffer.len();
+            // The source is left to itself then: it can send until its window is full.
+            self.finished = self.dropped > linger::MOST;
             return Ok(Moved::Full);
         }
         if std::mem::take(&mut self.fresh) && buffer.len() < SIZE {
@@ -181,10 +203,15 @@ impl<'a> Half<'a> {
     /// A server that answers one request and closes has often closed already: one packet less for the client then.
     fn look_ahead(&mut self, source: &mut Stream<'_>, buffer: &mut Vec<u8>) {
         self.end = match source.recv(buffer) {
-            Ok(0) => Some(Ok(())),
+            Ok(0) => Some(self.outcome()),
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => None,
             Err(error) => Some(Err(error)),
         };
+    }
+
+    /// How the source has ended when nothing more is to be read.
+    fn outcome(&self) -> Result<(), Errno> {
+        self.broke.map_or(Ok(()), Err)
     }
 
     fn pass_on(&mut self, end: Result<(), Errno>, sink: &mut Stream<'_>, last: bool) -> Result<Moved, Broken> {
@@ -292,81 +319,5 @@ impl<'a> Half<'a> {
 impl Drop for Half<'_> {
     fn drop(&mut self) {
         self.give_back();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::fd::OwnedFd;
-
-    use super::super::buffers::Buffers;
-    use super::*;
-
-    use nix::sys::socket::{setsockopt, sockopt};
-    use rustix::buffer::spare_capacity;
-    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
-
-    /// The length of an answer that does not fit into the socket it goes to.
-    const ANSWER: usize = 20_000;
-
-    /// Sees answers whole.
-    struct Whole;
-
-    impl Filter for Whole {
-        fn pass(&mut self, bytes: &mut Vec<u8>) {
-            assert_eq!(bytes.len(), ANSWER);
-        }
-
-        fn is_done(&self) -> bool {
-            false
-        }
-    }
-
-    fn pair() -> (OwnedFd, OwnedFd) {
-        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap()
-    }
-
-    /// Passes on an answer that does not fit, and whose end is behind it already: a reset if there is something `unread`. Returns
-    /// what arrived and how it ended.
-    fn slowly(unread: &[u8]) -> (Vec<u8>, Result<(), Errno>) {
-        let ((server, from), (to, client)) = (pair(), pair());
-        setsockopt(&to, sockopt::SndBuf, &1).unwrap();
-        assert_eq!(send(&server, &[b'x'; ANSWER], SendFlags::empty()), Ok(ANSWER));
-        assert_eq!(send(&from, unread, SendFlags::empty()), Ok(unread.len()));
-        drop(server);
-        let (meter, buffers, pipes, mut whole) = (Meter::default(), Buffers::default(), Pipes::default(), Whole);
-        let mut half = Half::new(&meter, &mut whole, &pipes, Vec::new()).answering();
-        let (mut source, mut sink) = (Stream::Plain(&from), Stream::Plain(&to));
-        let mut heard = Vec::with_capacity(2 * ANSWER);
-        for _ in 0..ANSWER {
-            let mut sides = Sides { source: &mut source, sink: &mut sink };
-            match half.pump(&mut sides, &mut buffers.borrow(), false) {
-                Ok(Moved::Finished) => {
-                    assert_eq!(heard.len() as u64 + meter.pending(), ANSWER as u64);
-                    return (heard, Ok(()));
-                }
-                Ok(_) => {}
-                Err(Broken::Source(error)) => return (heard, Err(error)),
-                Err(Broken::Sink(error)) => panic!("{error}"),
-            }
-            if meter.pending() > 0 {
-                assert_eq!((half.reading(), half.writing()), (PollFlags::empty(), PollFlags::OUT));
-            }
-            // It fails when nothing is there yet.
-            let _ = recv(&client, spare_capacity(&mut heard), RecvFlags::empty());
-        }
-        panic!("no end after {} bytes", heard.len());
-    }
-
-    #[test]
-    fn an_end_that_was_seen_early_comes_after_all_that_was_said() {
-        let (heard, end) = slowly(b"");
-        assert_eq!((heard.len(), end), (ANSWER, Ok(())));
-    }
-
-    #[test]
-    fn a_reset_that_was_seen_early_comes_after_all_that_was_said() {
-        let (heard, end) = slowly(b"unread");
-        assert_eq!((heard.len(), end), (ANSWER, Err(Errno::CONNRESET)));
     }
 }

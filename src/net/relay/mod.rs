@@ -5,12 +5,15 @@
 //! is gone; so a slow peer costs its own session only.
 //!
 //! The end of one side's data is passed on as the end of that direction, when everything before it has been delivered. When the
-//! server's side breaks, what the server had sent is still delivered. When the client is gone, the
-//! session ends.
+//! server's side breaks, what the server had sent is still delivered, and then the client's side is broken too. When a server ends
+//! before the client does, what it had sent arrives whole ([`linger`]). When the client is gone, the session ends.
 
 pub mod buffers;
 pub mod filter;
 pub mod half;
+#[cfg(test)]
+mod half_tests;
+mod linger;
 pub mod meter;
 pub mod pipes;
 pub mod stream;
@@ -29,6 +32,7 @@ use rustix::io::Errno;
 use self::buffers::Buffers;
 use self::filter::Filter;
 use self::half::{Broken, Half, Moved, Sides, Way};
+use self::linger::Linger;
 use self::meter::Meter;
 use self::pipes::Pipes;
 use self::stream::Stream;
@@ -73,13 +77,15 @@ pub struct Relay<'a> {
 pub enum End {
     /// Both sides said that they were done.
     Finished,
-    /// One side was done, and `tcp_fastclose` said that this is enough.
-    FastClosed,
+    /// The side was done whose data go this way, and `tcp_fastclose` said that this is enough.
+    FastClosed(Way),
+    /// The server was done, and has closed the connection while the client still sent.
+    ServerClosed,
     /// Nothing moved for the whole idle timeout.
     Idle,
     /// The client's connection broke.
     ClientBroke(io::Error),
-    /// The server's connection broke; what it had sent before was delivered.
+    /// The server's connection broke; what it had sent before was delivered. The client's is to be broken off.
     ServerBroke(io::Error),
 }
 
@@ -87,54 +93,48 @@ impl Relay<'_> {
     /// Copies until the session has ended.
     #[inline(never)]
     pub fn run(self) -> End {
-        let Relay { mut client, mut server, buffers, pipes, yields, idle_timeout, fastclose, .. } = self;
-        let mut up = Half::new(self.up, self.up_filter, pipes, self.early);
-        let mut down = Half::new(self.down, self.down_filter, pipes, Vec::new()).answering();
+        let Relay { client, server, pipes, yields, .. } = self;
+        let mut course = Course {
+            client,
+            server,
+            up: Half::new(self.up, self.up_filter, pipes, self.early),
+            down: Half::new(self.down, self.down_filter, pipes, Vec::new()).answering(),
+            deaf: Deaf::default(),
+            buffers: self.buffers,
+            idle_timeout: self.idle_timeout,
+            fastclose: self.fastclose,
+        };
+        let end = course.copy(&yields);
+        course.leave(&end);
+        end
+    }
+}
+
+/// A relay that runs.
+struct Course<'a> {
+    client: Stream<'a>,
+    server: Stream<'a>,
+    up: Half<'a>,
+    down: Half<'a>,
+    deaf: Deaf,
+    buffers: &'a Buffers,
+    idle_timeout: Option<Duration>,
+    fastclose: FastClose,
+}
+
+impl Course<'_> {
+    /// Copies until there is nothing left to copy.
+    fn copy(&mut self, yields: &Yields) -> End {
         let mut turns = Turns::new();
-        let mut deaf = Deaf::default();
-        let mut broken = None;
         let mut streak = 0;
         // The client often speaks first and has spoken already.
         let mut ready = Ready::only(Way::Up);
         let mut woken_at = Instant::now();
         loop {
-            let (mut moved_up, mut moved_down) = (Moved::Nothing, Moved::Nothing);
-            let mut buffer = buffers.borrow();
-            if ready.up {
-                let mut sides = Sides { source: &mut client, sink: &mut server };
-                match up.pump(&mut sides, &mut buffer, down.finished) {
-                    Ok(Moved::Finished) if fastclose.down => return End::FastClosed,
-                    Ok(moved) => moved_up = moved,
-                    Err(Broken::Source(error)) => return End::ClientBroke(error.into()),
-                    Err(Broken::Sink(error)) => {
-                        up.discard();
-                        broken = Some(error);
-                    }
-                }
-            }
-            if ready.down {
-                let mut sides = Sides { source: &mut server, sink: &mut client };
-                match down.pump(&mut sides, &mut buffer, up.finished) {
-                    Ok(Moved::Finished) if fastclose.up => return End::FastClosed,
-                    Ok(moved) => moved_down = moved,
-                    Err(Broken::Source(error)) => return End::ServerBroke(error.into()),
-                    Err(Broken::Sink(error)) => return End::ClientBroke(error.into()),
-                }
-            }
-            drop(buffer);
-            match (moved_up, moved_down) {
-                (Moved::Nothing, Moved::Nothing) => {}
-                (Moved::Nothing, _) => up.interrupt(),
-                (_, Moved::Nothing) => down.interrupt(),
-                _ => {}
-            }
-            if down.finished {
-                match broken {
-                    Some(error) => return End::ServerBroke(error.into()),
-                    None if up.finished => return End::Finished,
-                    None => {}
-                }
-            }
+            let (moved_up, moved_down) = match self.pump(ready) {
+                Ok(moved) => moved,
+                Err(end) => return end,
+            };
             ready = match turns.step(moved_up, moved_down) {
                 Next::Try(next) if streak < STREAK => {
                     streak += 1;
@@ -150,7 +150,7 @@ impl Relay<'_> {
                 }
                 _ => {
                     streak = 0;
-                    match wait(&client, &server, &up, &down, &mut deaf, idle_timeout) {
+                    match self.wait() {
                         Ok(Some(found)) => {
                             woken_at = Instant::now();
                             turns.woken(found);
@@ -163,53 +163,112 @@ impl Relay<'_> {
             };
         }
     }
-}
 
-/// Sleeps until a half can go on. `None`: none could for the whole idle timeout.
-fn wait(
-    client: &Stream<'_>,
-    server: &Stream<'_>,
-    up: &Half<'_>,
-    down: &Half<'_>,
-    deaf: &mut Deaf,
-    idle_timeout: Option<Duration>,
-) -> Result<Option<Ready>, Errno> {
-    let buffered = Ready {
-        up: client.has_buffered() && !up.reading().is_empty(),
-        down: server.has_buffered() && !down.reading().is_empty(),
-    };
-    if buffered.up || buffered.down {
-        return Ok(Some(buffered));
+    /// Moves what can be moved in the directions that are ready; the error is the end.
+    fn pump(&mut self, ready: Ready) -> Result<(Moved, Moved), End> {
+        let Self { client, server, up, down, fastclose, .. } = self;
+        let (mut moved_up, mut moved_down) = (Moved::Nothing, Moved::Nothing);
+        let mut buffer = self.buffers.borrow();
+        // The server's direction comes first: a server that has answered and closes with a request unread resets the connection, and
+        // then its kernel drops what pen had no room for.
+        if ready.down {
+            let mut sides = Sides { source: server, sink: client };
+            match down.pump(&mut sides, &mut buffer, up.finished) {
+                Ok(Moved::Finished) if fastclose.up => return Err(End::FastClosed(Way::Down)),
+                Ok(moved) => moved_down = moved,
+                Err(Broken::Source(error)) => return Err(End::ServerBroke(error.into())),
+                Err(Broken::Sink(error)) => return Err(End::ClientBroke(error.into())),
+            }
+        }
+        if ready.up {
+            let mut sides = Sides { source: client, sink: server };
+            match up.pump(&mut sides, &mut buffer, down.finished) {
+                Ok(Moved::Finished) if fastclose.down => return Err(End::FastClosed(Way::Up)),
+                Ok(moved) => moved_up = moved,
+                Err(Broken::Source(error)) => return Err(End::ClientBroke(error.into())),
+                Err(Broken::Sink(error)) => {
+                    up.discard();
+                    down.source_broke(error);
+                }
+            }
+        }
+        match (moved_up, moved_down) {
+            (Moved::Nothing, Moved::Nothing) => {}
+            (Moved::Nothing, _) => up.interrupt(),
+            (_, Moved::Nothing) => down.interrupt(),
+            _ => {}
+        }
+        match (down.finished, up.is_discarding(), up.finished) {
+            (true, true, _) => Err(End::ServerClosed),
+            (true, false, true) => Err(End::Finished),
+            _ => Ok((moved_up, moved_down)),
+        }
     }
-    let wanted_of_client = up.reading() | down.writing() | client.wants();
-    let wanted_of_server = down.reading() | up.writing() | server.wants();
-    let mut sockets = [PollFd::new(client.socket(), wanted_of_client), PollFd::new(server.socket(), wanted_of_server)];
-    let heard = match (deaf.client && wanted_of_client.is_empty(), deaf.server && wanted_of_server.is_empty()) {
-        (true, false) => &mut sockets[1..],
-        (false, true) => &mut sockets[..1],
-        _ => &mut sockets[..],
-    };
-    match poll(heard, limit(idle_timeout).as_ref()) {
-        Ok(0) => return Ok(None),
-        Ok(_) => {}
-        Err(Errno::INTR) => return Ok(Some(Ready::default())),
-        Err(error) => return Err(error),
+
+    /// Sleeps until a half can go on. `None`: none could for the whole idle timeout.
+    fn wait(&mut self) -> Result<Option<Ready>, Errno> {
+        let Self { client, server, up, down, deaf, .. } = self;
+        let buffered = Ready {
+            up: client.has_buffered() && !up.reading().is_empty(),
+            down: server.has_buffered() && !down.reading().is_empty(),
+        };
+        if buffered.up || buffered.down {
+            return Ok(Some(buffered));
+        }
+        let wanted_of_client = up.reading() | down.writing() | client.wants();
+        let wanted_of_server = down.reading() | up.writing() | server.wants();
+        let mut sockets =
+            [PollFd::new(client.socket(), wanted_of_client), PollFd::new(server.socket(), wanted_of_server)];
+        let heard = match (deaf.client && wanted_of_client.is_empty(), deaf.server && wanted_of_server.is_empty()) {
+            (true, false) => &mut sockets[1..],
+            (false, true) => &mut sockets[..1],
+            _ => &mut sockets[..],
+        };
+        match poll(heard, limit(self.idle_timeout).as_ref()) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(Some(Ready::default())),
+            Err(error) => return Err(error),
+        }
+        let [client_found, server_found] = sockets.map(|socket| socket.revents());
+        // A socket of which nothing is wanted still reports its end. The client's is the session's; the server's will be found
+        // when its turn to be read comes, and until then must not be reported again and again.
+        if wanted_of_client.is_empty() && client_found.contains(PollFlags::ERR) {
+            return Err(Errno::CONNRESET);
+        }
+        deaf.client |= wanted_of_client.is_empty() && !client_found.is_empty();
+        deaf.server |= wanted_of_server.is_empty() && !server_found.is_empty();
+        let ends = PollFlags::HUP | PollFlags::ERR;
+        let is = |found: PollFlags, wanted: PollFlags| !wanted.is_empty() && found.intersects(wanted | ends);
+        let inner = is(client_found, client.wants()) || is(server_found, server.wants());
+        Ok(Some(Ready {
+            up: inner || is(client_found, up.reading()) || is(server_found, up.writing()),
+            down: inner || is(server_found, down.reading()) || is(client_found, down.writing()),
+        }))
     }
-    let [client_found, server_found] = sockets.map(|socket| socket.revents());
-    // A socket of which nothing is wanted still reports its end. The client's is the session's; the server's will be found
-    // when its turn to be read comes, and until then must not be reported again and again.
-    if wanted_of_client.is_empty() && client_found.contains(PollFlags::ERR) {
-        return Err(Errno::CONNRESET);
+
+    /// Sees to it that what was written arrives before the sockets are closed.
+    fn leave(&mut self, end: &End) {
+        let Self { client, server, up, buffers, idle_timeout, .. } = self;
+        let (dropped, hears) = (up.dropped, up.is_discarding() || !up.writing().is_empty());
+        let linger = Linger { buffers, idle_timeout: *idle_timeout, dropped, hears, silence: linger::SILENCE };
+        match end {
+            // Without an end of its direction, which would tell the client that it has all.
+            End::ServerBroke(_) => Linger { hears: dropped > 0, ..linger }.wait(client),
+            End::ServerClosed | End::FastClosed(Way::Down) => {
+                server.end();
+                client.end();
+                linger.wait(client);
+            }
+            // What the server goes on to send does not matter, so it need not be silent.
+            End::FastClosed(Way::Up) => {
+                client.end();
+                server.end();
+                Linger { silence: Duration::ZERO, ..linger }.wait(server);
+            }
+            End::Finished | End::Idle | End::ClientBroke(_) => {}
+        }
     }
-    deaf.client |= wanted_of_client.is_empty() && !client_found.is_empty();
-    deaf.server |= wanted_of_server.is_empty() && !server_found.is_empty();
-    let ends = PollFlags::HUP | PollFlags::ERR;
-    let is = |found: PollFlags, wanted: PollFlags| !wanted.is_empty() && found.intersects(wanted | ends);
-    let inner = is(client_found, client.wants()) || is(server_found, server.wants());
-    Ok(Some(Ready {
-        up: inner || is(client_found, up.reading()) || is(server_found, up.writing()),
-        down: inner || is(server_found, down.reading()) || is(client_found, down.writing()),
-    }))
 }
 
 /// Reads what a client sends first: at most as much as fits into the free space of `bytes`, and nothing if it only ends its side.
