@@ -9,7 +9,7 @@ use super::getopt;
 use super::print;
 use crate::endpoint::{Address, Endpoint};
 use crate::error::reason;
-use crate::net::control;
+use crate::net::control::ask::ask;
 use crate::net::resolve::Names;
 
 const NAME: &str = "penctl";
@@ -73,7 +73,7 @@ fn addresses(text: &str) -> Result<Vec<Address>, String> {
 
 fn say(addresses: &[Address], command: &str) -> Result<(), String> {
     let failed = |error: io::Error| format!("error connecting to server: {}", reason(&error));
-    let reply = control::ask(addresses, command).map_err(failed)?;
+    let reply = ask(addresses, command).map_err(failed)?;
     // A closed stdout is not an error.
     let _ = io::stdout().write_all(&reply).and_then(|()| io::stdout().flush());
     Ok(())

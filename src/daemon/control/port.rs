@@ -14,7 +14,8 @@ use crate::daemon::permits::{Permit, Permits};
 use crate::daemon::thread::{self, DEEP_STACK, STACK};
 use crate::endpoint::ClientAddr;
 use crate::error::Error;
-use crate::net::control::{Conversation, LONGEST, Line};
+use crate::net::control::LONGEST;
+use crate::net::control::conversation::{Conversation, Line};
 use crate::net::listener::Listener;
 use crate::sys::log::Log;
 

@@ -1,20 +1,16 @@
-//! The bytes of the control port: lines in, replies out. Both ends of it, pen's and penctl's.
+//! pen's end of the control port: lines in, replies out.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, retry_on_intr};
-use rustix::net::sockopt::{Timeout, set_socket_send_buffer_size, set_socket_timeout, set_tcp_user_timeout};
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
-use super::connect::{ConnectOptions, connect_any};
-use super::timed::{recv_until, send_all};
-use crate::endpoint::Address;
-
-/// The longest command, in bytes.
-pub const LONGEST: usize = 8192;
+use super::LONGEST;
+use crate::net::timed::recv_until;
 
 /// How long a client may take for a command, and how long it may take nothing of a reply.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,9 +22,6 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// How long an answered client that has not ended its side may take for another command. pen's own penctl waits for the end
 /// of the connection, so it must not be long.
 const GRACE: Duration = Duration::from_millis(30);
-
-/// How long penctl waits for a connection and for a reply.
-const CLIENT_TIME: Duration = Duration::from_secs(15);
 
 /// What the next line is.
 #[derive(Debug, PartialEq, Eq)]
@@ -148,21 +141,4 @@ impl Write for Reply<'_> {
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.trim().chars().map(|c| if c.is_control() && c != '\t' { '.' } else { c }).collect()
-}
-
-/// penctl's end: sends one command to the first address that can be reached, and reads the whole reply.
-pub fn ask(addresses: &[Address], command: &str) -> io::Result<Vec<u8>> {
-    let socket = connect_any(addresses, &ConnectOptions::within(CLIENT_TIME), None)?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(CLIENT_TIME))?;
-    let line = format!("{command}\n");
-    send_all(&socket, line.as_bytes())?;
-    shutdown(&socket, Shutdown::Write)?;
-    let mut reply = Vec::new();
-    let mut part = [0; 16 * 1024];
-    loop {
-        match retry_on_intr(|| recv(&socket, &mut part, RecvFlags::empty()))? {
-            (_, 0) => return Ok(reply),
-            (_, count) => reply.extend_from_slice(&part[..count]),
-        }
-    }
 }
