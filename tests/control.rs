@@ -1,6 +1,6 @@
 //! The control port as bytes on a wire: however the lines come, whoever else is there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Backend, Client, Control, End, Launch, Pen, Scratch, wait_until};
 
@@ -90,12 +90,52 @@ fn a_comment_and_an_empty_line_are_answered_by_nothing() {
 }
 
 #[test]
-fn a_line_that_is_cut_off_is_not_carried_out() {
+fn the_last_line_needs_no_newline_if_the_client_ends_its_side() {
     let (_backend, _pen, control) = pen();
-    let answer = control.write(b"blacklist 7");
-    assert!(answer.contains("not carried out") && answer.lines().count() == 1, "{answer:?}");
+    assert_eq!(control.write(b"blacklist 7"), "7\n");
+    assert_eq!(control.write(b"mode\nblacklist"), "no hash no roundrobin no stubborn no weight no prio\n7\n");
     assert_eq!(control.write(b""), "");
+}
+
+#[test]
+fn a_line_that_a_lost_client_has_begun_is_not_carried_out() {
+    let (_backend, _pen, control) = pen();
+    for _ in 0..20 {
+        let client = control.connect();
+        client.send("blacklist 7");
+        client.reset();
+    }
     assert_eq!(control.say("blacklist"), "30\n");
+}
+
+#[test]
+fn a_line_that_is_not_finished_in_time_is_not_carried_out() {
+    let (_backend, _pen, control) = pen();
+    let client = control.connect();
+    client.send("blacklist\nblacklist 7");
+    assert_eq!(client.text(), "30\ncommand without a newline: not carried out\n");
+    assert_eq!(control.say("blacklist"), "30\n");
+}
+
+#[test]
+fn an_empty_line_gets_an_empty_reply_at_once() {
+    let (_backend, _pen, control) = pen();
+    for line in ["\n", "# a comment\n", "  \r\n"] {
+        let client = control.connect();
+        client.send(line);
+        let start = Instant::now();
+        // This waits for the end of the connection.
+        assert_eq!(client.text(), "");
+        // A client that has sent nothing has ten seconds.
+        assert!(start.elapsed() < Duration::from_secs(10), "{line:?}");
+    }
+}
+
+#[test]
+fn an_enquiry_is_answered_by_one_byte_for_the_commands_since_the_last_one() {
+    let (_backend, _pen, control) = pen();
+    let answer = control.write(b"#\x05\nblacklist\nfrob\nblacklist\n#\x05\nblacklist\n#\x05\r\n#\x05");
+    assert_eq!(answer, "\x0630\ndo_cmd: ignoring command starting with 'frob'\n30\n\x1530\n\x06\x06");
 }
 
 #[test]
@@ -106,6 +146,9 @@ fn a_line_of_8192_bytes_is_read_and_a_longer_one_is_refused() {
     let answer = control.write(format!("blacklist {:>20000}\n", 13).as_bytes());
     assert_eq!(answer, "line too long: a command has at most 8192 bytes\n");
     assert_eq!(control.say("blacklist"), "12\n");
+    // The lines after it are carried out.
+    let answer = control.write(format!("blacklist {:>20000}\nblacklist\n", 13).as_bytes());
+    assert_eq!(answer, "line too long: a command has at most 8192 bytes\n12\n");
 }
 
 #[test]
@@ -278,6 +321,8 @@ fn every_value_that_makes_no_sense_is_named_and_changes_nothing() {
         ("close x", "\"x\""),
         ("close", "missing"),
         ("close 77", "77"),
+        ("close 500", "Connection 500 out of range"),
+        ("close 99999999", "Connection 99999999 out of range"),
         ("connection x", "\"x\""),
         ("socket x", "\"x\""),
         ("recent x", "\"x\""),

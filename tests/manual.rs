@@ -60,6 +60,7 @@ fn the_table_of_commands_help_and_the_page_name_the_same_words() {
     let table: BTreeSet<_> = entries().iter().map(|entry| entry.word.to_string()).collect();
     assert_eq!(table.len(), entries().len(), "a word is there twice");
     let helped: BTreeSet<_> = help(None)
+        .unwrap()
         .lines()
         .map(|line| line.trim_start_matches("[no] ").split(' ').next().unwrap().to_string())
         .collect();
@@ -94,7 +95,7 @@ fn help_and_the_page_agree_on_which_commands_have_a_no_form() {
             .map_or_else(|wrong| !matches!(wrong, pen::policy::command::parse::ParseError::Unknown(_)), |_| true);
         let told = entry.usage.contains("[no] ") || entry.usage.contains("| no ");
         assert_eq!(has_no, told, "{}", entry.usage);
-        let mut help_one = help(Some(entry.word));
+        let mut help_one = help(Some(entry.word)).unwrap();
         assert_eq!(help_one.split_off(entry.usage.len()), format!("\n    {}\n", entry.help));
     }
 }
@@ -126,11 +127,11 @@ fn every_option_of_pen_is_in_its_page_and_none_else() {
 fn every_option_of_penctl_is_in_its_page_and_none_else() {
     let (_, penctl) = Ctl(Program::Ours).run(&["--help"]);
     let page = page("penctl.1");
-    for option in listed(&penctl.stdout()) {
-        assert!(page.contains(&format!(".It Fl {}\n", &option[1..])), "{option} is not in penctl.1");
-    }
     let documented = section(&page, "DESCRIPTION").lines().filter_map(|line| line.strip_prefix(".It Fl "));
-    assert_eq!(documented.map(|option| format!("-{option}")).collect::<BTreeSet<_>>(), listed(&penctl.stdout()));
+    assert_eq!(
+        documented.map(|option| format!("-{}", option.split(' ').next().unwrap())).collect::<BTreeSet<_>>(),
+        listed(&penctl.stdout())
+    );
 }
 
 #[test]

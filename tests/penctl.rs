@@ -1,12 +1,13 @@
 //! penctl: ours and Debian's, each with either pen.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use crate::harness::{
-    Backend, Control, Ctl, Launch, Process, Program, Scratch, free_port, program, skip, without_state,
+    Backend, Control, Ctl, Launch, Process, Program, Scratch, Visit, free_port, program, skip, without_state,
 };
 
 const OURS: Ctl = Ctl(Program::Ours);
@@ -35,18 +36,21 @@ fn either_penctl_works_with_either_pen() {
             }
             let pen = Launch::of(program).control().servers(&[&backend]).start();
             let control = pen.control();
-            let say = |words: &[&str]| {
+            let say_refused = |refused: bool, words: &[&str]| {
                 let arguments = [&[control.text()], words].concat();
                 let (status, penctl) = Ctl(ctl).run(&arguments);
-                assert!(status.success(), "{program:?} {ctl:?} {words:?}: {status} {}", penctl.stderr());
+                // pen 0.34.1 does not tell, and its penctl does not ask.
+                let code = if refused && [program, ctl] == [Program::Ours; 2] { 2 } else { 0 };
+                assert_eq!(status.code(), Some(code), "{program:?} {ctl:?} {words:?}: {}", penctl.stderr());
                 assert_eq!(penctl.stderr(), "");
                 penctl.stdout()
             };
+            let say = |words: &[&str]| say_refused(false, words);
             assert_eq!(say(&["pid"]), format!("{}\n", pen.pid()), "{program:?} {ctl:?}");
             assert_eq!(say(&["blacklist", "12"]), "12\n");
             assert_eq!(say(&["hash"]), "");
             assert_eq!(say(&["mode"]), "hash no roundrobin no stubborn no weight no prio\n");
-            assert_eq!(say(&["frob"]), "do_cmd: ignoring command starting with 'frob'\n");
+            assert_eq!(say_refused(true, &["frob"]), "do_cmd: ignoring command starting with 'frob'\n");
             let line =
                 format!("0 addr 127.0.0.1 port {} conn 0 max 5 hard 0 weight 0 prio 0 sx 0 rx 0\n", backend.port());
             assert_eq!(say(&["server", "0", "max", "5"]), "");
@@ -136,7 +140,7 @@ fn without_a_command_lines_come_from_standard_input() {
                     hash no roundrobin no stubborn no weight no prio\n";
     for arguments in [&[control.text(), "-"][..], &[control.text()], &[control.text(), ""]] {
         let (status, out, err) = OURS.run_with_input(arguments, input);
-        assert!(status.success(), "{arguments:?}: {status} {err}");
+        assert_eq!(status.code(), Some(2), "{arguments:?}: {err}");
         assert_eq!((out.as_str(), err.as_str()), (expected, ""), "{arguments:?}");
     }
     let (status, out, _) = OURS.run_with_input(&[control.text(), "-"], "");
@@ -151,7 +155,8 @@ fn the_words_of_a_command_may_be_one_argument_or_many() {
     let control = pen.control();
     assert_eq!(control.penctl(&["blacklist 51"]), "51\n");
     assert_eq!(control.penctl(&["blacklist", "52"]), "52\n");
-    assert_eq!(control.penctl(&["help", "--version"]), "help: there is no command \"--version\"\n");
+    let (_, penctl) = OURS.run(&[control.text(), "help", "--version"]);
+    assert_eq!(penctl.stdout(), "help: there is no command \"--version\"\n");
 }
 
 #[test]
@@ -159,7 +164,7 @@ fn help_and_version_need_no_pen() {
     for arguments in [&["--help"][..], &[]] {
         let (status, penctl) = OURS.run(arguments);
         assert!(status.success());
-        assert!(penctl.stdout().starts_with("usage: penctl host:port|/path/to/socket command...\n"));
+        assert!(penctl.stdout().starts_with("usage: penctl [options] host:port|/path/to/socket command...\n"));
         assert_eq!(penctl.stderr(), "");
     }
     let (status, penctl) = OURS.run(&["--version"]);
@@ -193,4 +198,169 @@ fn a_pen_that_hangs_up_without_an_answer_is_no_failure_and_one_that_breaks_off_i
         crate::harness::reset(visit)
     });
     assert!(complaint(&[&rude.to_string(), "servers"]).starts_with("error connecting to server"));
+}
+
+/// Whether this visitor only asks whether commands were carried out.
+fn enquires(visit: &Visit) -> std::io::Result<bool> {
+    let mut first = [0];
+    visit.read(&mut first)?;
+    visit.read_all()?;
+    Ok(first == *b"#")
+}
+
+#[test]
+fn the_exit_status_tells_whether_pen_has_refused_the_command() {
+    let backend = Backend::named("a");
+    let pen = Launch::ours().control().servers(&[&backend]).start();
+    let control = pen.control();
+    let long = format!("blacklist {:>9000}", 12);
+    for (command, code) in [
+        ("frob", 2),
+        ("blacklist x", 2),
+        ("no frob", 2),
+        ("no", 2),
+        ("server 0", 2),
+        ("server 0 address no-such-host.invalid", 2),
+        ("help frob", 2),
+        ("exit", 2),
+        ("close 500", 2),
+        ("close 7", 2),
+        ("connection 500", 2),
+        ("write", 2),
+        ("write /no/such/folder/file", 2),
+        ("include /no/such/file", 2),
+        ("log /no/such/folder/file", 2),
+        ("listen 192.0.2.1:9", 2),
+        (&long, 2),
+        ("servers", 0),
+        ("hash", 0),
+        ("blacklist 31", 0),
+        ("connection 499", 0),
+        ("socket 7", 0),
+        ("help", 0),
+        ("epoll", 0),
+        ("# a comment", 0),
+        (" ", 0),
+    ] {
+        let expected = control.say(command);
+        let (status, penctl) = OURS.run(&[control.text(), command]);
+        assert_eq!(status.code(), Some(code), "{command}: {}", penctl.stderr());
+        assert_eq!((penctl.stdout(), penctl.stderr()), (expected, String::new()), "{command}");
+    }
+}
+
+#[test]
+fn one_refused_line_is_enough_and_the_others_are_carried_out() {
+    let backend = Backend::named("a");
+    let pen = Launch::ours().control().servers(&[&backend]).start();
+    let control = pen.control();
+    let (status, out, err) = OURS.run_with_input(&[control.text()], "blacklist 41\nblacklist x\nblacklist 42\n");
+    assert_eq!((status.code(), err.as_str()), (Some(2), ""));
+    assert!(out.starts_with("41\nblacklist: ") && out.ends_with("\n42\n"), "{out:?}");
+    let scratch = Scratch::new();
+    let file = scratch.join("file");
+    std::fs::write(&file, "blacklist 43\nfrob\n").unwrap();
+    let (status, penctl) = OURS.run(&[control.text(), "include", &file.display().to_string()]);
+    assert_eq!(status.code(), Some(2), "{}", penctl.stdout());
+    assert_eq!(control.say("blacklist"), "42\n");
+}
+
+#[test]
+fn exit_is_a_success_where_it_is_allowed() {
+    let backend = Backend::named("a");
+    let mut pen = Launch::ours().control().options(&["-X"]).servers(&[&backend]).start();
+    assert_eq!(pen.control().penctl(&["exit"]), "");
+    assert!(pen.wait_exit().success());
+}
+
+#[test]
+fn a_client_that_control_acl_denies_has_not_reached_pen() {
+    let backend = Backend::named("a");
+    let pen = Launch::ours().control().servers(&[&backend]).start();
+    let control = pen.control();
+    assert_eq!(control.write(b"acl 1 deny 0.0.0.0/0\ncontrol_acl 1\n"), "1\n");
+    let said = complaint(&[control.text(), "blacklist", "7"]);
+    assert!(said.starts_with("error connecting to server: "), "{said}");
+}
+
+#[test]
+fn a_reply_that_is_cut_short_is_an_error() {
+    let cut = Backend::new("cut", |visit| {
+        let verdict = enquires(visit)?;
+        visit.write(if verdict { b"\x06" } else { b"0 addr 127.0.0.1 port 1\n" })
+    });
+    let (status, penctl) = OURS.run(&[&cut.to_string(), "servers"]);
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(penctl.stdout(), "0 addr 127.0.0.1 port 1\n");
+    assert_eq!(penctl.stderr(), "penctl: the reply was cut short: pen has ended the connection\n");
+}
+
+#[test]
+fn a_pen_that_gives_no_verdict_has_accepted() {
+    let old = Backend::new("old", |visit| {
+        let verdict = enquires(visit)?;
+        visit.write(if verdict { b"" } else { b"do_cmd: ignoring command starting with 'frob'\n" })
+    });
+    let said = Control::at(&old.to_string()).penctl(&["frob"]);
+    assert_eq!(said, "do_cmd: ignoring command starting with 'frob'\n");
+}
+
+#[test]
+fn a_reply_that_does_not_end_in_time_is_an_error() {
+    let silent = Backend::new("silent", crate::harness::hold);
+    // It sends as much as is taken, without an end.
+    let endless = Backend::new("endless", |visit| {
+        loop {
+            visit.write(b"0 addr 127.0.0.1 port 1\n")?;
+        }
+    });
+    for (backend, option) in [(&silent, &["--timeout", "1"][..]), (&endless, &["--timeout=1"])] {
+        let address = backend.to_string();
+        let arguments = [option, &[&address, "servers"]].concat();
+        let mut command = Command::new(OURS.path());
+        command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut penctl = Process::start_with_its_own_output(command);
+        assert_eq!(penctl.wait_exit().code(), Some(1), "{arguments:?}");
+        assert_eq!(penctl.stderr(), "penctl: no complete reply within 1 s\n", "{arguments:?}");
+    }
+    for wrong in ["0", "x", "-1", "31536001", ""] {
+        assert!(complaint(&["--timeout", wrong, "127.0.0.1:9", "pid"]).starts_with("--timeout: "));
+    }
+    assert_eq!(complaint(&["--timeout"]), "option '--timeout' requires an argument");
+}
+
+#[test]
+fn a_newline_in_an_argument_is_refused_before_anything_is_sent() {
+    let backend = Backend::named("a");
+    let pen = Launch::ours().control().servers(&[&backend]).start();
+    let control = pen.control();
+    for words in [&["blacklist 7\nhash"][..], &["blacklist", "7\n"], &["\nblacklist 7"], &["\n"]] {
+        let said = complaint(&[&[control.text()], words].concat());
+        assert!(said.contains("newline"), "{said}");
+    }
+    assert_eq!(control.say("blacklist"), "30\n");
+    let nobody = format!("127.0.0.1:{}", free_port());
+    assert!(complaint(&[&nobody, "a\nb"]).contains("newline"));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let backend = Backend::named("a");
+    let pen = Launch::ours().control().servers(&[&backend]).start();
+    let mut command = Command::new(OURS.path());
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    command.args([pen.control().text(), "servers"]).stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+    let mut penctl = Process::start_with_its_own_output(command);
+    assert_eq!(penctl.wait_exit().code(), Some(1));
+    assert_eq!(penctl.stderr(), "penctl: standard output: No space left on device\n");
+}
+
+#[test]
+fn on_a_terminal_an_address_alone_gets_the_usage() {
+    let Some(script) = program("script") else { return skip("script(1) is not installed") };
+    let mut command = Command::new(script);
+    command.args(["-qec", &format!("{} 127.0.0.1:9", OURS.path()), "/dev/null"]);
+    let mut penctl = Process::start(command);
+    assert!(penctl.wait_exit().success(), "{}", penctl.stdout());
+    assert!(penctl.stdout().starts_with("usage: penctl "), "{}", penctl.stdout());
 }

@@ -32,6 +32,8 @@ const LINES: &[(&str, Theirs)] = &[
     ("connection 7", Same),
     ("connection", Same),
     ("connection 500", Same),
+    ("close 500", Same),
+    ("", Same),
     ("socket 999", Same),
     ("exit", Same),
     ("tcp_fastclose", Same),

@@ -1,29 +1,43 @@
 //! The `penctl` program: sends commands to a running pen and prints the replies.
 
 use std::env;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::complain;
-use super::getopt;
 use super::print;
 use crate::endpoint::{Address, Endpoint};
 use crate::error::reason;
-use crate::net::control::ask::ask;
+use crate::net::control::Verdict;
+use crate::net::control::ask::{Limits, ask};
 use crate::net::resolve::Names;
+use crate::policy::command::words::seconds;
 
 const NAME: &str = "penctl";
 
 const USAGE: &str = "\
-usage: penctl host:port|/path/to/socket command...
-       penctl host:port|/path/to/socket [-]
+usage: penctl [options] host:port|/path/to/socket command...
+       penctl [options] host:port|/path/to/socket [-]
 
 Sends the command to the control port of a pen (pen -C) and prints the reply. Without a command, or
 with -, it reads commands from standard input, one on each line. `penctl host:port help` lists them.
 
   --help        print this text
+  --timeout SECONDS  how long a command and its reply may take [30]
   --version     print the version
+
+Exit status: 0 the command was carried out, 1 there is no complete reply, 2 pen refused the command.
 ";
+
+/// The exit status if pen has refused a command.
+const REFUSED: u8 = 2;
+
+/// How long a command may take by default. pen itself may need some seconds for it, for a name that cannot be looked up.
+const TIME: Duration = Duration::from_secs(30);
+
+/// The longest reply, in bytes. `recent json` has about 150 bytes for each client, and pen remembers 10 million clients at most.
+const LARGEST: u64 = 4 << 30;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -37,30 +51,50 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, String> {
+    let arguments: Vec<String> = env::args_os()
+        .skip(1)
+        .map(|argument| argument.into_string().map_err(|raw| format!("argument {raw:?} is not valid UTF-8")))
+        .collect::<Result<_, _>>()?;
     // Options end at the first operand: what follows belongs to the command.
-    let arguments: Vec<_> = env::args_os().skip(1).collect();
-    let options = arguments.iter().take_while(|argument| argument.as_encoded_bytes().starts_with(b"--")).cloned();
-    let mut line = getopt::parse(options, "", &["--help", "--version"], &[])?;
-    if arguments.is_empty() || line.options.contains("--help") {
-        return Ok(print(USAGE));
+    let mut operands = arguments.as_slice();
+    let mut limits = Limits { time: TIME, bytes: LARGEST };
+    while let Some((option, rest)) = operands.split_first().filter(|(first, _)| first.starts_with("--")) {
+        operands = rest;
+        match option.split_once('=').map_or((option.as_str(), None), |(name, value)| (name, Some(value))) {
+            ("--help", None) => return Ok(print(USAGE)),
+            ("--version", None) => return Ok(print(concat!("penctl ", env!("CARGO_PKG_VERSION"), "\n"))),
+            ("--timeout", Some(value)) => limits.time = seconds("--timeout", value, 1)?,
+            ("--timeout", None) => {
+                let (value, rest) = rest.split_first().ok_or("option '--timeout' requires an argument")?;
+                operands = rest;
+                limits.time = seconds("--timeout", value, 1)?;
+            }
+            _ => return Err(format!("unrecognized option '{option}'")),
+        }
     }
-    if line.options.contains("--version") {
-        return Ok(print(concat!("penctl ", env!("CARGO_PKG_VERSION"), "\n")));
+    let Some((address, words)) = operands.split_first() else { return Ok(print(USAGE)) };
+    if words.iter().any(|word| word.contains('\n')) {
+        return Err(String::from(
+            "an argument contains a newline: a command is one line; standard input may have many lines",
+        ));
     }
-    let words: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
-    let addresses = addresses(&words[0])?;
-    let command = words[1..].join(" ");
+    let addresses = addresses(address)?;
+    let command = words.join(" ");
+    let mut refused = false;
     if command.is_empty() || command == "-" {
+        if words.is_empty() && io::stdin().is_terminal() {
+            return Ok(print(USAGE));
+        }
         for line in io::stdin().lock().lines() {
             let line = line.map_err(|error| format!("standard input: {}", reason(&error)))?;
             if !line.trim().is_empty() {
-                say(&addresses, &line)?;
+                refused |= is_refused(&addresses, &line, limits)?;
             }
         }
     } else {
-        say(&addresses, &command)?;
+        refused = is_refused(&addresses, &command, limits)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if refused { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
 }
 
 fn addresses(text: &str) -> Result<Vec<Address>, String> {
@@ -71,10 +105,8 @@ fn addresses(text: &str) -> Result<Vec<Address>, String> {
     Names::default().listener(&endpoint).map_err(|error| error.to_string())
 }
 
-fn say(addresses: &[Address], command: &str) -> Result<(), String> {
-    let failed = |error: io::Error| format!("error connecting to server: {}", reason(&error));
-    let reply = ask(addresses, command).map_err(failed)?;
-    // A closed stdout is not an error.
-    let _ = io::stdout().write_all(&reply).and_then(|()| io::stdout().flush());
-    Ok(())
+/// Sends a command and prints the reply. Returns whether pen has refused the command.
+fn is_refused(addresses: &[Address], command: &str, limits: Limits) -> Result<bool, String> {
+    let verdict = ask(addresses, command, limits, &mut io::stdout().lock()).map_err(|error| error.to_string())?;
+    Ok(verdict == Verdict::Refused)
 }

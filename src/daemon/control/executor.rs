@@ -14,6 +14,7 @@ use crate::daemon::events::{Event, Prepared};
 use crate::daemon::mailbox::Handle;
 use crate::error::{Error, reason};
 use crate::id::ServerId;
+use crate::net::control::Verdict;
 use crate::policy::command::Command;
 use crate::policy::command::apply::{Effect, Outcome};
 use crate::policy::command::file::{self, Located};
@@ -55,27 +56,32 @@ pub struct Reloaded {
 }
 
 impl Executor {
-    /// Reads one line, carries it out, and writes the reply. It fails when the reply cannot be written.
-    pub fn say(&self, line: &str, out: &mut dyn Write) -> io::Result<()> {
+    /// Reads one line, carries it out, writes the reply, and tells whether the command was carried out. It fails when the reply cannot
+    /// be written.
+    pub fn say(&self, line: &str, out: &mut dyn Write) -> io::Result<Verdict> {
         let command = Command::parse(line, self.loader.port.as_ref());
         if let Ok(Command::Show(query)) = &command {
             if let Some(written) = self.reports().write(query, out) {
                 return written;
             }
         }
-        let reply = match command {
-            Err(wrong) => wrong.reply(),
+        let (verdict, reply) = match command {
+            Err(wrong) => (Verdict::Refused, wrong.reply()),
             Ok(command) => {
                 let silent = matches!(command, Command::Include(_));
                 match self.perform(vec![Located { place: String::new(), command }]) {
-                    Ok((_, failures)) if !failures.is_empty() => failures.join("\n") + "\n",
-                    Ok(_) if silent => String::new(),
-                    Ok((reply, _)) => reply,
-                    Err(error) => format!("{error}\n"),
+                    Ok((_, failures)) if !failures.is_empty() => (Verdict::Refused, failures.join("\n") + "\n"),
+                    Ok(_) if silent => (Verdict::Accepted, String::new()),
+                    Ok((Outcome { reply, effects }, _)) if effects.contains(&Effect::Refuse) => {
+                        (Verdict::Refused, reply)
+                    }
+                    Ok((Outcome { reply, .. }, _)) => (Verdict::Accepted, reply),
+                    Err(error) => (Verdict::Refused, format!("{error}\n")),
                 }
             }
         };
-        out.write_all(reply.as_bytes())
+        out.write_all(reply.as_bytes())?;
+        Ok(verdict)
     }
 
     /// Reports over the tables.
@@ -130,8 +136,9 @@ impl Executor {
         Ok(effects.into_iter().find_map(|effect| if let Effect::Tell(file) = effect { Some(file) } else { None }))
     }
 
-    /// Carries out commands, all or none. Gives the reply of the last one, and tells which files they could not write.
-    fn perform(&self, commands: Vec<Located>) -> Result<(String, Vec<String>), Error> {
+    /// Carries out commands, all or none. Gives the reply of the last one with the effects of all, and tells which files they could not
+    /// write.
+    fn perform(&self, commands: Vec<Located>) -> Result<(Outcome, Vec<String>), Error> {
         let mut prepared = self.loader.prepare(commands, &|| self.geoip())?;
         // Asked here, since all threads have the same rights.
         if prepared.commands.iter().any(makes_transparent) && !may_be_transparent() {
@@ -148,12 +155,13 @@ impl Executor {
         })?;
         // In a file, since a line of its own does not come here.
         let publishes = prepared.commands.contains(&Command::Show(Query::Status));
-        let Outcome { reply, effects } = self.apply(prepared)?;
+        let outcome = self.apply(prepared)?;
         if publishes {
             // There is no client for the reply.
             let _ = self.reports().write(&Query::Status, &mut io::sink());
         }
-        Ok((reply, write_files(&effects, &self.loader.root)))
+        let failures = write_files(&outcome.effects, &self.loader.root);
+        Ok((outcome, failures))
     }
 
     fn send(&self, commands: Vec<Command>) -> Result<Outcome, Error> {

@@ -14,8 +14,9 @@ use crate::daemon::permits::{Permit, Permits};
 use crate::daemon::thread::{self, DEEP_STACK, STACK};
 use crate::endpoint::ClientAddr;
 use crate::error::Error;
-use crate::net::control::LONGEST;
+use crate::net::connect::break_off;
 use crate::net::control::conversation::{Conversation, Line};
+use crate::net::control::{LONGEST, Verdict};
 use crate::net::listener::Listener;
 use crate::sys::log::Log;
 
@@ -53,6 +54,9 @@ fn serve(socket: OwnedFd, client: ClientAddr, permit: Permit, executor: &Executo
     thread::start_dispensable("control client", DEEP_STACK, log, move || {
         if is_admitted(client, &executor) {
             converse(Conversation::new(socket), &executor);
+        } else {
+            // A clean end would be an empty reply, as that of a command that was carried out.
+            break_off(&socket);
         }
         drop(permit);
     })
@@ -64,34 +68,36 @@ fn is_admitted(client: ClientAddr, executor: &Executor) -> bool {
 }
 
 fn converse(mut client: Conversation, executor: &Executor) {
+    let mut verdict = Verdict::Accepted;
     loop {
-        let line = match client.line() {
-            Line::End => return client.finish(),
-            Line::Command(line) if line.is_empty() || line.starts_with('#') => continue,
-            line => line,
-        };
-        if reply(&mut client, &line, executor).is_err() {
-            return;
-        }
-        if client.is_over() {
+        let line = client.line();
+        if line == Line::End {
             return client.finish();
+        }
+        let mut out = BufWriter::with_capacity(PIECE, client.reply());
+        let written = reply(&line, &mut verdict, executor, &mut out);
+        // After an error nothing more is sent, not even by the drop of the writer.
+        if written.and_then(|()| out.flush()).is_err() {
+            let _ = out.into_parts();
+            return;
         }
     }
 }
 
-/// Replies to a line, piece by piece. It fails when the client does not take the reply.
-fn reply(client: &mut Conversation, line: &Line, executor: &Executor) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(PIECE, client.reply());
-    let written = match line {
-        Line::Command(line) => executor.say(line, &mut out),
-        Line::TooLong => writeln!(out, "line too long: a command has at most {LONGEST} bytes"),
-        Line::Cut => writeln!(out, "command without a newline: not carried out"),
-        Line::End => Ok(()),
-    };
-    // After an error nothing more is sent, not even by the drop of the writer.
-    if let Err(error) = written.and_then(|()| out.flush()) {
-        let _ = out.into_parts();
-        return Err(error);
+/// Replies to a line. It fails when the client does not take the reply.
+fn reply(line: &Line, verdict: &mut Verdict, executor: &Executor, out: &mut dyn Write) -> io::Result<()> {
+    match line {
+        Line::Command(line) if line.is_empty() || line.starts_with('#') => return Ok(()),
+        Line::Command(line) => {
+            if executor.say(line, out)? == Verdict::Accepted {
+                return Ok(());
+            }
+        }
+        Line::Enquiry => return out.write_all(&[std::mem::replace(verdict, Verdict::Accepted).byte()]),
+        Line::TooLong => writeln!(out, "line too long: a command has at most {LONGEST} bytes")?,
+        Line::Cut => writeln!(out, "command without a newline: not carried out")?,
+        Line::End => return Ok(()),
     }
+    *verdict = Verdict::Refused;
     Ok(())
 }

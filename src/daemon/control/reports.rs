@@ -11,6 +11,7 @@ use crossbeam_channel::{Sender, bounded};
 use crate::daemon::events::{Event, Read};
 use crate::daemon::mailbox::Handle;
 use crate::error::reason;
+use crate::net::control::Verdict;
 use crate::policy::balancer::Balancer;
 use crate::policy::clients::Client;
 use crate::policy::report::batch::{Batch, ConnectionRow, Summary};
@@ -36,16 +37,18 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Writes the report that the query asks for. `None`: it asks for none, and the supervisor answers it.
-    pub fn write(&self, query: &Query, out: &mut dyn Write) -> Option<io::Result<()>> {
-        Some(match query {
+    /// Writes the report that the query asks for, and tells whether that was possible. `None`: it asks for none, and the supervisor
+    /// answers it.
+    pub fn write(&self, query: &Query, out: &mut dyn Write) -> Option<io::Result<Verdict>> {
+        let written = match query {
             Query::Connections => self.write_connections(out),
             Query::Recent(time, format) => self.write_recent(*time, *format, out),
             Query::Servers(format) => self.write_servers(*format, out),
             Query::Socket(number) => self.write_owner(*number, out),
-            Query::Status => self.write_status(out),
+            Query::Status => return Some(self.write_status(out)),
             _ => return None,
-        })
+        };
+        Some(written.map(|()| Verdict::Accepted))
     }
 
     /// What a report says besides the rows of the tables.
@@ -73,12 +76,14 @@ impl Reports {
         replace_page(&self.root, path, |out| self.write_page(out, summary))
     }
 
-    fn write_status(&self, out: &mut dyn Write) -> io::Result<()> {
+    fn write_status(&self, out: &mut dyn Write) -> io::Result<Verdict> {
         let summary = self.summary()?;
-        let Some(path) = &summary.settings.web_stats else { return self.write_page(out, &summary) };
+        let Some(path) = &summary.settings.web_stats else {
+            return self.write_page(out, &summary).map(|()| Verdict::Accepted);
+        };
         match self.publish(path, &summary) {
-            Ok(mut file) => io::copy(&mut file, out).map(drop),
-            Err(sentence) => writeln!(out, "{sentence}"),
+            Ok(mut file) => io::copy(&mut file, out).map(|_| Verdict::Accepted),
+            Err(sentence) => writeln!(out, "{sentence}").map(|()| Verdict::Refused),
         }
     }
 

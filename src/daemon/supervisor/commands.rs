@@ -93,7 +93,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
                 Effect::Exit => exit = true,
                 Effect::Reopen => self.helpers.access_log.reopen(),
-                Effect::Tell(_) | Effect::TellAll(_) | Effect::WriteFile(..) => left.push(effect),
+                Effect::Refuse | Effect::Tell(_) | Effect::TellAll(_) | Effect::WriteFile(..) => left.push(effect),
             }
         }
         (left, exit)

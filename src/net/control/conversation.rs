@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
-use super::LONGEST;
+use super::{ENQUIRY, LONGEST};
 use crate::net::timed::recv_until;
 
 /// How long a client may take for a command, and how long it may take nothing of a reply.
@@ -26,11 +26,13 @@ const GRACE: Duration = Duration::from_millis(30);
 /// What the next line is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line {
-    /// A command.
+    /// A command. It is empty if the line is.
     Command(String),
-    /// More than [`LONGEST`] bytes without a newline.
+    /// The client asks for the verdict: [`ENQUIRY`].
+    Enquiry,
+    /// More than [`LONGEST`] bytes without a newline. The rest of the line is skipped.
     TooLong,
-    /// The client ended in the middle of a line. The partial line must not be executed.
+    /// The client was lost, or took too long, in the middle of a line. The partial line must not be executed.
     Cut,
     /// There is none.
     End,
@@ -42,8 +44,10 @@ pub struct Conversation {
     socket: OwnedFd,
     buffer: Vec<u8>,
     answered: bool,
-    /// Nothing that follows can be understood.
-    over: bool,
+    /// What comes before the next newline belongs to a line that is too long.
+    skips: bool,
+    /// The client sends nothing more.
+    ended: bool,
 }
 
 impl Conversation {
@@ -54,29 +58,42 @@ impl Conversation {
         // The kernel now and then finds room for some more bytes, although the client has taken none. So for TCP it is the kernel that
         // knows since when the client takes nothing (tcp(7), TCP_USER_TIMEOUT).
         let _ = set_tcp_user_timeout(&socket, PATIENCE.as_millis() as u32);
-        Self { socket, buffer: Vec::new(), answered: false, over: false }
+        Self { socket, buffer: Vec::new(), answered: false, skips: false, ended: false }
     }
 
-    /// Waits for the next command.
+    /// Waits for the next line.
     pub fn line(&mut self) -> Line {
         let deadline = Instant::now() + if self.answered { GRACE } else { PATIENCE };
         loop {
-            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n').filter(|end| *end <= LONGEST) {
+            let end = self.buffer.iter().position(|b| *b == b'\n');
+            if self.skips {
+                self.buffer.drain(..end.map_or(self.buffer.len(), |end| end + 1));
+                self.skips = end.is_none();
+            } else if let Some(end) = end.filter(|end| *end <= LONGEST) {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                return Line::Command(printable(&line[..end]));
-            }
-            if self.buffer.len() > LONGEST {
-                self.over = true;
+                return understood(&line[..end]);
+            } else if self.buffer.len() > LONGEST {
+                self.skips = true;
                 return Line::TooLong;
             }
-            let mut part = [0; 2048];
-            match self.read(&mut part, deadline) {
-                Ok(0) | Err(_) if self.buffer.is_empty() => return Line::End,
-                Ok(0) | Err(_) => {
-                    self.over = true;
-                    return Line::Cut;
+            if self.skips || end.is_none() {
+                if self.ended && self.buffer.is_empty() {
+                    return Line::End;
+                } else if self.ended {
+                    // As pen 0.34.1 does, whose clients need not send a newline.
+                    return understood(&std::mem::take(&mut self.buffer));
                 }
-                Ok(count) => self.buffer.extend_from_slice(&part[..count]),
+                let mut part = [0; 2048];
+                match self.read(&mut part, deadline) {
+                    Ok(0) => self.ended = true,
+                    Ok(count) => self.buffer.extend_from_slice(&part[..count]),
+                    Err(_) if self.buffer.is_empty() => return Line::End,
+                    Err(_) => {
+                        self.ended = true;
+                        self.buffer.clear();
+                        return Line::Cut;
+                    }
+                }
             }
         }
     }
@@ -85,11 +102,6 @@ impl Conversation {
     pub fn reply(&mut self) -> Reply<'_> {
         self.answered = true;
         Reply(&self.socket)
-    }
-
-    /// Whether no reply is pending.
-    pub fn is_over(&self) -> bool {
-        self.over
     }
 
     /// Ends the connection so that the client gets what was sent: unread input would make the kernel reset it.
@@ -135,6 +147,11 @@ impl Write for Reply<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// What a whole line is.
+fn understood(line: &[u8]) -> Line {
+    if line.trim_ascii() == ENQUIRY { Line::Enquiry } else { Line::Command(printable(line)) }
 }
 
 /// Bytes from the network as text that is safe to repeat on a terminal and in a log.

@@ -29,6 +29,11 @@ impl Outcome {
     pub(super) fn reply(reply: String) -> Self {
         Self { reply, effects: Vec::new() }
     }
+
+    /// For a command that is not carried out: the reply says why.
+    pub(super) fn refusal(reply: String) -> Self {
+        Self { reply, effects: vec![Effect::Refuse] }
+    }
 }
 
 /// The I/O that a command requires.
@@ -46,6 +51,8 @@ pub enum Effect {
     Idlers(usize, Vec<Arc<Target>>),
     /// Open the request log again.
     Reopen,
+    /// Tell the caller that the command was not carried out.
+    Refuse,
     /// Return the country data in use to the caller.
     Tell(GeoipFile),
     /// Return the whole configuration to the caller.
@@ -82,7 +89,7 @@ impl Balancer {
                 return Outcome { reply: String::new(), effects };
             }
             Command::NoServer(id) => match self.servers.get_mut(id.index()).filter(|server| !server.is_empty()) {
-                None => return Outcome::reply(format!("There is no server {id}\n")),
+                None => return Outcome::refusal(format!("There is no server {id}\n")),
                 Some(server) => {
                     server.reset(true, context.now);
                     return Outcome {
@@ -105,7 +112,7 @@ impl Balancer {
             Command::Exit if self.identity.may_exit => {
                 return Outcome { reply: String::new(), effects: vec![Effect::Exit] };
             }
-            Command::Exit => return Outcome::reply(String::from("Exit is not enabled; restart with -X flag\n")),
+            Command::Exit => return Outcome::refusal(String::from("Exit is not enabled; restart with -X flag\n")),
             Command::Listen(text, _) => {
                 self.listen = text;
                 self.listen_commanded = true;
@@ -119,11 +126,14 @@ impl Balancer {
                 let effects = vec![Effect::TellAll(self.to_commands(context.now))];
                 return Outcome { reply: String::new(), effects };
             }
+            Command::Show(Query::Connection(number)) if number >= self.settings.conn_max as u64 => {
+                return Outcome::refusal(out_of_range(number));
+            }
             Command::Show(query) => return Outcome::reply(self.answer(&query, context)),
             Command::Get(setting) => return Outcome::reply(setting.answer(&self.settings, context)),
             Command::Set(setting, value) => return self.set(setting, value, context),
             Command::Reopen => return Outcome { reply: String::new(), effects: vec![Effect::Reopen] },
-            Command::Help(word) => return Outcome::reply(table::help(word.as_deref())),
+            Command::Help(word) => return table::help(word.as_deref()).map_or_else(Outcome::refusal, Outcome::reply),
             Command::Write(file) => return self.write(file, context),
             // Replaced by what the file says before it comes here, or without a meaning.
             Command::Include(_) | Command::Nothing(_) => {}
@@ -217,14 +227,17 @@ impl Balancer {
         on_it.map(|(conn, _)| Effect::Close(conn)).collect()
     }
 
-    fn close_command(&self, number: usize) -> Outcome {
+    fn close_command(&self, number: u64) -> Outcome {
+        if number >= self.settings.conn_max as u64 {
+            return Outcome::refusal(out_of_range(number));
+        }
         let id = u32::try_from(number).ok().map(ConnId).filter(|id| self.connections.get(*id).is_some());
         match id {
             Some(id) => {
                 let reply = format!("Forcibly closing connection {number}\n");
                 Outcome { reply, effects: vec![Effect::Close(id)] }
             }
-            None => Outcome::reply(format!("There is no connection {number}\n")),
+            None => Outcome::refusal(format!("There is no connection {number}\n")),
         }
     }
 
@@ -240,4 +253,9 @@ impl Balancer {
             .filter(|server| !matches!(server.state(now), State::Empty | State::Maint | State::Drain));
         Effect::Idlers(self.settings.idlers, servers.map(|server| Arc::clone(server.target())).collect())
     }
+}
+
+/// pen's words for a number of a connection that pen cannot have.
+fn out_of_range(number: u64) -> String {
+    format!("Connection {number} out of range\n")
 }

@@ -39,7 +39,7 @@ pub enum Command {
     /// `no acl N`: empties a list.
     NoAcl(AclId),
     /// `close N`.
-    Close(usize),
+    Close(u64),
     /// `exit`.
     Exit,
     /// `geoip FILE`, `no geoip`: what knows the countries of addresses. A name without its content must be read first.

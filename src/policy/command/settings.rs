@@ -8,7 +8,7 @@ use crate::policy::servers::Target;
 use crate::policy::settings::{Facility, FastClose, Tracking};
 
 /// The most connections that can be asked for: more than any kernel has descriptors for.
-pub const MOST_CONNECTIONS: u64 = 1_000_000;
+const MOST_CONNECTIONS: u64 = 1_000_000;
 
 /// The most idlers.
 const MOST_IDLERS: u64 = 1000;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Command;
 use super::server::ServerChange;
 use super::setting::Setting;
-use super::settings::{self, MOST_CONNECTIONS};
+use super::settings;
 use super::words::{Words, number, seconds};
 use crate::endpoint::{Endpoint, Port};
 use crate::id::ServerId;
@@ -66,7 +66,7 @@ const COMMANDS: &[Entry] = &[
         |w| w.acl("no acl").map(Command::NoAcl),
     ),
     obsolete!("block"),
-    entry("close", "close N", "end connection N", |w| Ok(Command::Close(w.number("close", 0, MOST_CONNECTIONS)?))),
+    entry("close", "close N", "end connection N", |w| Ok(Command::Close(w.number("close", 0, u64::MAX)?))),
     entry("connection", "connection N", "facts about connection N", |w| {
         Ok(show(Query::Connection(if w.is_empty() { 0 } else { w.number("connection", 0, u64::MAX)? })))
     }),
@@ -192,14 +192,14 @@ fn edits(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// What `help` prints.
-pub fn help(word: Option<&str>) -> String {
+/// What `help` prints. The error is the reply to a word that is no command.
+pub fn help(word: Option<&str>) -> Result<String, String> {
     let entries = entries();
     match word {
-        None => entries.iter().map(|entry| format!("{}\n", entry.usage)).collect(),
+        None => Ok(entries.iter().map(|entry| format!("{}\n", entry.usage)).collect()),
         Some(word) => match entries.iter().find(|entry| entry.word == word) {
-            Some(Entry { usage, help, .. }) => format!("{usage}\n    {help}\n"),
-            None => format!("help: there is no command \"{word}\"\n"),
+            Some(Entry { usage, help, .. }) => Ok(format!("{usage}\n    {help}\n")),
+            None => Err(format!("help: there is no command \"{word}\"\n")),
         },
     }
 }

@@ -21,7 +21,7 @@ use crate::policy::settings::Settings;
 impl Balancer {
     pub(super) fn write(&self, file: Option<PathBuf>, context: &Context<'_>) -> Outcome {
         match file.or_else(|| self.identity.file.clone()) {
-            None => Outcome::reply(String::from("write: name a file, since pen was started without -F\n")),
+            None => Outcome::refusal(String::from("write: name a file, since pen was started without -F\n")),
             Some(file) => {
                 let text = self.written(context.now, context.time, &file);
                 Outcome { reply: String::new(), effects: vec![Effect::WriteFile(file, text, "write")] }

@@ -44,10 +44,8 @@ impl Balancer {
         format!("{}\n", words.join(" "))
     }
 
+    /// Numbers that are out of range do not come here.
     fn connection(&self, number: u64, context: &Context<'_>) -> String {
-        if number >= self.settings.conn_max as u64 {
-            return format!("Connection {number} out of range\n");
-        }
         let id = ConnId(number as u32);
         let (state, socket_stats, client, server) = match self.connections.get(id) {
             None => (0, SocketStats { down: -1, up: -1, ..SocketStats::default() }, 0, String::from("0")),
