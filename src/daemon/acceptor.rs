@@ -1,4 +1,4 @@
-//! The accept thread: a permit first, then a client, then on to the supervisor with both.
+//! The accept thread of a listener: it waits until there is a permit, then for a client, and sends both to the supervisor.
 
 use std::io;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub fn start(listener: Arc<Listener>, permits: Permits, events: &Handle<Event>, 
 fn accept(listener: &Listener, permits: &Permits, events: &Handle<Event>, log: &Log) {
     let mut reminded: Option<Instant> = None;
     loop {
-        let permit = permits.acquire();
+        permits.wait_for_free(|| listener.is_retired());
         let (socket, peer) = match listener.accept() {
             Ok(client) => client,
             // The client was gone before it was accepted (accept(2)), or a signal came.
@@ -42,11 +42,12 @@ fn accept(listener: &Listener, permits: &Permits, events: &Handle<Event>, log: &
                     let cause = reason(&io::Error::from(error));
                     log.error(format_args!("cannot accept clients on {}: {cause}", listener.address()));
                 }
-                drop(permit);
                 permits.wait_for_release(PAUSE);
                 continue;
             }
         };
+        // Another acceptor may have taken the one that was free.
+        let permit = permits.acquire();
         if events.send(Event::Arrived(Arrival { socket, peer, permit })).is_err() {
             return;
         }

@@ -1,4 +1,4 @@
-//! The limit on sessions: the acceptor takes a permit before it accepts, so clients above the limit wait in the kernel's queue.
+//! The limit on sessions: an acceptor waits for a free permit before it accepts, so clients above the limit wait in the kernel's queue.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,7 @@ struct Count {
     max: usize,
     /// Sessions that lack what a new client would take.
     starving: usize,
-    /// How many acceptors wait; with none, no thread needs to be woken. There are two while one replaces the other.
+    /// How many acceptors wait; with none, no thread needs to be woken.
     waiting: usize,
 }
 
@@ -29,6 +29,12 @@ struct Count {
 #[derive(Debug)]
 pub struct Permit {
     shared: Arc<Shared>,
+}
+
+impl Count {
+    fn is_exhausted(&self) -> bool {
+        self.used >= self.max || self.starving > 0
+    }
 }
 
 impl Permits {
@@ -44,13 +50,27 @@ impl Permits {
         self.shared.released.notify_all();
     }
 
+    /// Waits until there is a permit, or `enough` holds ([`Self::wake`]). An acceptor that waits for a client has none, so that clients of
+    /// another listener can have it.
+    pub fn wait_for_free(&self, enough: impl Fn() -> bool) {
+        let mut count = self.shared.lock();
+        while count.is_exhausted() && !enough() {
+            count = self.shared.wait(count);
+        }
+    }
+
+    /// Lets those who wait look again.
+    pub fn wake(&self) {
+        // With the lock, so that nobody is between the look and the wait.
+        let _count = self.shared.lock();
+        self.shared.released.notify_all();
+    }
+
     /// Waits for a permit.
     pub fn acquire(&self) -> Permit {
         let mut count = self.shared.lock();
-        while count.used >= count.max || count.starving > 0 {
-            count.waiting += 1;
-            count = self.shared.released.wait(count).unwrap_or_else(PoisonError::into_inner);
-            count.waiting -= 1;
+        while count.is_exhausted() {
+            count = self.shared.wait(count);
         }
         count.used += 1;
         Permit { shared: Arc::clone(&self.shared) }
@@ -74,11 +94,10 @@ impl Permit {
         Starving { shared: &self.shared }
     }
 
-    /// Whether every session waits for descriptors or memory, so that none can release any. An acceptor that does not wait here
-    /// has a permit too.
+    /// Whether every session waits for descriptors or memory, so that none can release any.
     pub fn starves_in_vain(&self) -> bool {
         let count = self.shared.lock();
-        count.used + count.waiting <= count.starving + 1
+        count.used <= count.starving
     }
 }
 
@@ -105,8 +124,16 @@ impl Shared {
         let mut count = self.lock();
         what(&mut count);
         if count.waiting > 0 {
-            self.released.notify_one();
+            // All, since one that waits for a client next has no use for the permit.
+            self.released.notify_all();
         }
+    }
+
+    fn wait<'a>(&self, mut count: MutexGuard<'a, Count>) -> MutexGuard<'a, Count> {
+        count.waiting += 1;
+        let mut count = self.released.wait(count).unwrap_or_else(PoisonError::into_inner);
+        count.waiting -= 1;
+        count
     }
 
     fn lock(&self) -> MutexGuard<'_, Count> {
@@ -118,6 +145,7 @@ impl Shared {
 mod tests {
     use super::*;
     use crossbeam_channel::{RecvTimeoutError, bounded};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
     #[test]
@@ -151,23 +179,32 @@ mod tests {
     #[test]
     fn a_session_starves_in_vain_when_nobody_has_what_it_needs() {
         let permits = Permits::new(9);
-        let [one, other, acceptors] = [(); 3].map(|()| permits.acquire());
+        let [one, other] = [(); 2].map(|()| permits.acquire());
         let starving = one.starve();
         assert!(!one.starves_in_vain(), "the other has what it needs");
         let too = other.starve();
         assert!(one.starves_in_vain());
         drop(too);
-        drop(acceptors);
-        let waiting = permits.clone();
-        let waiter = thread::spawn(move || waiting.acquire());
-        while permits.shared.lock().waiting == 0 {
-            thread::yield_now();
-        }
-        assert!(!one.starves_in_vain(), "the other has what it needs, and the acceptor waits");
+        assert!(!one.starves_in_vain(), "the other has what it needs");
         drop(other);
         assert!(one.starves_in_vain());
         drop(starving);
+    }
+
+    #[test]
+    fn who_waits_for_a_free_permit_does_not_take_it() {
+        let permits = Permits::new(1);
+        permits.wait_for_free(|| false);
+        permits.wait_for_free(|| false);
+        let taken = permits.acquire();
+        let enough = Arc::new(AtomicBool::new(false));
+        let (waiting, said) = (permits.clone(), Arc::clone(&enough));
+        let waiter = thread::spawn(move || waiting.wait_for_free(|| said.load(Ordering::SeqCst)));
+        enough.store(true, Ordering::SeqCst);
+        permits.wake();
         assert!(waiter.join().is_ok());
+        drop(taken);
+        permits.wait_for_free(|| false);
     }
 
     #[test]
