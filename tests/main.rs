@@ -27,6 +27,7 @@ mod hup_under_load;
 mod interrupted;
 mod jail;
 mod limits;
+mod listen;
 mod maintenance;
 mod manual;
 mod nginx;

@@ -40,6 +40,8 @@ pub enum Event {
     Apply(Prepared, Sender<Result<Outcome, Error>>),
     /// A report reads a part of the tables.
     Read(Read),
+    /// Asks for the listeners, among them those that are about to go: they stay for long enough to be taken again.
+    Listeners(Sender<Vec<Arc<Listener>>>),
     /// Asks whether this client may use the control port.
     Admit(ClientAddr, Sender<bool>),
     /// The number of connected idlers has changed.

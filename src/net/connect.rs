@@ -165,11 +165,11 @@ fn bind_source(
 }
 
 /// A socket for connections of that address's family.
-pub(super) fn stream(address: &Address) -> io::Result<OwnedFd> {
+pub(super) fn stream(address: &Address) -> Result<OwnedFd, Errno> {
     let family = match address {
         Address::Ip(SocketAddr::V4(_)) => AddressFamily::INET,
         Address::Ip(SocketAddr::V6(_)) => AddressFamily::INET6,
         Address::Unix(_) => AddressFamily::UNIX,
     };
-    Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+    socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
 }

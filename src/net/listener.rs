@@ -1,4 +1,4 @@
-//! Listening sockets: opened once, accepted from by one thread, ended from another.
+//! Listening sockets: opened once, accepted from by one thread, stopped and ended from another.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,16 +7,19 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, openat};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, fchown, openat};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport};
 use rustix::net::{Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with, bind, listen, shutdown};
 use rustix::process::umask;
 
 use super::connect::stream;
+use super::syn_filter;
 use super::timed::connect_within;
 use crate::endpoint::Address;
 use crate::error::Error;
@@ -25,7 +28,10 @@ use crate::sys::privileges::Account;
 /// How long the owner of a Unix socket has for showing that it is alive; a full queue shows it too.
 const PROBE_TIME: Duration = Duration::from_secs(1);
 
-/// A listening socket.
+/// One at a time opens sockets beside others: see [`listen_beside`].
+static BESIDE: Mutex<()> = Mutex::new(());
+
+/// A listening socket. It is closed when it is dropped.
 #[derive(Debug)]
 pub struct Listener {
     socket: OwnedFd,
@@ -46,11 +52,19 @@ pub enum Access {
 }
 
 impl Listener {
-    /// Listens at the first of these addresses that can be bound. `text` is their text form.
-    pub fn open_first(text: &str, addresses: &[Address], backlog: i32, access: Access) -> Result<Self, Error> {
+    /// Listens at the first of these addresses that can be bound. `text` is their text form. `beside` are pen's own listeners:
+    /// one with the same address is taken again, and others may have addresses that overlap with it.
+    pub fn open_first(
+        text: &str,
+        addresses: &[Address],
+        backlog: i32,
+        access: Access,
+        beside: &[Arc<Self>],
+    ) -> Result<Arc<Self>, Error> {
         let mut result = Err(Error::Address(text.to_string(), String::from("no address found")));
         for address in addresses {
-            result = Self::open(address, backlog, access).map_err(|error| Error::Bind(text.to_string(), error));
+            result = Self::open_beside(address, backlog, access, beside)
+                .map_err(|error| Error::Bind(text.to_string(), error));
             if result.is_ok() {
                 break;
             }
@@ -58,24 +72,40 @@ impl Listener {
         result
     }
 
+    fn open_beside(address: &Address, backlog: i32, access: Access, beside: &[Arc<Self>]) -> io::Result<Arc<Self>> {
+        match beside.iter().find(|other| other.serves(address)) {
+            Some(same) => Ok(Arc::clone(same)),
+            None => Self::open(address, backlog, access, beside).map(Arc::new),
+        }
+    }
+
     /// Listens. A stale Unix socket is replaced. A socket in use and any other file are never changed.
-    fn open(address: &Address, backlog: i32, access: Access) -> io::Result<Self> {
-        let socket = stream(address)?;
-        match address {
-            Address::Ip(ip) => {
-                set_socket_reuseaddr(&socket, true)?;
-                if ip.is_ipv6() {
-                    set_ipv6_v6only(&socket, false)?;
-                }
-                bind(&socket, ip)?;
-            }
+    fn open(address: &Address, backlog: i32, access: Access, beside: &[Arc<Self>]) -> io::Result<Self> {
+        let socket = match address {
+            Address::Ip(ip) => match listen_at(*ip, backlog, false) {
+                Err(Errno::ADDRINUSE) if !beside.is_empty() => listen_beside(*ip, backlog, beside)?,
+                socket => socket?,
+            },
             Address::Unix(path) => {
+                let socket = stream(address)?;
                 remove_stale(path)?;
                 bind_file(&socket, path, access)?;
+                listen(&socket, backlog)?;
+                socket
             }
-        }
-        listen(&socket, backlog)?;
+        };
         Ok(Self { socket, address: address.clone(), file: file_identity(address), retired: AtomicBool::new(false) })
+    }
+
+    /// Whether a client of that address comes here, or will once this is resumed.
+    fn serves(&self, address: &Address) -> bool {
+        self.address == *address && !self.is_retired() && self.file == file_identity(address)
+    }
+
+    /// Makes the socket that user's, so that the user may listen on addresses that overlap with its own (see [`listen_beside`]).
+    pub fn share_with(&self, account: &Account) {
+        // Without the right to do so, overlapping addresses cannot be had later, and the user is told then.
+        let _ = fchown(&self.socket, Some(Uid::from_raw(account.uid)), Some(Gid::from_raw(account.gid)));
     }
 
     /// Makes the file of a Unix socket that user's. If something else is in its place by now, that keeps its owner.
@@ -113,11 +143,37 @@ impl Listener {
         Ok((socket, peer.and_then(|peer: SocketAddrAny| SocketAddr::try_from(peer).ok())))
     }
 
+    /// Lets no more clients come. Those that the kernel has queued can still be accepted; once there are none left, [`Self::end`]
+    /// loses nobody. The queue of a Unix socket outlives its end, which comes at once.
+    pub fn stop(&self) {
+        match &self.address {
+            // Where it fails, a client that comes between the last look at the queue and the end is lost.
+            Address::Ip(_) => drop(syn_filter::ignore_new(&self.socket)),
+            Address::Unix(_) => {
+                self.remove_file();
+                self.end();
+            }
+        }
+    }
+
+    /// Undoes [`Self::stop`]. It is for sockets that have not ended.
+    pub fn resume(&self) {
+        // It fails where there is no filter.
+        let _ = syn_filter::heed_new(&self.socket);
+    }
+
+    /// Whether the kernel has queued clients that are not accepted yet.
+    pub fn has_queued(&self) -> bool {
+        // An error is treated as a client: the caller asks again.
+        poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&Timespec::default()))
+            .map_or(true, |ready| ready > 0)
+    }
+
     /// Ends listening, and wakes the thread that accepts.
-    pub fn retire(&self) {
+    pub fn end(&self) {
         self.retired.store(true, Ordering::Release);
-        self.remove_file();
-        // On Linux this ends a waiting accept(2) with EINVAL. It cannot fail for a listening socket.
+        // On Linux this ends a waiting accept(2) with EINVAL, resets who is queued at a TCP socket, and leaves the queue of a Unix
+        // socket alone. It cannot fail for a listening socket.
         let _ = shutdown(&self.socket, Shutdown::Both);
     }
 
@@ -135,6 +191,35 @@ impl Listener {
             }
         }
     }
+}
+
+fn listen_at(ip: SocketAddr, backlog: i32, beside: bool) -> Result<OwnedFd, Errno> {
+    let socket = stream(&Address::Ip(ip))?;
+    set_socket_reuseaddr(&socket, true)?;
+    set_socket_reuseport(&socket, beside)?;
+    if ip.is_ipv6() {
+        set_ipv6_v6only(&socket, false)?;
+    }
+    bind(&socket, &ip)?;
+    listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// Listens on an address that may overlap with those of other sockets, as all addresses do with one of them. Linux allows that for
+/// sockets of the same user that all have SO_REUSEPORT (socket(7)). They have it for this moment only, so that no other program can
+/// take a part of their clients. A client comes to the socket with the closest address.
+fn listen_beside(ip: SocketAddr, backlog: i32, others: &[Arc<Listener>]) -> Result<OwnedFd, Errno> {
+    let _alone = BESIDE.lock().unwrap_or_else(PoisonError::into_inner);
+    let allow = |yes: bool| {
+        for other in others.iter().filter(|other| matches!(other.address, Address::Ip(_))) {
+            // Without it the address cannot be had, which is told.
+            let _ = set_socket_reuseport(&other.socket, yes);
+        }
+    };
+    allow(true);
+    let socket = listen_at(ip, backlog, true).and_then(|socket| set_socket_reuseport(&socket, false).map(|()| socket));
+    allow(false);
+    socket
 }
 
 fn file_identity(address: &Address) -> Option<(u64, u64)> {
@@ -187,7 +272,7 @@ mod tests {
         let directory = env::temp_dir().join(format!("pen-socket-{}", std::process::id()));
         fs::create_dir(&directory).unwrap();
         let (path, precious, other) = (directory.join("socket"), directory.join("precious"), directory.join("other"));
-        let open = |path: &Path| Listener::open(&Address::Unix(path.to_path_buf()), 1, Access::Owner).unwrap();
+        let open = |path: &Path| Listener::open(&Address::Unix(path.to_path_buf()), 1, Access::Owner, &[]).unwrap();
         let (listener, _other) = (open(&path), open(&other));
         fs::write(&precious, "").unwrap();
         let owner = |path: &Path| fs::symlink_metadata(path).map(|found| (found.uid(), found.gid())).unwrap();

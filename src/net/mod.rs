@@ -6,4 +6,5 @@ pub mod dummy;
 pub mod listener;
 pub mod relay;
 pub mod resolve;
+mod syn_filter;
 mod timed;

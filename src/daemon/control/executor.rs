@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 
 use super::countries;
 use super::loader::Loader;
@@ -149,10 +149,8 @@ impl Executor {
         }
         self.loader.open_access_log(&mut prepared)?;
         // Last: a listener that is not used would have to be given back.
-        self.loader.open_listener(&mut prepared, self.backlog, || {
-            let now = self.send(vec![Command::Show(Query::Listen)])?.reply;
-            Ok(now.trim_end().to_string())
-        })?;
+        let now = || Ok(self.send(vec![Command::Show(Query::Listen)])?.reply.trim_end().to_string());
+        self.loader.open_listener(&mut prepared, self.backlog, now, || self.ask(Event::Listeners))?;
         // In a file, since a line of its own does not come here.
         let publishes = prepared.commands.contains(&Command::Show(Query::Status));
         let outcome = self.apply(prepared)?;
@@ -169,10 +167,14 @@ impl Executor {
     }
 
     fn apply(&self, prepared: Prepared) -> Result<Outcome, Error> {
-        let gone = |_| Error::System(String::from("pen"), std::io::Error::other("is about to end"));
+        self.ask(|reply| Event::Apply(prepared, reply))?
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Event) -> Result<T, Error> {
+        let gone = |()| Error::System(String::from("pen"), io::Error::other("is about to end"));
         let (reply, answer) = bounded(1);
-        self.events.send(Event::Apply(prepared, reply)).map_err(|_| gone(()))?;
-        answer.recv().map_err(|_| gone(()))?
+        self.events.send(question(reply)).map_err(|_| gone(()))?;
+        answer.recv().map_err(|_| gone(()))
     }
 }
 

@@ -190,12 +190,13 @@ impl Loader {
     }
 
     /// Opens the listener that the last `listen` command asks for, if there is one and `now` tells another; the first of its
-    /// addresses that can be had, for everybody.
+    /// addresses that can be had, for everybody. `listeners` are there already.
     pub fn open_listener(
         &self,
         prepared: &mut Prepared,
         backlog: i32,
         now: impl FnOnce() -> Result<String, Error>,
+        listeners: impl FnOnce() -> Result<Vec<Arc<Listener>>, Error>,
     ) -> Result<(), Error> {
         let last = prepared.commands.iter().rev().find_map(|command| match command {
             Command::Listen(text, endpoint) => Some((text, endpoint)),
@@ -204,8 +205,8 @@ impl Loader {
         if let Some((text, endpoint)) = last {
             if now()? != *text {
                 let addresses = self.names.listener(endpoint)?;
-                let listener = Listener::open_first(text, &addresses, backlog, Access::Everybody)?;
-                prepared.listener = Some(Arc::new(listener));
+                let listener = Listener::open_first(text, &addresses, backlog, Access::Everybody, &listeners()?)?;
+                prepared.listener = Some(listener);
             }
         }
         Ok(())

@@ -110,7 +110,7 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     let destination = prepared.access_log.flatten().map(|destination| *destination);
     let access_log = AccessLog::start(destination, root, log.clone(), &events)?;
     let wiring = Wiring { events, inbox, log: log.clone(), access_log: access_log.clone(), clock, loader, host, grant };
-    let mut supervisor = wiring.start(options, balancer, &bound)?;
+    let mut supervisor = wiring.start(options, balancer, &mut bound)?;
     let (_, exit) = supervisor.carry_out(effects);
     let outcome = readiness.ready().and_then(|()| if exit { Ok(()) } else { survive(|| supervisor.run()) });
     let aborts = supervisor.aborts_on_error();

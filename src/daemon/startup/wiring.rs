@@ -2,6 +2,7 @@
 
 use std::process;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, unbounded};
 
@@ -14,12 +15,12 @@ use crate::daemon::control::port;
 use crate::daemon::events::Event;
 use crate::daemon::latest::Latest;
 use crate::daemon::mailbox::{Handle, Mailbox};
-use crate::daemon::permits::Permits;
 use crate::daemon::pool::{Pool, WorkerId};
 use crate::daemon::session::job::Order;
 use crate::daemon::session::worker::Worker;
-use crate::daemon::supervisor::{Front, Helpers, Supervisor};
-use crate::daemon::{acceptor, idlers, reloader, reporter, signals, thread};
+use crate::daemon::supervisor::front::Front;
+use crate::daemon::supervisor::{Helpers, Supervisor};
+use crate::daemon::{idlers, reloader, reporter, signals, thread};
 use crate::error::Error;
 use crate::net::relay::buffers::Buffers;
 use crate::net::relay::pipes::Pipes;
@@ -52,7 +53,7 @@ impl Wiring {
         self,
         options: &Options,
         mut balancer: Balancer,
-        bound: &Bound,
+        bound: &mut Bound,
     ) -> Result<Supervisor<impl Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static>, Error> {
         let Self { events, inbox, log, access_log, clock, loader, host, grant } = self;
         let idlers = idlers::start(&events)?;
@@ -65,10 +66,8 @@ impl Wiring {
             port::start(Arc::clone(control), executor, log.clone())?;
         }
         balancer.begin_serving(process::id());
-        let listener = Arc::clone(&bound.listener);
-        let permits = Permits::new(grant.sessions);
-        acceptor::start(Arc::clone(&listener), permits.clone(), &events, log.clone())?;
-        log.debug(1, || format!("pen {} listens on {}", env!("CARGO_PKG_VERSION"), listener.address()));
+        let mut front = Front::new(host, grant, events.clone());
+        front.listen(bound.hand_over(), &log, Instant::now())?;
 
         // Without a bound of its own: see `Closed`.
         let (closed, ended) = unbounded();
@@ -85,7 +84,6 @@ impl Wiring {
         let pool = Pool::new(move |id: WorkerId, orders: Receiver<Order>| {
             thread::watch("worker", &worker.events, || worker.work(id, &orders));
         });
-        let front = Front { listener, permits, host, grant, events };
         let helpers = Helpers { idlers: Latest::new(idlers), idle: 0, access_log };
         let conn_max = balancer.settings().conn_max;
         let mut supervisor = Supervisor::new(balancer, inbox, (pool, ended), front, helpers, (log, clock));

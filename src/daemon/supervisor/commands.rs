@@ -1,12 +1,10 @@
 //! What administrators ask of the supervisor: commands.
 
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::Receiver;
 
 use super::{Running, Supervisor};
-use crate::daemon::acceptor;
 use crate::daemon::events::Prepared;
 use crate::daemon::idlers::Wanted;
 use crate::daemon::pool::WorkerId;
@@ -14,7 +12,6 @@ use crate::daemon::session::job::Order;
 use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::connect::ConnectOptions;
-use crate::net::listener::Listener;
 use crate::net::relay::pipes;
 use crate::policy::command::Command;
 use crate::policy::command::apply::{Effect, Outcome};
@@ -29,12 +26,13 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let Prepared { commands, listener, access_log } = prepared;
         if let Err(error) = self.make_room(&commands) {
             if let Some(listener) = listener {
-                listener.retire();
+                self.front.decline(&[listener]);
             }
             return Err(error);
         }
         if let Some(listener) = listener {
-            self.listen(listener)?;
+            self.front.listen(vec![listener], &self.log, now)?;
+            self.name = self.front.names().into();
         }
         if let Some(destination) = access_log {
             self.helpers.access_log.switch(destination);
@@ -105,18 +103,6 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let time = self.clock.format(SystemTime::now());
         let (idlers, most) = (self.helpers.idle, self.front.grant.sessions);
         self.balancer.apply(command, &Context { now, time: &time, socket_stats: &socket_stats, idlers, most })
-    }
-
-    /// Takes another listener; the sessions of the old one go on.
-    fn listen(&mut self, listener: Arc<Listener>) -> Result<(), Error> {
-        if let Err(error) =
-            acceptor::start(Arc::clone(&listener), self.front.permits.clone(), &self.front.events, self.log.clone())
-        {
-            listener.retire();
-            return Err(error);
-        }
-        std::mem::replace(&mut self.front.listener, listener).retire();
-        Ok(())
     }
 }
 

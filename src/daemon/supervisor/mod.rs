@@ -2,6 +2,7 @@
 //! asks the balancer what to do, and does it. It never blocks on anything else.
 
 mod commands;
+pub mod front;
 mod sessions;
 mod tables;
 
@@ -13,21 +14,19 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use self::front::Front;
 use crate::daemon::access_log::AccessLog;
 use crate::daemon::events::Event;
 use crate::daemon::idlers::Wanted;
 use crate::daemon::latest::Latest;
-use crate::daemon::mailbox::{Handle, Mailbox};
-use crate::daemon::permits::Permits;
+use crate::daemon::mailbox::Mailbox;
 use crate::daemon::pool::{Pool, WorkerId};
 use crate::daemon::session::job::{Closed, Job, Live, Order};
 use crate::error::Error;
 use crate::id::ConnId;
-use crate::net::listener::Listener;
 use crate::policy::balancer::{Balancer, Choice, Transition};
 use crate::policy::report::SocketStats;
 use crate::sys::clock::Clock;
-use crate::sys::limits::{Grant, Host};
 use crate::sys::log::Log;
 
 /// How often the pool is looked through for workers that are idle for long.
@@ -76,21 +75,6 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Sessions<F> {
     }
 }
 
-/// Where clients come in.
-#[derive(Debug)]
-pub struct Front {
-    /// The listener of the acceptor that runs.
-    pub listener: Arc<Listener>,
-    /// Of all acceptors.
-    pub permits: Permits,
-    /// Whose limits they meet.
-    pub host: Host,
-    /// What it grants to them.
-    pub grant: Grant,
-    /// For acceptors that a `listen` starts.
-    pub events: Handle<Event>,
-}
-
 /// The threads that do for the supervisor what may block.
 #[derive(Debug)]
 pub struct Helpers {
@@ -126,7 +110,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         helpers: Helpers,
         (log, clock): (Log, Clock),
     ) -> Self {
-        let name = front.listener.address().to_string().into();
+        let name = front.names().into();
         let sessions = Sessions { pool, closed, running: Vec::new(), waiting: VecDeque::new() };
         Self { balancer, events, sessions, front, helpers, log, clock, name, reminded: None, short_of_workers: None }
     }
@@ -141,7 +125,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let mut looked = Instant::now();
         let mut crew = false;
         loop {
-            let behind = !self.sessions.waiting.is_empty() || self.helpers.idlers.is_late();
+            let behind = !self.sessions.waiting.is_empty() || self.helpers.idlers.is_late() || self.front.is_changing();
             let event = self.events.next(match (behind, crew) {
                 (true, _) => Some(SOON),
                 (false, true) => Some(ROUND),
@@ -150,6 +134,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             let now = Instant::now();
             self.collect(now);
             self.catch_up();
+            self.front.release(now);
             if now.duration_since(looked) >= ROUND {
                 looked = now;
                 self.front.permits.limit(self.front.grant.sessions);
@@ -169,7 +154,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                         self.tell(&transition, "");
                     }
                 }
-                Event::Terminate => return self.leave(Ok(())),
+                Event::Terminate => return Ok(()),
                 Event::Spoke(conn, facts) => self.spoke(conn, facts, now),
                 Event::Apply(prepared, answer) => {
                     let outcome = self.obey(prepared, now);
@@ -177,8 +162,12 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     // The caller may have given up; then the reply is dropped.
                     let _ = answer.try_send(outcome.map(|(outcome, _)| outcome));
                     if exit {
-                        return self.leave(Ok(()));
+                        return Ok(());
                     }
+                }
+                Event::Listeners(answer) => {
+                    // The caller may have given up; then the reply is dropped.
+                    let _ = answer.try_send(self.front.offer(now));
                 }
                 Event::Read(read) => self.read(read, now),
                 Event::Admit(client, answer) => {
@@ -188,15 +177,10 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 Event::Idlers(count) => self.helpers.idle = count,
                 Event::Ended(who) => {
                     let error = io::Error::other("ended unexpectedly");
-                    return self.leave(Err(Error::System(who.to_string(), error)));
+                    return Err(Error::System(who.to_string(), error));
                 }
             }
         }
-    }
-
-    fn leave(&self, outcome: Result<(), Error>) -> Result<(), Error> {
-        self.front.listener.remove_file();
-        outcome
     }
 
     fn tell_choice(&self, who: &dyn Display, conn: ConnId, choice: &Choice) {
@@ -240,9 +224,8 @@ mod tests {
     use super::*;
     use crate::daemon::mailbox;
     use crate::daemon::thread::{self, STACK};
-    use crate::endpoint::Address;
-    use crate::net::listener::Access;
     use crate::policy::identity::Identity;
+    use crate::sys::limits::Host;
     use crate::sys::root::Root;
     use crossbeam_channel::{bounded, unbounded};
 
@@ -251,14 +234,12 @@ mod tests {
         let (events, inbox) = mailbox::to_this_thread(8);
         let log = Log::new(bounded(8).0);
         let access_log = AccessLog::start(None, Root::new(None).unwrap(), log.clone(), &events).unwrap();
-        let any = Address::Ip(([127, 0, 0, 1], 0).into());
-        let listener = Arc::new(Listener::open_first("any", &[any], 1, Access::Everybody).unwrap());
         let host = Host::default();
         let mut supervisor = Supervisor::new(
             Balancer::new(Identity::default(), String::new()),
             inbox,
             (Pool::new(|_, _| {}), unbounded().1),
-            Front { listener, permits: Permits::new(1), host, grant: host.grant(1, 0), events: events.clone() },
+            Front::new(host, host.grant(1, 0), events.clone()),
             Helpers { idlers: Latest::new(bounded(1).0), idle: 0, access_log },
             (log, Clock::local()),
         );

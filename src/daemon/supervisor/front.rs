@@ -1,0 +1,129 @@
+//! Where clients come in: the listeners in use, and those that are about to go.
+
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::daemon::acceptor;
+use crate::daemon::events::Event;
+use crate::daemon::mailbox::Handle;
+use crate::daemon::permits::Permits;
+use crate::error::Error;
+use crate::net::listener::Listener;
+use crate::sys::limits::{Grant, Host};
+use crate::sys::log::Log;
+
+/// How long handshakes that have begun may take to end before their listener does: light in a fibre takes as long for the way to the
+/// other side of the earth and back (2 x 20,000 km at 200,000 km/s).
+const HANDSHAKE: Duration = Duration::from_millis(200);
+
+/// See the module's documentation. Each listener has an acceptor. The files of Unix sockets are removed when it is dropped.
+#[derive(Debug)]
+pub struct Front {
+    /// Of all acceptors.
+    pub permits: Permits,
+    /// Whose limits they meet.
+    pub host: Host,
+    /// What it grants to them.
+    pub grant: Grant,
+    events: Handle<Event>,
+    listeners: Vec<Arc<Listener>>,
+    /// The kernel has queued clients of these, or may do so soon. With the time since when no new ones can come.
+    leaving: Vec<(Arc<Listener>, Instant)>,
+}
+
+impl Front {
+    /// Without a listener. Acceptors send clients to `events`.
+    pub fn new(host: Host, grant: Grant, events: Handle<Event>) -> Self {
+        let permits = Permits::new(grant.sessions);
+        Self { permits, host, grant, events, listeners: Vec::new(), leaving: Vec::new() }
+    }
+
+    /// Listens there and nowhere else. Listeners that it has already go on; others serve the clients that the kernel has queued
+    /// before they end. After an error nothing has changed.
+    pub fn listen(&mut self, listeners: Vec<Arc<Listener>>, log: &Log, now: Instant) -> Result<(), Error> {
+        if let Some(ended) = listeners.iter().find(|listener| listener.is_retired()) {
+            let cause = io::Error::other("it is just being closed; try again");
+            return Err(Error::Bind(ended.address().to_string(), cause));
+        }
+        let there = self.all();
+        for listener in listeners.iter().filter(|listener| !contains(&there, listener)) {
+            if let Err(error) = acceptor::start(Arc::clone(listener), self.permits.clone(), &self.events, log.clone()) {
+                self.decline(&listeners);
+                return Err(error);
+            }
+            log.debug(1, || format!("pen {} listens on {}", env!("CARGO_PKG_VERSION"), listener.address()));
+        }
+        for old in mem::replace(&mut self.listeners, listeners) {
+            if !contains(&self.listeners, &old) {
+                old.stop();
+                self.leaving.push((old, now));
+            }
+        }
+        let listeners = &self.listeners;
+        self.leaving.retain(|(listener, _)| {
+            let returns = contains(listeners, listener);
+            if returns {
+                listener.resume();
+            }
+            !returns && !listener.is_retired()
+        });
+        Ok(())
+    }
+
+    /// Ends listeners that cannot be had after all, but for those that are there already.
+    pub(super) fn decline(&self, listeners: &[Arc<Listener>]) {
+        let there = self.all();
+        for listener in listeners.iter().filter(|listener| !contains(&there, listener)) {
+            listener.end();
+            listener.remove_file();
+        }
+    }
+
+    /// Ends the listeners that have served all their clients.
+    pub(super) fn release(&mut self, now: Instant) {
+        let before = self.leaving.len();
+        self.leaving.retain(|(listener, since)| {
+            let stays = now.duration_since(*since) < HANDSHAKE || listener.has_queued();
+            if !stays {
+                listener.end();
+            }
+            stays
+        });
+        if self.leaving.len() < before {
+            self.permits.wake();
+        }
+    }
+
+    /// Whether listeners are about to go.
+    pub(super) fn is_changing(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// All listeners, for [`Self::listen`]. None of them ends before another handshake's time.
+    pub(super) fn offer(&mut self, now: Instant) -> Vec<Arc<Listener>> {
+        self.leaving.iter_mut().for_each(|(_, since)| *since = now);
+        self.all()
+    }
+
+    /// The addresses that clients come to.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<_> = self.listeners.iter().map(|listener| listener.address().to_string()).collect();
+        names.join(", ")
+    }
+
+    fn all(&self) -> Vec<Arc<Listener>> {
+        self.listeners.iter().chain(self.leaving.iter().map(|(listener, _)| listener)).cloned().collect()
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.listeners.iter().for_each(|listener| listener.remove_file());
+    }
+}
+
+fn contains(listeners: &[Arc<Listener>], listener: &Arc<Listener>) -> bool {
+    listeners.iter().any(|other| Arc::ptr_eq(other, listener))
+}
