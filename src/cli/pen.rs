@@ -8,7 +8,7 @@ use super::getopt::{self, CommandLine};
 use super::print;
 use crate::daemon::startup;
 use crate::daemon::startup::config::{self, Options};
-use crate::endpoint::{Endpoint, Port};
+use crate::endpoint::Port;
 use crate::error::Error;
 use crate::id::ServerId;
 use crate::policy::command::Command;
@@ -16,6 +16,7 @@ use crate::policy::command::setting::{Kind, Value};
 use crate::policy::command::settings;
 use crate::policy::command::words::{Words, number};
 use crate::policy::identity::Identity;
+use crate::policy::listeners::Listeners;
 use crate::policy::settings::LogTarget;
 use crate::sys::privileges::{Account, is_root};
 
@@ -26,10 +27,11 @@ const OPTIONS: &str = "b:c:e:B:fhj:l:Np:q:rst:T:x:Wdam:O:o:C:F:Xu:w:DnPQS:";
 const SAME: &[(char, char)] = &[('o', 'O')];
 
 const USAGE: &str = "\
-usage: pen [options] [host:]port|/path/to/socket server ...
+usage: pen [options] listener[,listener...] server ...
 
-A server is host[:port[:soft[:hard[:weight[:prio]]]]] or /path/to/socket; IPv6 addresses go
-in brackets. The default port is the listener's; soft and hard limit the connections
+A listener is [host:]port or /path/to/socket. A server is
+host[:port[:soft[:hard[:weight[:prio]]]]] or /path/to/socket; IPv6 addresses go in brackets.
+The default port is that of the first listener; soft and hard limit the connections
 (0 = no limit).
 
   -a            dump traffic (-ddd) in ASCII instead of hexadecimal
@@ -116,23 +118,22 @@ fn configure(mut line: CommandLine) -> Result<Options, Error> {
         complain("Won't open control port running as root; use -u to run as different user");
         control = None;
     }
-    let endpoint = |text: String| Endpoint::parse_listener(&text).map(|endpoint| (text, endpoint));
-    let control = control.map(endpoint).transpose().map_err(|e| usage(format!("-C {e}")))?;
+    let control = control.map(|text| Listeners::parse(&text)).transpose().map_err(|e| usage(format!("-C {e}")))?;
     let identity = Identity {
         pid: process::id(),
         foreground: line.count("-f") > 0,
         jail: line.value("-j", path).map_err(usage)?,
         pidfile: line.value("-p", path).map_err(usage)?,
         user: user.clone().unwrap_or_default(),
-        control: control.as_ref().map_or_else(String::new, |(text, _)| text.clone()),
+        control: control.as_ref().map_or_else(String::new, |control| control.text().to_string()),
         file: line.value("-F", path).map_err(usage)?,
         may_exit: line.count("-X") > 0,
         backlog,
     };
 
     let mut operands = std::mem::take(&mut line.operands).into_iter();
-    let listener = operands.next().map(endpoint).transpose().map_err(usage)?;
-    let port = listener.as_ref().and_then(|(_, endpoint)| endpoint.port().cloned());
+    let listeners = operands.next().map(|text| Listeners::parse(&text)).transpose().map_err(usage)?;
+    let port = listeners.as_ref().and_then(Listeners::port).cloned();
     let mut commands = options(&mut line, port.as_ref()).map_err(usage)?;
     no_file_twice(&identity, &commands).map_err(usage)?;
     for (number, operand) in operands.enumerate() {
@@ -143,7 +144,7 @@ fn configure(mut line: CommandLine) -> Result<Options, Error> {
         commands.push(Command::parse(&text, port.as_ref()).map_err(|e| usage(format!("-O {e}")))?);
     }
     let user = user.map(|user| Account::find(&user)).transpose()?;
-    Ok(Options { listener, backlog: backlog.unwrap_or(500), control, user, commands, identity })
+    Ok(Options { listeners, backlog: backlog.unwrap_or(500), control, user, commands, identity })
 }
 
 /// The options that are switches under another name.

@@ -69,7 +69,7 @@ pub struct Prepared {
     /// Files are included, country data is read, names are resolved.
     pub commands: Vec<Command>,
     /// What the last `listen` among them asks for, open already.
-    pub listener: Option<Arc<Listener>>,
+    pub listeners: Option<Vec<Arc<Listener>>>,
     /// What the last `log` among them asks for, open already; `Some(None)` is no log.
     pub access_log: Option<Option<Box<Destination>>>,
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use rustix::net::{Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfr
 use rustix::process::umask;
 
 use super::connect::stream;
+use super::resolve::Place;
 use super::syn_filter;
 use super::timed::connect_within;
 use crate::endpoint::Address;
@@ -52,21 +53,49 @@ pub enum Access {
 }
 
 impl Listener {
-    /// Listens at the first of these addresses that can be bound. `text` is their text form. `beside` are pen's own listeners:
-    /// one with the same address is taken again, and others may have addresses that overlap with it.
-    pub fn open_first(
-        text: &str,
-        addresses: &[Address],
+    /// Listens on all addresses of these places. `beside` are pen's own listeners: one with the same address is taken again, and
+    /// others may have addresses that overlap with it. Of a host with several addresses, those of a family that this host lacks are
+    /// left out. After an error none of the new ones is left.
+    pub fn open_all(
+        places: &[Place],
         backlog: i32,
         access: Access,
         beside: &[Arc<Self>],
-    ) -> Result<Arc<Self>, Error> {
-        let mut result = Err(Error::Address(text.to_string(), String::from("no address found")));
-        for address in addresses {
-            result = Self::open_beside(address, backlog, access, beside)
-                .map_err(|error| Error::Bind(text.to_string(), error));
-            if result.is_ok() {
-                break;
+    ) -> Result<Vec<Arc<Self>>, Error> {
+        let mut opened: Vec<Arc<Self>> = Vec::new();
+        let result = places.iter().try_for_each(|place| Self::open_place(place, backlog, access, beside, &mut opened));
+        let is_new = |listener: &&Arc<Self>| !beside.iter().any(|other| Arc::ptr_eq(other, listener));
+        if result.is_err() {
+            opened.iter().filter(is_new).for_each(|listener| listener.remove_file());
+        }
+        result.map(|()| opened)
+    }
+
+    fn open_place(
+        place: &Place,
+        backlog: i32,
+        access: Access,
+        beside: &[Arc<Self>],
+        opened: &mut Vec<Arc<Self>>,
+    ) -> Result<(), Error> {
+        let mut result = Err(Error::Address(place.text.clone(), String::from("no address found")));
+        for address in &place.addresses {
+            let there = [beside, opened.as_slice()].concat();
+            match Self::open_beside(address, backlog, access, &there) {
+                Ok(listener) => {
+                    if !opened.iter().any(|other| Arc::ptr_eq(other, &listener)) {
+                        opened.push(listener);
+                    }
+                    result = Ok(());
+                }
+                Err(error) if place.addresses.len() == 1 => return Err(Error::Bind(place.text.clone(), error)),
+                Err(error) => {
+                    let error = Error::Bind(format!("{} ({address})", place.text), error);
+                    if has_family(address) {
+                        return Err(error);
+                    }
+                    result = result.or(Err(error));
+                }
             }
         }
         result
@@ -203,6 +232,17 @@ fn listen_at(ip: SocketAddr, backlog: i32, beside: bool) -> Result<OwnedFd, Errn
     bind(&socket, &ip)?;
     listen(&socket, backlog)?;
     Ok(socket)
+}
+
+/// Whether this host has addresses of that family, at least that of itself.
+fn has_family(address: &Address) -> bool {
+    let ip: IpAddr = match address {
+        Address::Ip(SocketAddr::V4(_)) => Ipv4Addr::LOCALHOST.into(),
+        Address::Ip(SocketAddr::V6(_)) => Ipv6Addr::LOCALHOST.into(),
+        Address::Unix(_) => return true,
+    };
+    let any_port = SocketAddr::new(ip, 0);
+    stream(&Address::Ip(any_port)).and_then(|socket| bind(&socket, &any_port)).is_ok()
 }
 
 /// Listens on an address that may overlap with those of other sockets, as all addresses do with one of them. Linux allows that for

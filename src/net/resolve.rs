@@ -9,6 +9,7 @@ use dns_lookup::{AddrInfoHints, SockType, getaddrinfo};
 use crate::endpoint::{Address, Endpoint, Host, Port};
 use crate::error::Error;
 use crate::policy::command::Command;
+use crate::policy::listeners::Listeners;
 
 /// How many names are remembered; a configuration has far fewer.
 const MOST: usize = 10_000;
@@ -19,6 +20,15 @@ const MOST: usize = 10_000;
 pub struct Names {
     known: Mutex<HashMap<Asked, Vec<SocketAddr>>>,
     jailed: bool,
+}
+
+/// A place to listen on.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// As it was written.
+    pub text: String,
+    /// In the resolver's order.
+    pub addresses: Vec<Address>,
 }
 
 /// A host, or a service.
@@ -39,6 +49,14 @@ impl Names {
         let (hosts, ports) = command.names();
         hosts.into_iter().try_for_each(|host| self.host(host))?;
         ports.into_iter().try_for_each(|port| self.port(port))
+    }
+
+    /// The places to listen on, with their addresses.
+    pub fn places(&self, listeners: &Listeners) -> Result<Vec<Place>, Error> {
+        let place = |(text, endpoint): &(String, Endpoint)| {
+            self.listener(endpoint).map(|addresses| Place { text: text.clone(), addresses })
+        };
+        listeners.places().iter().map(place).collect()
     }
 
     /// The addresses to listen on, in the resolver's order.

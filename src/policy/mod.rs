@@ -10,6 +10,7 @@ pub mod facts;
 pub mod hash;
 pub mod http;
 pub mod identity;
+pub mod listeners;
 pub mod report;
 pub mod select;
 pub mod servers;

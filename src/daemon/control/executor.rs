@@ -150,7 +150,7 @@ impl Executor {
         self.loader.open_access_log(&mut prepared)?;
         // Last: a listener that is not used would have to be given back.
         let now = || Ok(self.send(vec![Command::Show(Query::Listen)])?.reply.trim_end().to_string());
-        self.loader.open_listener(&mut prepared, self.backlog, now, || self.ask(Event::Listeners))?;
+        self.loader.open_listeners(&mut prepared, self.backlog, now, || self.ask(Event::Listeners))?;
         // In a file, since a line of its own does not come here.
         let publishes = prepared.commands.contains(&Command::Show(Query::Status));
         let outcome = self.apply(prepared)?;

@@ -189,9 +189,9 @@ impl Loader {
         Ok(())
     }
 
-    /// Opens the listener that the last `listen` command asks for, if there is one and `now` tells another; the first of its
-    /// addresses that can be had, for everybody. `listeners` are there already.
-    pub fn open_listener(
+    /// Opens what the last `listen` command asks for, if there is one and `now` tells something else, for everybody. `listeners` are
+    /// there already.
+    pub fn open_listeners(
         &self,
         prepared: &mut Prepared,
         backlog: i32,
@@ -199,14 +199,14 @@ impl Loader {
         listeners: impl FnOnce() -> Result<Vec<Arc<Listener>>, Error>,
     ) -> Result<(), Error> {
         let last = prepared.commands.iter().rev().find_map(|command| match command {
-            Command::Listen(text, endpoint) => Some((text, endpoint)),
+            Command::Listen(wanted) => Some(wanted),
             _ => None,
         });
-        if let Some((text, endpoint)) = last {
-            if now()? != *text {
-                let addresses = self.names.listener(endpoint)?;
-                let listener = Listener::open_first(text, &addresses, backlog, Access::Everybody, &listeners()?)?;
-                prepared.listener = Some(listener);
+        if let Some(wanted) = last {
+            if now()? != wanted.text() {
+                let places = self.names.places(wanted)?;
+                let opened = Listener::open_all(&places, backlog, Access::Everybody, &listeners()?)?;
+                prepared.listeners = Some(opened);
             }
         }
         Ok(())

@@ -22,21 +22,23 @@ pub(super) struct Bound {
     /// Where clients come in, until it is handed over.
     listeners: Vec<Arc<Listener>>,
     /// Where commands come in.
-    pub(super) control: Option<Arc<Listener>>,
+    pub(super) control: Vec<Arc<Listener>>,
     pidfile: Option<PidFile>,
 }
 
 impl Bound {
     /// Listens. What belongs into a jail is not touched yet.
     pub(super) fn open(options: &Options, config: &Config) -> Result<Self, Error> {
-        let (text, addresses) = &config.listener;
-        let listener = Listener::open_first(text, addresses, options.backlog, Access::Everybody, &[])?;
+        let listeners = Listener::open_all(&config.places, options.backlog, Access::Everybody, &[])?;
+        let mut bound = Self { listeners, control: Vec::new(), pidfile: None };
+        bound.control = Listener::open_all(&config.control, CONTROL_BACKLOG, Access::Owner, &[])?;
         if let Some(user) = &options.user {
-            listener.share_with(user);
-        }
-        let mut bound = Self { listeners: vec![listener], control: None, pidfile: None };
-        if let Some((text, addresses)) = &config.control {
-            bound.control = Some(open_control(text, addresses, options.user.as_ref())?);
+            bound.listeners.iter().for_each(|listener| listener.share_with(user));
+            for control in &bound.control {
+                // A Unix socket is for the user that pen will run as only.
+                let given = control.give_to(user);
+                given.map_err(|error| Error::System(format!("Can't chown {}", control.address()), error))?;
+            }
         }
         Ok(bound)
     }
@@ -79,14 +81,4 @@ impl Drop for Bound {
     fn drop(&mut self) {
         self.all().for_each(|listener| listener.remove_file());
     }
-}
-
-/// Opens the control port. A Unix socket is for the user that pen will run as only.
-fn open_control(text: &str, addresses: &[Address], user: Option<&Account>) -> Result<Arc<Listener>, Error> {
-    let control = Listener::open_first(text, addresses, CONTROL_BACKLOG, Access::Owner, &[])?;
-    if let Some(Err(error)) = user.map(|user| control.give_to(user)) {
-        control.remove_file();
-        return Err(Error::System(format!("Can't chown {text}"), error));
-    }
-    Ok(control)
 }

@@ -6,14 +6,15 @@ use std::time::{Instant, SystemTime};
 
 use crate::daemon::control::loader::{Lengths, Loader};
 use crate::daemon::events::Prepared;
-use crate::endpoint::{Address, Endpoint};
+use crate::endpoint::Address;
 use crate::error::Error;
-use crate::net::resolve::Names;
+use crate::net::resolve::{Names, Place};
 use crate::policy::balancer::Balancer;
 use crate::policy::command::Command;
 use crate::policy::command::apply::Effect;
 use crate::policy::command::file::{Located, rebuild_lists};
 use crate::policy::identity::Identity;
+use crate::policy::listeners::Listeners;
 use crate::policy::report::Context;
 use crate::sys::clock::Clock;
 use crate::sys::privileges::{Account, may_become};
@@ -22,12 +23,12 @@ use crate::sys::root::Root;
 /// What the command line says.
 #[derive(Debug)]
 pub struct Options {
-    /// The listener, as text and parsed. A file may set it instead.
-    pub listener: Option<(String, Endpoint)>,
+    /// Where to listen. A file may set it instead.
+    pub listeners: Option<Listeners>,
     /// How many clients the kernel may queue before they are accepted.
     pub backlog: i32,
-    /// The control port, likewise.
-    pub control: Option<(String, Endpoint)>,
+    /// The control port.
+    pub control: Option<Listeners>,
     /// The user to run as.
     pub user: Option<Account>,
     /// The commands of the command line, in order.
@@ -41,10 +42,10 @@ pub struct Options {
 pub struct Config {
     /// Configured, and without connections.
     pub balancer: Balancer,
-    /// Where clients come in, as it was written, and its addresses.
-    pub listener: (String, Vec<Address>),
-    /// The control port, likewise.
-    pub control: Option<(String, Vec<Address>)>,
+    /// Where clients come in.
+    pub places: Vec<Place>,
+    /// The control port; no place if there is none.
+    pub control: Vec<Place>,
     /// What the balancer was configured with. Nothing is open yet.
     pub prepared: Prepared,
     /// What the commands ask of the world outside.
@@ -70,7 +71,7 @@ pub fn check(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
     if let Some(account) = options.user.as_ref().filter(|account| !may_become(account)) {
         return Err(Error::Config(format!("-u: only root can run as another user (user id {})", account.uid)));
     }
-    if control_is_exposed(&balancer, control.as_ref()) {
+    if control_is_exposed(&balancer, &control) {
         warn(CONTROL_IS_EXPOSED);
     }
     Root::new(options.identity.jail.as_deref()).map(drop)
@@ -84,18 +85,18 @@ pub const CONTROL_IS_EXPOSED: &str =
     "the control port is open to the whole network: give it an address, as in -C 127.0.0.1:8888, or set control_acl";
 
 /// Whether all hosts can use the control port.
-pub fn control_is_exposed(balancer: &Balancer, control: Option<&(String, Vec<Address>)>) -> bool {
+pub fn control_is_exposed(balancer: &Balancer, control: &[Place]) -> bool {
     let is_any = |address: &Address| matches!(address, Address::Ip(address) if address.ip().is_unspecified());
-    control.is_some_and(|(_, addresses)| addresses.iter().any(is_any)) && balancer.control_is_open()
+    control.iter().flat_map(|place| &place.addresses).any(is_any) && balancer.control_is_open()
 }
 
 impl Config {
     /// Applies the command line and the file to a new balancer, and looks up all names. A signal that interrupts a resolver that takes
     /// long ends pen, which has nothing to clean up yet.
     pub fn make(options: &Options, warn: &dyn Fn(&str)) -> Result<Self, Error> {
-        let mut listener = options.listener.clone();
+        let mut listeners = options.listeners.clone();
         let loader = Loader {
-            port: listener.as_ref().and_then(|(_, endpoint)| endpoint.port().cloned()),
+            port: listeners.as_ref().and_then(Listeners::port).cloned(),
             root: Root::new(None)?,
             names: Arc::new(Names::new(options.identity.jail.is_some())),
             lengths: Lengths::default(),
@@ -115,25 +116,25 @@ impl Config {
         }
         commands.extend(writing);
         let prepared = loader.prepare(commands, &|| Ok(None))?;
-        let text = listener.as_ref().map_or_else(String::new, |(text, _)| text.clone());
+        let text = listeners.as_ref().map_or_else(String::new, |listeners| listeners.text().to_string());
         let mut balancer = Balancer::new(options.identity.clone(), text);
         let mut effects = Vec::new();
         let time = Clock::local().format(SystemTime::now());
         let context = Context { time: &time, ..Context::start(Instant::now()) };
         balancer.make_room(&prepared.commands).map_err(Error::Config)?;
         for command in &prepared.commands {
-            if let Command::Listen(text, endpoint) = command {
-                listener = Some((text.clone(), endpoint.clone()));
+            if let Command::Listen(wanted) = command {
+                listeners = Some(wanted.clone());
             }
             effects.extend(balancer.apply(command.clone(), &context).effects);
         }
-        let listener = listener.ok_or_else(|| Error::Usage(String::from("no listening port given")))?;
+        let listeners = listeners.ok_or_else(|| Error::Usage(String::from("no listening port given")))?;
         if !balancer.has_servers() && options.identity.file.is_none() && options.control.is_none() {
             return Err(Error::Usage(String::from("no server given")));
         }
-        let resolved = |(text, endpoint)| loader.names.listener(&endpoint).map(|addresses| (text, addresses));
-        let listener = resolved(listener)?;
-        let control = options.control.clone().map(resolved).transpose()?;
-        Ok(Self { balancer, listener, control, prepared, effects, loader })
+        let places = loader.names.places(&listeners)?;
+        let control = options.control.as_ref().map(|control| loader.names.places(control)).transpose()?;
+        let control = control.unwrap_or_default();
+        Ok(Self { balancer, places, control, prepared, effects, loader })
     }
 }

@@ -67,7 +67,7 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     // Not earlier: TERM must end a slow name lookup, and nothing needs an orderly end yet.
     signals::hold();
     let mut bound = Bound::open(options, &config)?;
-    let exposed = config::control_is_exposed(&config.balancer, config.control.as_ref());
+    let exposed = config::control_is_exposed(&config.balancer, &config.control);
     let Config { balancer, mut prepared, effects, loader, .. } = config;
     let loader = Loader { root: root.clone(), ..loader };
     // Read, and raised, while the rights for that are there.

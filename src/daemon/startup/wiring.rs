@@ -62,8 +62,8 @@ impl Wiring {
         let reload = reloader::start(executor.clone(), options.identity.file.clone(), log.clone())?;
         let usr1 = reporter::start(executor.reports(), log.clone())?;
         signals::start(&events, access_log.clone(), reload, usr1)?;
-        if let Some(control) = &bound.control {
-            port::start(Arc::clone(control), executor, log.clone())?;
+        for control in &bound.control {
+            port::start(Arc::clone(control), executor.clone(), log.clone())?;
         }
         balancer.begin_serving(process::id());
         let mut front = Front::new(host, grant, events.clone());

@@ -23,15 +23,15 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Applies what was prepared, whole or not at all. Gives the reply of the last command, and the effects that are left to
     /// the caller, and tells whether pen is to end.
     pub(super) fn obey(&mut self, prepared: Prepared, now: Instant) -> Result<(Outcome, bool), Error> {
-        let Prepared { commands, listener, access_log } = prepared;
+        let Prepared { commands, listeners, access_log } = prepared;
         if let Err(error) = self.make_room(&commands) {
-            if let Some(listener) = listener {
-                self.front.decline(&[listener]);
+            if let Some(listeners) = listeners {
+                self.front.decline(&listeners);
             }
             return Err(error);
         }
-        if let Some(listener) = listener {
-            self.front.listen(vec![listener], &self.log, now)?;
+        if let Some(listeners) = listeners {
+            self.front.listen(listeners, &self.log, now)?;
             self.name = self.front.names().into();
         }
         if let Some(destination) = access_log {

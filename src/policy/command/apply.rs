@@ -113,8 +113,8 @@ impl Balancer {
                 return Outcome { reply: String::new(), effects: vec![Effect::Exit] };
             }
             Command::Exit => return Outcome::refusal(String::from("Exit is not enabled; restart with -X flag\n")),
-            Command::Listen(text, _) => {
-                self.listen = text;
+            Command::Listen(listeners) => {
+                self.listen = listeners.text().to_string();
                 self.listen_commanded = true;
                 return Outcome::reply(self.answer(&Query::Listen, context));
             }

@@ -18,10 +18,11 @@ use std::path::PathBuf;
 
 use self::server::ServerChange;
 use self::setting::{Setting, Value};
-use crate::endpoint::{Endpoint, Host, Port};
+use crate::endpoint::{Host, Port};
 use crate::id::{AclId, ServerId};
 use crate::policy::acl::Whom;
 use crate::policy::country::GeoipFile;
+use crate::policy::listeners::Listeners;
 use crate::policy::report::query::Query;
 
 /// One command (penctl(1)).
@@ -50,8 +51,8 @@ pub enum Command {
     Help(Option<String>),
     /// `include FILE`: replaced by what the file says before anything is carried out.
     Include(PathBuf),
-    /// `listen [ADDRESS:]PORT`, as it was written and as it is understood.
-    Listen(String, Endpoint),
+    /// `listen [ADDRESS:]PORT …`.
+    Listen(Listeners),
     /// A command that changes nothing, as it was written: an obsolete word, or the `no` form of what is not there.
     Nothing(String),
     /// The file of `geoip` has changed since it was read, and was read again. This command has no text form. It has no effect if
@@ -115,7 +116,7 @@ impl fmt::Display for Command {
             Self::Help(None) => f.write_str("help"),
             Self::Help(Some(word)) => write!(f, "help {word}"),
             Self::Include(path) => write!(f, "include {}", path.display()),
-            Self::Listen(text, _) => write!(f, "listen {text}"),
+            Self::Listen(listeners) => write!(f, "listen {}", listeners.text()),
             Self::Nothing(line) => f.write_str(line),
             Self::NoServer(id) => write!(f, "no server {id}"),
             Self::NoServers(_) => f.write_str("no servers"),

@@ -12,6 +12,7 @@ use crate::endpoint::{Endpoint, Port};
 use crate::id::ServerId;
 use crate::policy::acl::{Net, Whom};
 use crate::policy::country::{Country, GeoipFile};
+use crate::policy::listeners::Listeners;
 use crate::policy::report::query::{Format, Query};
 
 type Read = fn(&mut Words<'_>) -> Result<Command, String>;
@@ -96,11 +97,10 @@ const COMMANDS: &[Entry] = &[
         w.path("a file").map(Command::Include)
     }),
     obsolete!("kqueue"),
-    entry("listen", "listen [[ADDRESS:]PORT]", "where clients come in", |w| {
+    entry("listen", "listen [[ADDRESS:]PORT ...]", "where clients come in", |w| {
         read_or(w, Query::Listen, |w| {
-            let text = w.next("[address:]port")?;
-            let endpoint = Endpoint::parse_listener(text).map_err(|e| format!("listen: {e}"))?;
-            Ok(Command::Listen(text.to_string(), endpoint))
+            let words = std::iter::from_fn(|| w.optional());
+            Listeners::parse_words(words).map(Command::Listen).map_err(|e| format!("listen: {e}"))
         })
     }),
     entry("mode", "mode", "the selection switches", |_| Ok(show(Query::Mode))),
