@@ -1,11 +1,16 @@
 //! Files: read whole, written whole or not at all.
 
-use std::ffi::OsString;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::fchown;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, openat, renameat, unlinkat};
+use rustix::io::Errno;
+
+use super::place::Place;
 
 /// The largest configuration file that is read, in bytes: a slip that names a log or a device must not fill the memory.
 pub const LARGEST: u64 = 16 * 1024 * 1024;
@@ -40,32 +45,62 @@ pub fn read_bytes(path: &Path, largest: u64) -> io::Result<(Vec<u8>, Metadata)> 
 }
 
 /// Replaces a file atomically: a reader gets the old text or the new text. The text is written beside it and then renamed, so the
-/// directory must be writable. Only the owner may write it, everybody may read it.
+/// directory must be writable. A file that is a mount point cannot be renamed over: it is written in place. It keeps its mode and, as
+/// far as this user may do that, its owner and group; only the owner may write a new one, everybody may read it.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     replace_with(path, |file| file.write_all(text.as_bytes())).map(drop)
 }
 
 /// As [`replace`], with what `write` writes. Returns the new file, to be read from its beginning.
 pub fn replace_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<File> {
-    // A link is followed to its target; a device, a pipe or a directory is not a thing to be replaced.
-    let path = match fs::metadata(path) {
-        Ok(found) if !found.is_file() => return Err(io::Error::other(NOT_A_FILE)),
-        Ok(_) => fs::canonicalize(path)?,
-        Err(_) => path.to_path_buf(),
-    };
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let place = Place::find(path)?;
+    let old = place.look()?;
+    // A device, a pipe or a directory is not a thing to be replaced.
+    if old.is_some_and(|old| FileType::from_raw_mode(old.st_mode) != FileType::RegularFile) {
+        return Err(io::Error::other(NOT_A_FILE));
+    }
     let mut temporary = OsString::from(".");
-    temporary.push(name);
+    temporary.push(place.name());
     temporary.push(format!(".{}.{}", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
-    let temporary = path.with_file_name(temporary);
     // A new file and nothing else: in a directory that others can write to, a link could lie in wait.
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(&temporary)?;
-    let written = complete(file, write).and_then(|file| fs::rename(&temporary, &path).map(|()| file));
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mode = Mode::from(if old.is_some() { 0o600 } else { 0o644 });
+    let file = File::from(openat(place.directory(), &temporary, flags, mode)?);
+    let written = complete(file, write).and_then(|file| {
+        if let Some(old) = &old {
+            take_after(&file, old)?;
+        }
+        match renameat(place.directory(), &temporary, place.directory(), place.name()) {
+            Ok(()) => Ok(file),
+            Err(Errno::BUSY) => copy_into(&place, file, &temporary),
+            Err(error) => Err(error.into()),
+        }
+    });
     if written.is_err() {
         // An incomplete file must not remain.
-        let _ = fs::remove_file(&temporary);
+        let _ = unlinkat(place.directory(), &temporary, AtFlags::empty());
     }
     written
+}
+
+/// Gives a new file the mode, the owner and the group of the old one.
+fn take_after(file: &File, old: &Stat) -> io::Result<()> {
+    // Rights of a group that it does not get become those of everybody.
+    let kept = fchown(file, None, Some(old.st_gid)).is_ok();
+    let mode = if kept { old.st_mode } else { (old.st_mode & !0o070) | ((old.st_mode & 0o007) << 3) };
+    fchmod(file, Mode::from(mode & 0o777))?;
+    // Only root can; then it comes last, since it would end the right to change the mode.
+    let _ = fchown(file, Some(old.st_uid), None);
+    Ok(())
+}
+
+/// Writes the content of a complete file into the one that is there, and removes the former.
+fn copy_into(place: &Place, mut from: File, temporary: &OsStr) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::TRUNC | OFlags::CLOEXEC;
+    let file = File::from(openat(place.directory(), place.name(), flags, Mode::empty())?);
+    let file = complete(file, |out| io::copy(&mut from, out).map(drop))?;
+    unlinkat(place.directory(), temporary, AtFlags::empty())?;
+    Ok(file)
 }
 
 /// Writes a file to the disk, and goes back to its beginning.
@@ -82,7 +117,21 @@ fn complete(file: File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
 mod tests {
     use super::*;
     use std::env;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    #[test]
+    fn a_file_that_is_replaced_keeps_its_mode() {
+        let directory = env::temp_dir().join(format!("pen-modes-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let file = directory.join("file");
+        replace(&file, "one").unwrap();
+        for mode in [0o600, 0o640, 0o664] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            replace(&file, "two").unwrap();
+            assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, mode);
+        }
+        fs::remove_dir_all(&directory).unwrap();
+    }
 
     #[test]
     fn only_files_are_read_and_replaced_and_links_are_followed() {

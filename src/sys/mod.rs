@@ -7,6 +7,7 @@ pub mod geoip;
 pub mod limits;
 pub mod log;
 pub mod pidfile;
+mod place;
 pub mod priority;
 pub mod privileges;
 pub mod root;

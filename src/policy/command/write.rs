@@ -33,7 +33,9 @@ impl Balancer {
     /// The configuration file that `write` makes of itself. Its heading tells how to start pen with it.
     pub fn written(&self, now: Instant, time: &str, file: &Path) -> String {
         let Identity { foreground, user, jail, pidfile, control, may_exit, backlog, .. } = &self.identity;
-        let named = |option: &str, file: &Option<PathBuf>| file.as_ref().map(|f| format!("{option} '{}'", f.display()));
+        let quoted = |file: &Path| format!("'{}'", file.display().to_string().replace('\'', "'\\''"));
+        let named =
+            |option: &str, file: &Option<PathBuf>| file.as_ref().map(|file| format!("{option} {}", quoted(file)));
         let s = &self.settings;
         let defaults = Settings::default();
         let options = [
@@ -47,7 +49,7 @@ impl Balancer {
             backlog.map(|backlog| format!("-q {backlog}")),
             (!user.is_empty()).then(|| format!("-u '{user}'")),
             (s.conn_max != defaults.conn_max).then(|| format!("-x {}", s.conn_max)),
-            Some(format!("-F '{}'", file.display())),
+            Some(format!("-F {}", quoted(file))),
             (!control.is_empty()).then(|| format!("-C {control}")),
             Some(self.listeners().map_or_else(|| self.listen.clone(), |listeners| listeners.to_string())),
         ];
