@@ -28,7 +28,10 @@ impl Listeners {
     }
 
     fn new<'a>(text: String, pieces: impl Iterator<Item = &'a str>) -> Result<Self, String> {
-        let read = |piece: &str| Endpoint::parse_listener(piece).map(|endpoint| (piece.to_string(), endpoint));
+        let read = |piece: &str| match Endpoint::parse_listener(piece) {
+            Err(_) if piece.is_empty() && text.contains(',') => Err(format!("\"{text}\" has a comma too many")),
+            read => read.map(|endpoint| (piece.to_string(), endpoint)),
+        };
         let places: Vec<_> = pieces.map(read).collect::<Result<_, _>>()?;
         if places.len() > MOST {
             return Err(format!("\"{text}\" names more than {MOST} places to listen on"));
@@ -84,7 +87,8 @@ mod tests {
     #[test]
     fn a_list_that_makes_no_sense_is_refused_by_name() {
         let wrong = |text: &str| Listeners::parse(text).unwrap_err();
-        assert_eq!(wrong("80,"), "\"\" names no port");
+        assert_eq!(wrong("80,"), "\"80,\" has a comma too many");
+        assert_eq!(wrong(""), "\"\" names no port");
         assert_eq!(wrong("80,a:99999"), "port \"99999\" is not a number from 1 to 65535");
         assert_eq!(wrong("80 81"), "\"80 81\": blanks and control characters are not possible in an address");
         let many = vec!["80"; MOST + 1].join(",");
