@@ -216,6 +216,7 @@ fn every_command_that_sets_something_is_taken_with_capital_o() {
         "no emergency",
         "hash",
         "no hash",
+        "half_closed_timeout 10",
         "idle_timeout 10",
         "keepalive",
         "no keepalive",

@@ -303,6 +303,7 @@ fn every_value_that_makes_no_sense_is_named_and_changes_nothing() {
         ("clients_max 0", "\"0\""),
         ("timeout 0", "\"0\""),
         ("timeout x", "\"x\""),
+        ("half_closed_timeout 1h", "\"1h\""),
         ("idle_timeout 1m", "\"1m\""),
         ("idlers 1001", "\"1001\""),
         ("idlers -1", "\"-1\""),

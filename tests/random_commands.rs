@@ -59,6 +59,7 @@ const SOUND: &[&str] = &[
     "geoip",
     "geoip /etc/passwd",
     "no geoip",
+    "half_closed_timeout",
     "hash",
     "no hash",
     "help",

@@ -359,6 +359,41 @@ fn the_idle_timeout_holds_for_half_closed_sessions_and_without_it_there_is_none(
 }
 
 #[test]
+fn a_session_whose_client_has_gone_and_whose_server_ignores_it_ends_with_the_half_closed_timeout() {
+    let mute = Backend::new("mute", hold);
+    let pen = Pen::start(&["-x", "2", "-O", "half_closed_timeout 1"], &[&mute]);
+    let patient = Pen::start(&["-O", "half_closed_timeout 0"], &[&mute]);
+    let open = Client::connect(&pen);
+    let quiet = Client::connect(&patient);
+    quiet.finish();
+    for sends in [false, true] {
+        let gone = Client::connect(&pen);
+        pen.wait_for_connections(0, 2);
+        // Its end is behind data that pen cannot pass on.
+        while sends && !pen.statistics().lines().any(is_held_up) {
+            gone.send([b'x'; 16 * 1024]);
+        }
+        drop(gone);
+        pen.wait_for_connections(0, 1);
+    }
+    assert!(open.hears_nothing_for(Duration::from_millis(50)), "its both sides are open");
+    assert!(quiet.hears_nothing_for(Duration::from_millis(50)));
+    assert_eq!(patient.connections(0), 1);
+}
+
+#[test]
+fn what_a_timeout_cuts_off_does_not_look_whole() {
+    let flood = Backend::new("flood", |visit: &Visit| visit.write(&vec![b'x'; 64 * MIB]));
+    let pen = Pen::start(&["-O", "idle_timeout 1"], &[&flood]);
+    let client = Client::connect(&pen);
+    pen.wait_for_connections(0, 1);
+    pen.wait_for_connections(0, 0);
+    let (heard, end) = client.rest();
+    assert!(heard.len() < 64 * MIB);
+    assert_eq!(end, End::Reset);
+}
+
+#[test]
 fn with_tcp_fastclose_up_the_end_of_the_server_is_the_end_of_the_session() {
     for ends in ["up", "both"] {
         let a = Backend::new("a", say_goodbye);
@@ -403,9 +438,9 @@ fn tcp_fastclose_of_the_one_end_leaves_the_other_its_time() {
 }
 
 #[test]
-fn keepalive_is_for_both_sockets_and_only_when_asked_for() {
+fn keepalive_is_for_both_sockets_unless_it_is_switched_off() {
     let a = Backend::named("a");
-    for (command, expected) in [("keepalive", 2), ("no keepalive", 0)] {
+    for (command, expected) in [("ascii", 2), ("keepalive", 2), ("no keepalive", 0)] {
         let pen = Pen::start(&["-O", command], &[&a]);
         let client = Client::connect(&pen);
         assert_eq!(client.line().as_deref(), Some("a"));

@@ -56,7 +56,9 @@ fn command() -> impl Strategy<Value = String> {
         prop::sample::select(&["drain", "maint", "ready", "close"][..]).prop_map(String::from),
     ];
     let number = (
-        prop::sample::select(&["blacklist", "timeout", "idle_timeout", "tracking", "conn_max", "clients_max"][..]),
+        prop::sample::select(
+            &["blacklist", "timeout", "idle_timeout", "half_closed_timeout", "tracking", "conn_max", "clients_max"][..],
+        ),
         1u32..3000,
     );
     let file = "/[a-zA-Z0-9_./-]{1,9}( [a-z]{1,5}){0,2}";
@@ -75,7 +77,7 @@ fn command() -> impl Strategy<Value = String> {
         1 => prop::sample::select(&["up", "down", "both", "off"][..]).prop_map(|ends| format!("tcp_fastclose {ends}")),
         2 => (prop::sample::select(&["emergency", "abuse"][..]), upstream).prop_map(|(word, at)| format!("{word} {at}")),
         1 => prop::sample::select(&[
-            "no emergency", "no abuse", "no tracking", "tracking 0", "idle_timeout 0", "no source", "source 192.0.2.1",
+            "no emergency", "no abuse", "no tracking", "tracking 0", "idle_timeout 0", "half_closed_timeout 0", "no source", "source 192.0.2.1",
             "source ::1", "no log", "log www:99", "log [::1]:99", "no web_stats", "no geoip", "idlers 3", "idlers 0", "debug 2", "debug 0", "blacklist 0", "syslog_facility cron",
             "no servers", "no server 3", "listen 127.0.0.1:81", "listen [::1]:82", "listen /run/listener", "listen 83", "listen 84,[::1]:85 /run/listener",
         ][..]).prop_map(String::from),

@@ -79,20 +79,25 @@ fn connect_one(
     match address {
         Address::Ip(ip) => {
             connect_within(&socket, ip, time)?;
-            set_options(&socket, options)?;
+            if options.nodelay {
+                set_tcp_nodelay(&socket, true)?;
+            }
+            if options.keepalive {
+                set_socket_keepalive(&socket, true)?;
+            }
         }
         Address::Unix(path) => connect_within(&socket, &SocketAddrUnix::new(path)?, time)?,
     }
     Ok(socket)
 }
 
-/// The options of both sockets of a session. They make no sense on a Unix socket.
-pub fn set_options(socket: &OwnedFd, options: &ConnectOptions) -> io::Result<()> {
+/// The options of a client's socket. They make no sense on a Unix socket. SO_KEEPALIVE is on already, by its listener.
+pub fn set_client_options(socket: &OwnedFd, options: &ConnectOptions) -> io::Result<()> {
     if options.nodelay {
         set_tcp_nodelay(socket, true)?;
     }
-    if options.keepalive {
-        set_socket_keepalive(socket, true)?;
+    if !options.keepalive {
+        set_socket_keepalive(socket, false)?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, fchown, openat};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport};
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_keepalive, set_socket_reuseaddr, set_socket_reuseport};
 use rustix::net::{Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with, bind, listen, shutdown};
 use rustix::process::umask;
 
@@ -226,6 +226,8 @@ fn listen_at(ip: SocketAddr, backlog: i32, beside: bool) -> Result<OwnedFd, Errn
     let socket = stream(&Address::Ip(ip))?;
     set_socket_reuseaddr(&socket, true)?;
     set_socket_reuseport(&socket, beside)?;
+    // The sockets that are accepted inherit it, so that it costs no call for each.
+    set_socket_keepalive(&socket, true)?;
     if ip.is_ipv6() {
         set_ipv6_v6only(&socket, false)?;
     }

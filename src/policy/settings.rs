@@ -146,7 +146,7 @@ impl fmt::Display for LogTarget {
     }
 }
 
-/// Every switch and number, with pen 0.34.1's defaults.
+/// Every switch and number, with pen 0.34.1's defaults for what it has, but for `keepalive`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Dump core when pen must give up: `abort_on_error`.
@@ -175,6 +175,8 @@ pub struct Settings {
     pub tcp_fastclose: FastClose,
     /// First server by a hash of the client's address: `hash`, `-h`.
     pub hash: bool,
+    /// How long one side of a session may be silent after the other has ended; `None`, as long as it likes: `half_closed_timeout`.
+    pub half_closed_timeout: Option<Duration>,
     /// How long a session may be silent; `None`, as long as it likes: `idle_timeout`.
     pub idle_timeout: Option<Duration>,
     /// How many idle connections to the servers are kept: `idlers`.
@@ -225,9 +227,10 @@ impl Default for Settings {
             emergency: None,
             tcp_fastclose: FastClose::default(),
             hash: false,
+            half_closed_timeout: Some(Duration::from_secs(3600)),
             idle_timeout: None,
             idlers: 0,
-            keepalive: false,
+            keepalive: true,
             log: None,
             tcp_nodelay: false,
             peek: false,

@@ -19,7 +19,7 @@ use crate::daemon::pool::WorkerId;
 use crate::endpoint::ClientAddr;
 use crate::error::reason;
 use crate::id::ConnId;
-use crate::net::connect::{break_off, peer_name, set_options};
+use crate::net::connect::{break_off, peer_name, set_client_options};
 use crate::net::dummy;
 use crate::net::relay::buffers::Buffers;
 use crate::net::relay::half::Way;
@@ -107,7 +107,7 @@ impl Worker {
             Task::Dummy(name) => return self.answer(session, &name),
         };
         if peer.is_some() {
-            if let Err(error) = set_options(&link.client, &settings.into()) {
+            if let Err(error) = set_client_options(&link.client, &settings.into()) {
                 return self.log.debug(2, || format!("connection {conn}: client: {}", reason(&error)));
             }
         }
@@ -131,6 +131,7 @@ impl Worker {
             buffers: &self.buffers,
             pipes: &self.pipes,
             yields: self.yields.clone(),
+            half_closed_timeout: settings.half_closed_timeout,
             idle_timeout: settings.idle_timeout,
             fastclose: settings.tcp_fastclose,
         }
@@ -141,7 +142,14 @@ impl Worker {
         match end {
             End::ClientBroke(_) => break_off(server),
             End::ServerBroke(_) => break_off(&link.client),
-            _ => {}
+            // What is lost then must not look like a proper end.
+            End::Idle | End::HalfClosed => {
+                [(&link.client, &link.down), (server, &link.up)]
+                    .into_iter()
+                    .filter(|(_, meter)| meter.pending() > 0)
+                    .for_each(|(socket, _)| break_off(socket));
+            }
+            End::Finished | End::FastClosed(_) | End::ServerClosed => {}
         }
         self.log.debug(2, || {
             format!("connection {conn}: closed after {:.3} s: {}", start.elapsed().as_secs_f64(), ending(&end))
@@ -173,6 +181,7 @@ fn ending(end: &End) -> String {
         End::FastClosed(_) => String::from("one side was done (tcp_fastclose)"),
         End::ServerClosed => String::from("the server was done before the client"),
         End::Idle => String::from("idle timeout"),
+        End::HalfClosed => String::from("half-closed timeout"),
         End::ClientBroke(error) => format!("client: {}", reason(error)),
         End::ServerBroke(error) => format!("server: {}", reason(error)),
     }

@@ -66,6 +66,8 @@ pub struct Relay<'a> {
     pub pipes: &'a Pipes,
     /// Whether yields pay; a copy for this relay.
     pub yields: Yields,
+    /// How long one side may be silent when the other has ended; `None`, for ever.
+    pub half_closed_timeout: Option<Duration>,
     /// How long both sides may be silent; `None`, for ever.
     pub idle_timeout: Option<Duration>,
     /// Which end closes both.
@@ -83,6 +85,8 @@ pub enum End {
     ServerClosed,
     /// Nothing moved for the whole idle timeout.
     Idle,
+    /// One side had ended, and nothing moved for the whole half-closed timeout.
+    HalfClosed,
     /// The client's connection broke.
     ClientBroke(io::Error),
     /// The server's connection broke; what it had sent before was delivered. The client's is to be broken off.
@@ -99,8 +103,9 @@ impl Relay<'_> {
             server,
             up: Half::new(self.up, self.up_filter, pipes, self.early),
             down: Half::new(self.down, self.down_filter, pipes, Vec::new()).answering(),
-            deaf: Deaf::default(),
+            heard: Heard::default(),
             buffers: self.buffers,
+            half_closed_timeout: self.half_closed_timeout,
             idle_timeout: self.idle_timeout,
             fastclose: self.fastclose,
         };
@@ -116,8 +121,9 @@ struct Course<'a> {
     server: Stream<'a>,
     up: Half<'a>,
     down: Half<'a>,
-    deaf: Deaf,
+    heard: Heard,
     buffers: &'a Buffers,
+    half_closed_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     fastclose: FastClose,
 }
@@ -151,13 +157,12 @@ impl Course<'_> {
                 _ => {
                     streak = 0;
                     match self.wait() {
-                        Ok(Some(found)) => {
+                        Ok(found) => {
                             woken_at = Instant::now();
                             turns.woken(found);
                             found
                         }
-                        Ok(None) => return End::Idle,
-                        Err(error) => return End::ClientBroke(error.into()),
+                        Err(end) => return end,
                     }
                 }
             };
@@ -205,46 +210,62 @@ impl Course<'_> {
         }
     }
 
-    /// Sleeps until a half can go on. `None`: none could for the whole idle timeout.
-    fn wait(&mut self) -> Result<Option<Ready>, Errno> {
-        let Self { client, server, up, down, deaf, .. } = self;
+    /// Sleeps until a half can go on; the error is the end.
+    fn wait(&mut self) -> Result<Ready, End> {
+        let timeout = self.timeout();
+        let Self { client, server, up, down, heard, .. } = self;
         let buffered = Ready {
             up: client.has_buffered() && !up.reading().is_empty(),
             down: server.has_buffered() && !down.reading().is_empty(),
         };
         if buffered.up || buffered.down {
-            return Ok(Some(buffered));
+            return Ok(buffered);
         }
         let wanted_of_client = up.reading() | down.writing() | client.wants();
         let wanted_of_server = down.reading() | up.writing() | server.wants();
-        let mut sockets =
-            [PollFd::new(client.socket(), wanted_of_client), PollFd::new(server.socket(), wanted_of_server)];
-        let heard = match (deaf.client && wanted_of_client.is_empty(), deaf.server && wanted_of_server.is_empty()) {
+        let mut sockets = [
+            PollFd::new(client.socket(), wanted_of_client | heard.client.wanted(up)),
+            PollFd::new(server.socket(), wanted_of_server | heard.server.wanted(down)),
+        ];
+        let polled = match (
+            heard.client.gone && wanted_of_client.is_empty(),
+            heard.server.gone && wanted_of_server.is_empty(),
+        ) {
             (true, false) => &mut sockets[1..],
             (false, true) => &mut sockets[..1],
             _ => &mut sockets[..],
         };
-        match poll(heard, limit(self.idle_timeout).as_ref()) {
-            Ok(0) => return Ok(None),
+        match poll(polled, timespec(timeout).as_ref()) {
+            Ok(0) if timeout == self.idle_timeout => return Err(End::Idle),
+            Ok(0) => return Err(End::HalfClosed),
             Ok(_) => {}
-            Err(Errno::INTR) => return Ok(Some(Ready::default())),
-            Err(error) => return Err(error),
+            Err(Errno::INTR) => return Ok(Ready::default()),
+            Err(error) => return Err(End::ClientBroke(error.into())),
         }
         let [client_found, server_found] = sockets.map(|socket| socket.revents());
         // A socket of which nothing is wanted still reports its end. The client's is the session's; the server's will be found
-        // when its turn to be read comes, and until then must not be reported again and again.
+        // when its turn to be read comes.
         if wanted_of_client.is_empty() && client_found.contains(PollFlags::ERR) {
-            return Err(Errno::CONNRESET);
+            return Err(End::ClientBroke(Errno::CONNRESET.into()));
         }
-        deaf.client |= wanted_of_client.is_empty() && !client_found.is_empty();
-        deaf.server |= wanted_of_server.is_empty() && !server_found.is_empty();
+        heard.client.note(client_found, wanted_of_client);
+        heard.server.note(server_found, wanted_of_server);
         let ends = PollFlags::HUP | PollFlags::ERR;
         let is = |found: PollFlags, wanted: PollFlags| !wanted.is_empty() && found.intersects(wanted | ends);
         let inner = is(client_found, client.wants()) || is(server_found, server.wants());
-        Ok(Some(Ready {
+        Ok(Ready {
             up: inner || is(client_found, up.reading()) || is(server_found, up.writing()),
             down: inner || is(server_found, down.reading()) || is(client_found, down.writing()),
-        }))
+        })
+    }
+
+    /// For how long nothing may move.
+    fn timeout(&self) -> Option<Duration> {
+        let Self { up, down, heard, .. } = self;
+        let half_closed =
+            up.finished || down.finished || up.is_discarding() || heard.client.ended || heard.server.ended;
+        let limits = [self.half_closed_timeout.filter(|_| half_closed), self.idle_timeout];
+        limits.into_iter().flatten().min()
     }
 
     /// Sees to it that what was written arrives before the sockets are closed.
@@ -266,7 +287,7 @@ impl Course<'_> {
                 server.end();
                 Linger { silence: Duration::ZERO, ..linger }.wait(server);
             }
-            End::Finished | End::Idle | End::ClientBroke(_) => {}
+            End::Finished | End::Idle | End::HalfClosed | End::ClientBroke(_) => {}
         }
     }
 }
@@ -275,7 +296,7 @@ impl Course<'_> {
 /// `false`: it sent nothing for the whole idle timeout, or broke the connection.
 pub fn first_bytes(client: &mut Stream<'_>, bytes: &mut Vec<u8>, idle_timeout: Option<Duration>) -> bool {
     loop {
-        match poll(&mut [PollFd::new(client.socket(), PollFlags::IN)], limit(idle_timeout).as_ref()) {
+        match poll(&mut [PollFd::new(client.socket(), PollFlags::IN)], timespec(idle_timeout).as_ref()) {
             Ok(0) => return false,
             Ok(_) => {}
             Err(Errno::INTR) => continue,
@@ -289,13 +310,33 @@ pub fn first_bytes(client: &mut Stream<'_>, bytes: &mut Vec<u8>, idle_timeout: O
     }
 }
 
-fn limit(idle_timeout: Option<Duration>) -> Option<Timespec> {
-    idle_timeout.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: 0 })
+fn timespec(time: Option<Duration>) -> Option<Timespec> {
+    time.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: 0 })
 }
 
-/// Sockets that have reported their end while nothing was wanted of them.
+/// What the sockets have reported that must not be reported again and again.
 #[derive(Default)]
-struct Deaf {
-    client: bool,
-    server: bool,
+struct Heard {
+    client: Reported,
+    server: Reported,
+}
+
+#[derive(Default)]
+struct Reported {
+    /// It has ended its side behind data that cannot be read yet.
+    ended: bool,
+    /// It has ended or broken both sides, while nothing was wanted of it.
+    gone: bool,
+}
+
+impl Reported {
+    /// What to ask for besides what the relay wants. While its data are not read, its end shows in no other way.
+    fn wanted(&self, half: &Half<'_>) -> PollFlags {
+        if self.ended || half.finished || !half.reading().is_empty() { PollFlags::empty() } else { PollFlags::RDHUP }
+    }
+
+    fn note(&mut self, found: PollFlags, wanted: PollFlags) {
+        self.ended |= found.contains(PollFlags::RDHUP);
+        self.gone |= wanted.is_empty() && found.intersects(PollFlags::HUP | PollFlags::ERR);
+    }
 }

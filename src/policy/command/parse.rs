@@ -127,6 +127,7 @@ mod tests {
             "emergency www:http",
             "geoip /usr/share/GeoIP/a b.mmdb",
             "no geoip",
+            "half_closed_timeout 0",
             "idle_timeout 0",
             "idle_timeout 9",
             "no keepalive",

@@ -88,6 +88,24 @@ macro_rules! server {
     };
 }
 
+/// A row for a limit in seconds, where 0 is none.
+macro_rules! limit {
+    ($word:ident, $help:literal) => {
+        row!(
+            $word,
+            concat!(stringify!($word), " [SECONDS]"),
+            $help,
+            Kind::Seconds(0),
+            |s| Value::Seconds(s.$word.unwrap_or_default()),
+            |s, v| {
+                if let Value::Seconds(v) = v {
+                    s.$word = Some(v).filter(|time| !time.is_zero());
+                }
+            }
+        )
+    };
+}
+
 /// A row whose field is one of its type's `WORDS`.
 macro_rules! choice {
     ($word:ident, $usage:expr, $type:ty, $not:expr, $lists:expr, $missing:expr, $help:literal) => {
@@ -165,19 +183,12 @@ pub const AFTER_SERVERS: &[Setting] = &[
         .touching(Touches::Sessions),
     switch!(dummy, "answer HTTP requests with a tiny page instead of balancing"),
     server!(emergency, "the server for when no other is left"),
-    row!(
-        idle_timeout,
-        "idle_timeout [SECONDS]",
-        "end sessions that are silent for so long; 0, never",
-        Kind::Seconds(0),
-        |s| Value::Seconds(s.idle_timeout.unwrap_or_default()),
-        |s, v| {
-            if let Value::Seconds(v) = v {
-                s.idle_timeout = Some(v).filter(|time| !time.is_zero());
-            }
-        }
-    )
-    .shown(|value, _| format!("Idle timeout: {} seconds\n", value.line().trim_end())),
+    limit!(
+        half_closed_timeout,
+        "end sessions of which one side has ended and the other is silent for so long; 0, never"
+    ),
+    limit!(idle_timeout, "end sessions that are silent for so long; 0, never")
+        .shown(|value, _| format!("Idle timeout: {} seconds\n", value.line().trim_end())),
     number!(idlers, "N", 0, MOST_IDLERS, "keep N idle connections to the servers")
         .touching(Touches::Idlers)
         .shown(|value, context| format!("Idlers: {}/{}", context.idlers, value.line())),
