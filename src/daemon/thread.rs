@@ -4,7 +4,6 @@
 //! process (see [`Event::Ended`]). The threads of [`start_dispensable`] serve one client each.
 
 use std::any::Any;
-use std::hint::black_box;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::Builder;
@@ -12,6 +11,7 @@ use std::thread::Builder;
 use super::events::Event;
 use super::mailbox::Handle;
 use crate::error::Error;
+use crate::sys::address_space;
 use crate::sys::log::Log;
 
 /// The stack of most threads, in bytes. No buffer lies on it. Pages that are not touched cost nothing; a session touches three.
@@ -20,10 +20,6 @@ pub const STACK: usize = 128 * 1024;
 /// The stack of a thread that prepares commands, in bytes. Country data consists of nested maps, which its reader follows
 /// recursively, up to 128 deep.
 pub const DEEP_STACK: usize = 1024 * 1024;
-
-/// Address space that must be left when a thread starts, in bytes: more than its stacks take, and so much that the allocator always
-/// asks the kernel for it (mallopt(3): from 32 MB on, whatever `M_MMAP_THRESHOLD` is). It is given back at once, untouched.
-const ROOM: usize = 33 * 1024 * 1024;
 
 /// Starts a thread that pen cannot do without: its end, by return or by panic, is an event. The name has at most 15 bytes
 /// (pthread_setname_np(3)).
@@ -84,18 +80,8 @@ fn caught(work: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
 
 /// Starts a thread that is not watched.
 pub(super) fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    has_room()?;
+    let stack = address_space::stack(stack)?;
     Builder::new().name(name.to_string()).stack_size(stack).spawn(work).map(drop)
-}
-
-/// Fails if the process has little address space left (`RLIMIT_AS`). A new thread allocates a stack for its signal handlers, and
-/// the standard library aborts the process when it cannot.
-fn has_room() -> io::Result<()> {
-    let mut room = Vec::<u8>::new();
-    let reserved = room.try_reserve_exact(ROOM);
-    // The compiler may not leave out an allocation that is looked at.
-    black_box(&mut room);
-    reserved.map_err(|_lack| io::ErrorKind::OutOfMemory.into())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Floor 2: this host, apart from its network. It decides nothing and starts no threads.
 
 pub mod access_log;
+pub mod address_space;
 pub mod clock;
 pub mod files;
 pub mod geoip;
