@@ -12,8 +12,8 @@ use rustix::process::Signal;
 use socket2::SockAddr;
 
 use crate::harness::{
-    Backend, Blackhole, Client, Control, Daemon, Launch, Pen, Program, Scratch, free_port, greet, is_free, is_root,
-    program, run, skip, visit,
+    Backend, Blackhole, Client, Control, Daemon, Hosts, Launch, Pen, Program, Scratch, free_port, greet, is_free,
+    is_root, program, run, skip, visit,
 };
 
 fn has_ipv6() -> bool {
@@ -443,12 +443,11 @@ fn addresses_of_a_family_that_the_host_lacks_are_left_out_of_a_name_and_nowhere_
 
 #[test]
 fn every_address_of_a_server_is_tried() {
-    let scratch = Scratch::new();
+    let Some(hosts) = Hosts::new("127.66.0.1 two.test\n127.66.0.2 two.test\n") else { return };
     let port = free_port();
     let server = Backend::on("second", ip("127.66.0.2"), port, greet);
     let launch = Launch::ours().options(&["-s"]).servers(&[&format!("two.test:{port}")]);
-    let hosts = "127.0.0.1 localhost\n127.66.0.1 two.test\n127.66.0.2 two.test\n";
-    let Some(pen) = with_hosts(&scratch, hosts, launch) else { return };
+    let pen = hosts.launch(launch).start();
     for _ in 0..2 {
         assert_eq!(visit(&pen, "127.0.0.1").as_deref(), Some("second"));
     }
@@ -461,28 +460,26 @@ fn a_server_of_both_families_is_reached_by_the_one_that_works() {
     if !has_ipv6() {
         return;
     }
-    let scratch = Scratch::new();
-    let hosts = "127.0.0.1 localhost\n::1 both.test\n127.66.0.3 both.test\n";
+    let Some(hosts) = Hosts::new("::1 both.test\n127.66.0.3 both.test\n") else { return };
     for (name, address) in [("six", "::1"), ("four", "127.66.0.3")] {
         let port = free_port();
         let _server = Backend::on(name, ip(address), port, greet);
         let launch = Launch::ours().options(&["-s"]).servers(&[&format!("both.test:{port}")]);
-        let Some(pen) = with_hosts(&scratch, hosts, launch) else { return };
+        let pen = hosts.launch(launch).start();
         assert_eq!(visit(&pen, "127.0.0.1").as_deref(), Some(name));
     }
 }
 
 #[test]
 fn an_address_that_does_not_answer_leaves_time_for_the_others() {
-    let scratch = Scratch::new();
+    let Some(hosts) = Hosts::new("127.66.0.4 half.test\n127.66.0.5 half.test\n") else { return };
     let port = free_port();
     // Whichever of the two is tried first.
     for (dead, alive) in [("127.66.0.4", "127.66.0.5"), ("127.66.0.5", "127.66.0.4")] {
         let _blackhole = Blackhole::on(ip(dead), port);
         let _server = Backend::on("alive", ip(alive), port, greet);
         let launch = Launch::ours().options(&["-s", "-t2"]).servers(&[&format!("half.test:{port}")]);
-        let hosts = "127.0.0.1 localhost\n127.66.0.4 half.test\n127.66.0.5 half.test\n";
-        let Some(pen) = with_hosts(&scratch, hosts, launch) else { return };
+        let pen = hosts.launch(launch).start();
         assert_eq!(visit(&pen, "127.0.0.1").as_deref(), Some("alive"));
         assert_eq!(pen.stderr(), "");
     }

@@ -7,6 +7,7 @@ mod backend;
 mod client;
 mod control;
 mod daemon;
+mod hosts;
 mod listening;
 #[cfg(feature = "geoip")]
 pub(crate) mod mmdb;
@@ -19,6 +20,7 @@ pub(crate) use backend::{Backend, Blackhole, Visit, answer_at_the_end, echo, gre
 pub(crate) use client::{Client, End, visit};
 pub(crate) use control::{Control, Ctl, without_state};
 pub(crate) use daemon::{Attempt, Daemon, attempt, without_syslog};
+pub(crate) use hosts::Hosts;
 pub(crate) use pen::{Launch, Pen, Program, run};
 pub(crate) use ports::{Scratch, free_port, is_free};
 pub(crate) use process::Process;
