@@ -12,6 +12,7 @@ use std::path::PathBuf;
 pub struct Host {
     name: String,
     addresses: Vec<IpAddr>,
+    failure: Option<String>,
 }
 
 /// Two hosts are the same when they were written alike, whatever their names resolve to today.
@@ -27,12 +28,13 @@ impl Host {
     /// A host name, or an IPv4 or IPv6 address (without brackets).
     pub fn new(name: &str) -> Self {
         let addresses = name.parse().map(|ip: IpAddr| vec![ip]).unwrap_or_default();
-        Self { name: name.to_string(), addresses }
+        Self { name: name.to_string(), addresses, failure: None }
     }
 
     /// All local IPv4 addresses: what a bare port listens on.
     pub fn any() -> Self {
-        Self { name: String::from("0.0.0.0"), addresses: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)] }
+        let addresses = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+        Self { name: String::from("0.0.0.0"), addresses, failure: None }
     }
 
     /// As it was written.
@@ -47,7 +49,22 @@ impl Host {
 
     /// Fills in what the name stands for.
     pub fn resolved(&mut self, addresses: Vec<IpAddr>) {
-        self.addresses = addresses;
+        (self.addresses, self.failure) = (addresses, None);
+    }
+
+    /// Notes that the name cannot be looked up, and the cause.
+    pub fn failed(&mut self, cause: String) {
+        (self.addresses, self.failure) = (Vec::new(), Some(cause));
+    }
+
+    /// Why the name cannot be looked up; `None` for one that was resolved, or was not looked up yet.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Whether it is a name, whose addresses may change.
+    pub fn is_name(&self) -> bool {
+        self.name.parse::<IpAddr>().is_err()
     }
 }
 
@@ -203,6 +220,26 @@ impl Endpoint {
         match self {
             Self::Tcp(_, port) => Some(port),
             Self::Unix(_) => None,
+        }
+    }
+
+    /// The host, where there is one.
+    pub fn host(&self) -> Option<&Host> {
+        match self {
+            Self::Tcp(host, _) => Some(host),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Takes over the addresses of another endpoint with the same host if its own name cannot be looked up.
+    pub fn or_addresses_of(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Tcp(host, port), Self::Tcp(known, _))
+                if host.failure.is_some() && host == *known && !known.addresses.is_empty() =>
+            {
+                Self::Tcp(known.clone(), port)
+            }
+            (own, _) => own,
         }
     }
 

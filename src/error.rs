@@ -23,6 +23,17 @@ pub enum Error {
     System(String, io::Error),
 }
 
+impl Error {
+    /// Why, without what.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Usage(what) | Self::Config(what) | Self::Daemon(what) => what.clone(),
+            Self::Address(_, cause) => cause.clone(),
+            Self::Bind(_, cause) | Self::System(_, cause) => reason(cause),
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -221,7 +221,15 @@ fn at_hup_a_file_is_taken_whole_or_not_at_all() {
     let before = control.configuration();
     for (text, told) in [
         (format!("server 0 port {}\nblacklist 8\ntimeout x\n", b.port()), "pen.conf:3: timeout: \"x\""),
-        (String::from("blacklist 8\nserver 1 address no-such-host.invalid port 1\n"), "no-such-host.invalid"),
+        (
+            String::from("blacklist 8\nserver 1 address 127.0.0.1 port no-such-service\n"),
+            "pen.conf:2: unknown or invalid address [no-such-service]",
+        ),
+        (String::from("blacklist 8\nlisten no-such-host.invalid:80\n"), "no-such-host.invalid"),
+        (
+            String::from("blacklist 8\nlog no-such-host.invalid:1\n"),
+            "pen.conf:2: unknown or invalid address [no-such-host.invalid]",
+        ),
         (format!("blacklist 8\nlisten {b}\n"), "can't bind local address"),
         (String::from("blacklist 8\nhttp\n"), "http is not supported"),
     ] {

@@ -30,6 +30,7 @@ mod limits;
 mod listen;
 mod maintenance;
 mod manual;
+mod names;
 mod nginx;
 mod penctl;
 mod policy_properties;

@@ -1,5 +1,6 @@
 //! What the threads tell the supervisor.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -17,6 +18,7 @@ use crate::policy::clients::Client;
 use crate::policy::command::Command;
 use crate::policy::command::apply::Outcome;
 use crate::policy::facts::ClientFacts;
+use crate::policy::lookups::Lookups;
 use crate::policy::report::batch::{Batch, ConnectionRow, Summary};
 use crate::policy::servers::{Server, Target};
 use crate::sys::access_log::Destination;
@@ -68,10 +70,30 @@ pub struct Arrival {
 pub struct Prepared {
     /// Files are included, country data is read, names are resolved.
     pub commands: Vec<Command>,
+    /// Names of hosts among them that cannot be looked up.
+    pub unresolved: Vec<Unresolved>,
     /// What the last `listen` among them asks for, open already.
     pub listeners: Option<Vec<Arc<Listener>>>,
     /// What the last `log` among them asks for, open already; `Some(None)` is no log.
     pub access_log: Option<Option<Box<Destination>>>,
+}
+
+/// The name of a host that cannot be looked up.
+#[derive(Debug)]
+pub struct Unresolved {
+    /// Where it stands, `file:line`; empty on the command line and on the control port.
+    pub place: String,
+    /// Why.
+    pub error: Error,
+    /// It is that of a server, without which pen can work, and not that of the request log.
+    pub is_server: bool,
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, error, .. } = self;
+        if place.is_empty() { error.fmt(f) } else { write!(f, "{place}: {error}") }
+    }
 }
 
 /// What a report asks for. Parts of tables begin at a slot, the first of which is 0.
@@ -81,6 +103,8 @@ pub enum Read {
     Summary(Sender<Summary>),
     /// Book the bytes of running sessions. The reply is the slot to go on from, until there is none left.
     Account(usize, Sender<Option<usize>>),
+    /// Which names are to be looked up again.
+    Lookups(Sender<Lookups>),
     /// Servers with their numbers.
     Servers(usize, Sender<Batch<(usize, Server)>>),
     /// Clients with their numbers; if a time is given, only those that have connected since.

@@ -12,6 +12,7 @@ pub mod permits;
 pub mod pool;
 pub mod reloader;
 pub mod reporter;
+pub mod resolver;
 pub mod session;
 pub mod signals;
 pub mod startup;

@@ -44,11 +44,26 @@ impl Names {
         Self { known: Mutex::default(), jailed }
     }
 
-    /// Resolves every name in a command, so that it can be applied. Blocks for as long as the resolver takes.
-    pub fn resolve(&self, command: &mut Command) -> Result<(), Error> {
+    /// Resolves every name in a command, so that it can be applied. Blocks for as long as the resolver takes. Gives the error of a host
+    /// that cannot be looked up, which the host then knows, too. A service that cannot is a wrong value.
+    pub fn resolve(&self, command: &mut Command) -> Result<Option<Error>, Error> {
         let (hosts, ports) = command.names();
-        hosts.into_iter().try_for_each(|host| self.host(host))?;
-        ports.into_iter().try_for_each(|port| self.port(port))
+        ports.into_iter().try_for_each(|port| self.port(port))?;
+        let mut failed = None;
+        for host in hosts {
+            if let Err(error) = self.host(host) {
+                host.failed(error.cause());
+                failed = Some(error);
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Looks the name of a host up again, whatever it stands for by now.
+    pub fn again(&self, host: &Host) -> Result<Host, Error> {
+        let mut host = Host::new(host.name());
+        self.host(&mut host)?;
+        Ok(host)
     }
 
     /// The places to listen on, with their addresses.
@@ -134,7 +149,7 @@ mod tests {
 
     fn resolved(line: &str) -> Result<Command, Error> {
         let mut parsed = Command::parse(line, None).unwrap();
-        Names::default().resolve(&mut parsed).map(|()| parsed)
+        Names::default().resolve(&mut parsed)?.map_or(Ok(parsed), Err)
     }
 
     #[test]

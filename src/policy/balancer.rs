@@ -116,7 +116,7 @@ impl Balancer {
     /// A client has come: it gets a slot, or is refused. A server is chosen later, by [`Balancer::choose`].
     pub fn admit(&mut self, facts: ClientFacts, now: Instant) -> Admission {
         let denied = !self.permits(self.settings.client_acl, &facts);
-        if denied && self.settings.abuse.is_none() {
+        if denied && self.abuse().is_none() {
             return Admission::Refused("denied by client_acl");
         }
         let mut connection = Connection::new(facts, now);
@@ -220,6 +220,11 @@ impl Balancer {
         self.geoip.as_ref().and_then(GeoipFile::geography)
     }
 
+    /// The server for clients that `client_acl` denies.
+    pub(super) fn abuse(&self) -> Option<&Arc<Target>> {
+        self.settings.abuse.as_ref().filter(|target| !target.is_unresolved())
+    }
+
     fn permits(&self, list: AclId, facts: &ClientFacts) -> bool {
         self.acls[list.index()].permits(facts, self.geography())
     }
@@ -246,11 +251,11 @@ impl Balancer {
 
     fn choose_for(&mut self, connection: &mut Connection, now: Instant) -> Result<Choice, &'static str> {
         let denied = !self.permits(self.settings.client_acl, &connection.facts);
-        if denied && self.settings.abuse.is_none() {
+        if denied && self.abuse().is_none() {
             return Err("denied by client_acl");
         }
         self.remember(connection, now);
-        let mut choice = match self.settings.abuse.as_ref().filter(|_| denied) {
+        let mut choice = match self.abuse().filter(|_| denied) {
             Some(target) => choice(Upstream::Abuse, target, Why::Abuse),
             None => {
                 let view = self.view_of(connection, now);
@@ -294,7 +299,7 @@ impl Balancer {
         if let Some((id, why)) = view.by_rule(self.current, hash) {
             return Some(self.regular(id, why));
         }
-        if let Some(target) = self.settings.emergency.as_ref().filter(|_| emergency) {
+        if let Some(target) = self.settings.emergency.as_ref().filter(|target| emergency && !target.is_unresolved()) {
             return Some(choice(Upstream::Emergency, target, Why::Emergency));
         }
         view.last_resort().map(|id| self.regular(id, Why::LastResort))

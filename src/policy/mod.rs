@@ -11,6 +11,7 @@ pub mod hash;
 pub mod http;
 pub mod identity;
 pub mod listeners;
+pub mod lookups;
 pub mod report;
 pub mod select;
 pub mod servers;

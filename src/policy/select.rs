@@ -53,6 +53,8 @@ impl Why {
 pub enum Unfit {
     /// The slot holds no server.
     Empty,
+    /// Its name cannot be looked up.
+    Unresolved,
     /// This connection tried it already.
     Tried,
     /// Its access list denies the client.
@@ -121,6 +123,8 @@ impl View<'_> {
         let limit = if known { server.hard } else { server.soft };
         if server.is_empty() {
             Err(Unfit::Empty)
+        } else if server.is_unresolved() {
+            Err(Unfit::Unresolved)
         } else if self.tried.binary_search(&id).is_ok() {
             Err(Unfit::Tried)
         } else if server.admin == AdminState::Maint {
@@ -186,7 +190,7 @@ impl View<'_> {
 
     /// Whether `hash` and round robin may choose it. A stubborn pen chooses first and looks then.
     fn is_eligible(&self, id: ServerId) -> bool {
-        if self.settings.stubborn { !self.servers[id.index()].is_empty() } else { self.fitness(id).is_ok() }
+        if self.settings.stubborn { self.servers[id.index()].has_target() } else { self.fitness(id).is_ok() }
     }
 
     /// What is left when every server is blacklisted or drains: one of them may have come back, and a client that would be turned

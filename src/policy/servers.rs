@@ -15,7 +15,7 @@ pub struct Target {
     pub endpoint: Endpoint,
     /// As the logs name it: `10.0.0.3:80`.
     pub name: String,
-    /// To be tried in this order.
+    /// To be tried in this order; none if the name cannot be looked up.
     pub addresses: Vec<Address>,
     /// See [`hash::of_server`].
     pub hash: u64,
@@ -32,6 +32,17 @@ impl Target {
             }
         };
         Self { name: endpoint.to_string(), hash: hash::of_server(&addresses), addresses, endpoint }
+    }
+
+    /// Whether its name cannot be looked up, so that there is no address to connect to.
+    pub fn is_unresolved(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// Whether it was written alike and has the same addresses, in whatever order: name servers change the order with each answer.
+    fn is_same(&self, other: &Self) -> bool {
+        let all = |of: &Self, among: &Self| of.addresses.iter().all(|address| among.addresses.contains(address));
+        self.endpoint == other.endpoint && all(self, other) && all(other, self)
     }
 }
 
@@ -71,6 +82,8 @@ pub enum AdminState {
 pub enum State {
     /// The slot holds no server.
     Empty,
+    /// Its name cannot be looked up.
+    Unresolved,
     /// See [`AdminState::Maint`].
     Maint,
     /// See [`AdminState::Drain`].
@@ -88,6 +101,7 @@ impl State {
     pub fn word(self) -> &'static str {
         match self {
             Self::Empty => "empty",
+            Self::Unresolved => "unresolved",
             Self::Maint => "maint",
             Self::Drain => "drain",
             Self::Blacklisted => "blacklisted",
@@ -171,14 +185,21 @@ impl Server {
         self.turn + i64::from(self.weight)
     }
 
-    /// Changes its address. If the new address differs, the health is reset.
-    pub fn move_to(&mut self, endpoint: Endpoint, port: u16) {
-        let target = Target::new(endpoint.with_port(Port::Number(port)));
-        if target != *self.target {
-            self.target = Arc::new(target);
-            self.health = Health::Up;
-        }
+    /// Changes its address. If it keeps none of its addresses, the health is reset.
+    pub fn move_to(&mut self, endpoint: Endpoint, port: u16, now: Instant) {
         self.port = port;
+        let target = Target::new(endpoint.with_port(Port::Number(port)));
+        if target.is_same(&self.target) {
+            return;
+        }
+        let stays = target.addresses.iter().any(|address| self.target.addresses.contains(address));
+        self.health = match self.health {
+            _ if !stays => Health::Up,
+            // The outcome of the trial will be that of the old target.
+            Health::Trial => Health::Blacklisted { until: now },
+            health => health,
+        };
+        self.target = Arc::new(target);
     }
 
     /// Whether nothing was ever said about it, or all of it was taken back.
@@ -194,7 +215,7 @@ impl Server {
         let Self { soft, hard, weight, turn, prio, acl, .. } = Self::default();
         *self = Self { soft, hard, weight, turn, prio, acl, ..self.clone() };
         if is_removed {
-            self.move_to(Endpoint::nowhere(), 0);
+            self.move_to(Endpoint::nowhere(), 0, now);
             self.admin = AdminState::Ready;
         }
         self.note(now);
@@ -208,13 +229,21 @@ impl Server {
         }
     }
 
-    /// Whether it has the address of a host.
+    /// Whether the slot holds a server whose name cannot be looked up.
+    pub fn is_unresolved(&self) -> bool {
+        !self.is_empty() && self.target.is_unresolved()
+    }
+
+    /// Whether it can be connected to: the slot is not empty, and the server not unresolved.
+    pub fn has_target(&self) -> bool {
+        !self.is_empty() && !self.target.is_unresolved()
+    }
+
+    /// Whether it has the address or the name of a host.
     pub fn has_address(&self) -> bool {
         match &self.target.endpoint {
             Endpoint::Unix(_) => false,
-            Endpoint::Tcp(host, _) => {
-                host.addresses() != [IpAddr::V4(Ipv4Addr::UNSPECIFIED)] && !host.addresses().is_empty()
-            }
+            Endpoint::Tcp(host, _) => host.addresses() != [IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
         }
     }
 
@@ -252,6 +281,7 @@ impl Server {
     pub fn state(&self, now: Instant) -> State {
         match self.admin(now) {
             _ if self.is_empty() => State::Empty,
+            _ if self.target.is_unresolved() => State::Unresolved,
             AdminState::Maint => State::Maint,
             AdminState::Drain => State::Drain,
             AdminState::Blacklisted { .. } => State::Blacklisted,
@@ -287,7 +317,7 @@ mod tests {
 
     fn at(host: &str, port: u16) -> Server {
         let mut server = Server::default();
-        server.move_to(Endpoint::without_port(host), port);
+        server.move_to(Endpoint::without_port(host), port, Instant::now());
         server
     }
 

@@ -191,6 +191,8 @@ pub struct Settings {
     pub peek: bool,
     /// Server by priority: `prio`.
     pub prio: bool,
+    /// How often the names of servers are looked up again; `None`, never: `resolve`.
+    pub resolve: Option<Duration>,
     /// Round robin without client tracking: `roundrobin`, `-r`.
     pub roundrobin: bool,
     /// Local address towards the servers: `source`.
@@ -235,6 +237,7 @@ impl Default for Settings {
             tcp_nodelay: false,
             peek: false,
             prio: false,
+            resolve: None,
             roundrobin: false,
             source: None,
             stubborn: false,

@@ -12,6 +12,12 @@ impl Balancer {
         self.settings.dummy || self.settings.emergency.is_some() || self.servers.iter().any(|s| !s.is_empty())
     }
 
+    /// Whether a client can be served now, by a server or by pen itself.
+    pub fn can_serve(&self) -> bool {
+        let emergency = self.settings.emergency.as_ref().is_some_and(|target| !target.is_unresolved());
+        self.settings.dummy || emergency || self.servers.iter().any(Server::has_target)
+    }
+
     /// Whether at least one regular server is known to work.
     pub fn has_server_up(&self, now: Instant) -> bool {
         self.servers.iter().any(|server| matches!(server.state(now), State::Up | State::Full))
@@ -19,7 +25,7 @@ impl Balancer {
 
     /// The server that is used when no regular server can be used.
     pub fn stand_in(&self) -> Option<&Target> {
-        self.settings.emergency.as_deref().filter(|_| !self.settings.stubborn)
+        self.settings.emergency.as_deref().filter(|target| !self.settings.stubborn && !target.is_unresolved())
     }
 
     /// Whether selection is by weight although no server has one, so that new clients are turned away.

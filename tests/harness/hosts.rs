@@ -2,10 +2,11 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
-use super::pen::Launch;
+use super::pen::{Launch, Program};
 use super::ports::Scratch;
+use super::process::Process;
 use super::{is_root, program, skip};
 
 /// Mounts `hosts` and `nsswitch.conf` of a folder and becomes the program.
@@ -50,6 +51,13 @@ impl Hosts {
     pub(crate) fn launch(&self, launch: Launch) -> Launch {
         let folder = self.folder.path().display().to_string();
         launch.wrapper(&[&self.unshare, "-m", "sh", "-c", IN_AN_ETC_OF_ITS_OWN, &folder])
+    }
+
+    /// Runs such a pen until it ends by itself.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str]) -> (ExitStatus, Process) {
+        let mut process = Process::start(self.command(&[&[Program::Ours.path()], arguments].concat()));
+        (process.wait_exit(), process)
     }
 
     fn command(&self, words: &[&str]) -> Command {

@@ -24,7 +24,7 @@ pub(crate) use hosts::Hosts;
 pub(crate) use pen::{Launch, Pen, Program, run};
 pub(crate) use ports::{Scratch, free_port, is_free};
 pub(crate) use process::Process;
-pub(crate) use wait::{wait_for, wait_until};
+pub(crate) use wait::{DEADLINE, wait_for, wait_until};
 
 use std::path::Path;
 

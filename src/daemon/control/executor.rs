@@ -10,15 +10,17 @@ use super::countries;
 use super::loader::Loader;
 use super::reports::Reports;
 use crate::daemon::access_log::AccessLog;
-use crate::daemon::events::{Event, Prepared};
+use crate::daemon::events::{Event, Prepared, Unresolved};
 use crate::daemon::mailbox::Handle;
+use crate::endpoint::Host;
 use crate::error::{Error, reason};
-use crate::id::ServerId;
+use crate::id::{ServerId, Upstream};
 use crate::net::control::Verdict;
 use crate::policy::command::Command;
 use crate::policy::command::apply::{Effect, Outcome};
 use crate::policy::command::file::{self, Located};
 use crate::policy::command::setting::Value;
+use crate::policy::command::settings;
 use crate::policy::country::GeoipFile;
 use crate::policy::report::query::Query;
 use crate::sys::files;
@@ -55,6 +57,16 @@ pub struct Reloaded {
     pub changes: Vec<String>,
 }
 
+/// What has come of commands.
+struct Done {
+    /// The reply of the last one, and the effects of all.
+    outcome: Outcome,
+    /// Files that could not be written.
+    failures: Vec<String>,
+    /// Names that cannot be looked up.
+    unresolved: Vec<String>,
+}
+
 impl Executor {
     /// Reads one line, carries it out, writes the reply, and tells whether the command was carried out. It fails when the reply cannot
     /// be written.
@@ -70,12 +82,14 @@ impl Executor {
             Ok(command) => {
                 let silent = matches!(command, Command::Include(_));
                 match self.perform(vec![Located { place: String::new(), command }]) {
-                    Ok((_, failures)) if !failures.is_empty() => (Verdict::Refused, failures.join("\n") + "\n"),
-                    Ok(_) if silent => (Verdict::Accepted, String::new()),
-                    Ok((Outcome { reply, effects }, _)) if effects.contains(&Effect::Refuse) => {
+                    Ok(Done { failures, .. }) if !failures.is_empty() => (Verdict::Refused, failures.join("\n") + "\n"),
+                    Ok(Done { unresolved, .. }) if silent => {
+                        (Verdict::Accepted, unresolved.iter().map(|line| format!("{line}\n")).collect())
+                    }
+                    Ok(Done { outcome: Outcome { reply, effects }, .. }) if effects.contains(&Effect::Refuse) => {
                         (Verdict::Refused, reply)
                     }
-                    Ok((Outcome { reply, .. }, _)) => (Verdict::Accepted, reply),
+                    Ok(Done { outcome: Outcome { reply, .. }, .. }) => (Verdict::Accepted, reply),
                     Err(error) => (Verdict::Refused, format!("{error}\n")),
                 }
             }
@@ -103,7 +117,7 @@ impl Executor {
                 }
             }
         }
-        let (_, failures) = self.perform(file::rebuild_lists(commands))?;
+        let Done { failures, .. } = self.perform(file::rebuild_lists(commands))?;
         let after = self.configuration()?;
         Ok(Reloaded {
             count,
@@ -130,16 +144,25 @@ impl Executor {
         Ok(Some(path))
     }
 
+    /// A name was looked up again: the server follows if it still has that name.
+    pub fn relocate(&self, upstream: Upstream, host: Host) -> Result<(), Error> {
+        self.send(vec![Command::Resolved(upstream, host)]).map(drop)
+    }
+
     /// The country data in use.
     fn geoip(&self) -> Result<Option<GeoipFile>, Error> {
         let effects = self.send(vec![Command::Show(Query::Geoip)])?.effects;
         Ok(effects.into_iter().find_map(|effect| if let Effect::Tell(file) = effect { Some(file) } else { None }))
     }
 
-    /// Carries out commands, all or none. Gives the reply of the last one with the effects of all, and tells which files they could not
-    /// write.
-    fn perform(&self, commands: Vec<Located>) -> Result<(Outcome, Vec<String>), Error> {
+    /// Carries out commands, all or none. A name that cannot be looked up is an error only in a command of its own: one in a file costs
+    /// its server alone.
+    fn perform(&self, commands: Vec<Located>) -> Result<Done, Error> {
         let mut prepared = self.loader.prepare(commands, &|| self.geoip())?;
+        if let Some(alone) = prepared.unresolved.iter().find(|unresolved| unresolved.place.is_empty()) {
+            return Err(Error::Config(alone.to_string()));
+        }
+        let unresolved = prepared.unresolved.iter().map(Unresolved::to_string).collect();
         // Asked here, since all threads have the same rights.
         if prepared.commands.iter().any(makes_transparent) && !may_be_transparent() {
             return Err(Error::Config(String::from(NOT_TRANSPARENT)));
@@ -147,9 +170,11 @@ impl Executor {
         if prepared.commands.iter().any(|command| matches!(command, Command::Set(_, Value::Log(_)))) {
             self.access_log.has_room()?;
         }
-        self.loader.open_access_log(&mut prepared)?;
+        self.loader.open_access_log(&mut prepared, || {
+            settings::find("log").map_or(Ok(String::new()), |log| self.value(Command::Get(log)))
+        })?;
         // Last: a listener that is not used would have to be given back.
-        let now = || Ok(self.send(vec![Command::Show(Query::Listen)])?.reply.trim_end().to_string());
+        let now = || self.value(Command::Show(Query::Listen));
         self.loader.open_listeners(&mut prepared, self.backlog, now, || self.ask(Event::Listeners))?;
         // In a file, since a line of its own does not come here.
         let publishes = prepared.commands.contains(&Command::Show(Query::Status));
@@ -159,7 +184,12 @@ impl Executor {
             let _ = self.reports().write(&Query::Status, &mut io::sink());
         }
         let failures = write_files(&outcome.effects, &self.loader.root);
-        Ok((outcome, failures))
+        Ok(Done { outcome, failures, unresolved })
+    }
+
+    /// The value that a command shows.
+    fn value(&self, command: Command) -> Result<String, Error> {
+        Ok(self.send(vec![command])?.reply.trim_end().to_string())
     }
 
     fn send(&self, commands: Vec<Command>) -> Result<Outcome, Error> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::countries::Supply;
-use crate::daemon::events::Prepared;
+use crate::daemon::events::{Prepared, Unresolved};
 use crate::endpoint::Port;
 use crate::error::Error;
 use crate::net::listener::{Access, Listener};
@@ -16,6 +16,7 @@ use crate::policy::command::Command;
 use crate::policy::command::file::{self, Located};
 use crate::policy::command::setting::Value;
 use crate::policy::country::GeoipFile;
+use crate::policy::settings::LogTarget;
 use crate::sys::access_log::Destination;
 use crate::sys::files;
 use crate::sys::root::Root;
@@ -148,7 +149,8 @@ impl Loader {
     }
 
     /// Includes files, reads country data and resolves names. Blocks for as long as that takes. Nothing is opened yet: at the start
-    /// that comes later. `geoip` tells which country data pen has before the commands.
+    /// that comes later. `geoip` tells which country data pen has before the commands. A name of a host that cannot be looked up is no
+    /// error here.
     pub fn prepare(
         &self,
         commands: Vec<Located>,
@@ -170,19 +172,30 @@ impl Loader {
             }
             let found = supply.serve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;
             prepared.commands.extend(found.map(|file| Command::Geoip(Some(file))));
-            self.names.resolve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;
+            let failed = self.names.resolve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;
+            let is_server = !matches!(command, Command::Set(_, Value::Log(_)));
+            prepared.unresolved.extend(failed.map(|error| Unresolved { place, error, is_server }));
             prepared.commands.push(command);
         }
         Ok(prepared)
     }
 
-    /// Opens where the request log goes after the last `log` command, if there is one.
-    pub fn open_access_log(&self, prepared: &mut Prepared) -> Result<(), Error> {
+    /// Opens where the request log goes after the last `log` command, if there is one. If its name cannot be looked up and `now` tells
+    /// the same, that stays open.
+    pub fn open_access_log(
+        &self,
+        prepared: &mut Prepared,
+        now: impl FnOnce() -> Result<String, Error>,
+    ) -> Result<(), Error> {
         let last = prepared.commands.iter().rev().find_map(|command| match command {
             Command::Set(_, Value::Log(target)) => Some(target.as_ref()),
             _ => None,
         });
         if let Some(target) = last {
+            if let Some(unresolved) = prepared.unresolved.iter().rfind(|unresolved| !unresolved.is_server) {
+                let stays = target.map(LogTarget::to_string) == Some(now()?);
+                return if stays { Ok(()) } else { Err(Error::Config(unresolved.to_string())) };
+            }
             let destination = target.map(|target| Destination::open(target, &self.root)).transpose()?;
             prepared.access_log = Some(destination.map(Box::new));
         }

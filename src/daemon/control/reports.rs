@@ -14,6 +14,7 @@ use crate::error::reason;
 use crate::net::control::Verdict;
 use crate::policy::balancer::Balancer;
 use crate::policy::clients::Client;
+use crate::policy::lookups::Lookups;
 use crate::policy::report::batch::{Batch, ConnectionRow, Summary};
 use crate::policy::report::item::Item;
 use crate::policy::report::query::{Format, Query};
@@ -150,7 +151,13 @@ impl Reports {
         Ok(())
     }
 
-    fn servers(&self, mut visit: impl FnMut(usize, &Server) -> io::Result<()>) -> io::Result<()> {
+    /// Which names are to be looked up again, and when.
+    pub fn lookups(&self) -> io::Result<Lookups> {
+        self.ask(Read::Lookups)
+    }
+
+    /// Visits the slots of the server table.
+    pub fn servers(&self, mut visit: impl FnMut(usize, &Server) -> io::Result<()>) -> io::Result<()> {
         self.batches(Read::Servers, |(number, server)| visit(number, &server))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::daemon::control::loader::{Lengths, Loader};
-use crate::daemon::events::Prepared;
+use crate::daemon::events::{Prepared, Unresolved};
 use crate::endpoint::Address;
 use crate::error::Error;
 use crate::net::resolve::{Names, Place};
@@ -15,6 +15,7 @@ use crate::policy::command::apply::Effect;
 use crate::policy::command::file::{Located, rebuild_lists};
 use crate::policy::identity::Identity;
 use crate::policy::listeners::Listeners;
+use crate::policy::lookups::RETRY;
 use crate::policy::report::Context;
 use crate::sys::clock::Clock;
 use crate::sys::privileges::{Account, may_become};
@@ -57,7 +58,9 @@ pub struct Config {
 /// Reads and resolves everything without starting anything. What a start only warns of, since pen may be of use without it, is an
 /// error here; `warn` is told the rest.
 pub fn check(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
-    let Config { balancer, control, loader, .. } = Config::make(&options, &|_| ())?;
+    let config = Config::make(&options, &|_| ())?;
+    config.tell_unresolved(warn);
+    let Config { balancer, control, loader, .. } = config;
     if let Some(file) = &options.identity.file {
         // A start goes on without it.
         loader.read(file)?;
@@ -128,6 +131,12 @@ impl Config {
             }
             effects.extend(balancer.apply(command.clone(), &context).effects);
         }
+        // pen can work without a server, but not without all of them.
+        let needed = |unresolved: &&Unresolved| !unresolved.is_server || !balancer.can_serve();
+        let errors: Vec<_> = prepared.unresolved.iter().filter(needed).map(Unresolved::to_string).collect();
+        if !errors.is_empty() {
+            return Err(Error::Config(errors.join("\n")));
+        }
         let listeners = listeners.ok_or_else(|| Error::Usage(String::from("no listening port given")))?;
         if !balancer.has_servers() && options.identity.file.is_none() && options.control.is_none() {
             return Err(Error::Usage(String::from("no server given")));
@@ -136,5 +145,12 @@ impl Config {
         let control = options.control.as_ref().map(|control| loader.names.places(control)).transpose()?;
         let control = control.unwrap_or_default();
         Ok(Self { balancer, places, control, prepared, effects, loader })
+    }
+
+    /// Tells of names that cannot be looked up where the log does not: on a terminal.
+    pub fn tell_unresolved(&self, warn: &dyn Fn(&str)) {
+        for unresolved in &self.prepared.unresolved {
+            warn(&format!("{unresolved}; tried again every {} s", RETRY.as_secs()));
+        }
     }
 }

@@ -49,6 +49,7 @@ pub fn run(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
     }
     detach::close_inherited();
     let config = Config::make(&options, warn)?;
+    config.tell_unresolved(warn);
     let root = Root::new(options.identity.jail.as_deref())?;
     match detach::detach()? {
         Role::Started => Ok(()),
@@ -87,7 +88,7 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     // What the user has that pen runs as from now on.
     let grant = granted();
     // As the user who must be able to open it again at HUP.
-    loader.open_access_log(&mut prepared)?;
+    loader.open_access_log(&mut prepared, || Ok(String::new()))?;
     // Only the administrator who starts pen has asked for these files.
     let mut failures = write_files(&effects, &root);
     if prepared.commands.contains(&Command::Show(Query::Status)) {

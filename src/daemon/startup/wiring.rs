@@ -20,7 +20,7 @@ use crate::daemon::session::job::Order;
 use crate::daemon::session::worker::Worker;
 use crate::daemon::supervisor::front::Front;
 use crate::daemon::supervisor::{Helpers, Supervisor};
-use crate::daemon::{idlers, reloader, reporter, signals, thread};
+use crate::daemon::{idlers, reloader, reporter, resolver, signals, thread};
 use crate::error::Error;
 use crate::net::relay::buffers::Buffers;
 use crate::net::relay::pipes::Pipes;
@@ -60,6 +60,7 @@ impl Wiring {
         let executor =
             Executor { events: events.clone(), loader, backlog: options.backlog, access_log: access_log.clone() };
         let reload = reloader::start(executor.clone(), options.identity.file.clone(), log.clone())?;
+        let resolver = resolver::start(executor.clone(), log.clone())?;
         let usr1 = reporter::start(executor.reports(), log.clone())?;
         signals::start(&events, access_log.clone(), reload, usr1)?;
         for control in &bound.control {
@@ -84,7 +85,7 @@ impl Wiring {
         let pool = Pool::new(move |id: WorkerId, orders: Receiver<Order>| {
             thread::watch("worker", &worker.events, || worker.work(id, &orders));
         });
-        let helpers = Helpers { idlers: Latest::new(idlers), idle: 0, access_log };
+        let helpers = Helpers { idlers: Latest::new(idlers), idle: 0, resolver, access_log };
         let conn_max = balancer.settings().conn_max;
         let mut supervisor = Supervisor::new(balancer, inbox, (pool, ended), front, helpers, (log, clock));
         supervisor.make_room_for(conn_max)?;

@@ -23,7 +23,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Applies what was prepared, whole or not at all. Gives the reply of the last command, and the effects that are left to
     /// the caller, and tells whether pen is to end.
     pub(super) fn obey(&mut self, prepared: Prepared, now: Instant) -> Result<(Outcome, bool), Error> {
-        let Prepared { commands, listeners, access_log } = prepared;
+        let Prepared { commands, listeners, access_log, .. } = prepared;
         if let Err(error) = self.make_room(&commands) {
             if let Some(listeners) = listeners {
                 self.front.decline(&listeners);
@@ -39,6 +39,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         }
         let mut whole = Outcome::default();
         let mut exit = false;
+        let names = commands.iter().any(Command::may_change_names);
         for command in commands {
             let Outcome { reply, effects } = self.apply(command, now);
             // Only a command that comes alone has a reader for its reply.
@@ -46,6 +47,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             let (effects, exits) = self.carry_out(effects);
             whole.effects.extend(effects);
             exit |= exits;
+        }
+        if names {
+            let _ = self.helpers.resolver.try_send(());
         }
         Ok((whole, exit))
     }
@@ -90,6 +94,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     self.helpers.idlers.send(Wanted { count, targets, options });
                 }
                 Effect::Exit => exit = true,
+                Effect::Notice(text) => self.log.notice(text),
                 Effect::Reopen => self.helpers.access_log.reopen(),
                 Effect::Refuse | Effect::Tell(_) | Effect::TellAll(_) | Effect::WriteFile(..) => left.push(effect),
             }

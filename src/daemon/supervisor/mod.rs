@@ -12,7 +12,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 
 use self::front::Front;
 use crate::daemon::access_log::AccessLog;
@@ -82,6 +82,8 @@ pub struct Helpers {
     pub idlers: Latest<Wanted>,
     /// How many idlers are connected.
     pub idle: usize,
+    /// Wakes the resolver, which then asks what to do. The channel has room for one: the resolver has not asked yet if there is none.
+    pub resolver: Sender<()>,
     /// Writes the request log.
     pub access_log: AccessLog,
 }
@@ -240,7 +242,7 @@ mod tests {
             inbox,
             (Pool::new(|_, _| {}), unbounded().1),
             Front::new(host, host.grant(1, 0), events.clone()),
-            Helpers { idlers: Latest::new(bounded(1).0), idle: 0, access_log },
+            Helpers { idlers: Latest::new(bounded(1).0), idle: 0, resolver: bounded(1).0, access_log },
             (log, Clock::local()),
         );
         thread::start("helper", STACK, &events, || panic!("on purpose")).unwrap();

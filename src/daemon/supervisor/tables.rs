@@ -23,6 +23,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             Read::Account(from, reply) => {
                 let _ = reply.try_send(self.account(from));
             }
+            Read::Lookups(reply) => {
+                let _ = reply.try_send(self.balancer.lookups());
+            }
             Read::Servers(from, reply) => {
                 let _ = reply.try_send(self.balancer.server_batch(from, Bounds::STEP));
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::server::ServerChange;
 use super::setting::{Setting, Touches, Value};
 use super::{Command, table};
+use crate::endpoint::Host;
 use crate::id::{ConnId, ServerId, Upstream};
 use crate::policy::balancer::Balancer;
 use crate::policy::clients::Clients;
@@ -59,6 +60,8 @@ pub enum Effect {
     TellAll(Vec<Command>),
     /// End pen.
     Exit,
+    /// Log this.
+    Notice(String),
     /// Write a file, whole or not at all; when that fails, answer with these words and the cause.
     WriteFile(PathBuf, String, &'static str),
 }
@@ -87,6 +90,11 @@ impl Balancer {
                 let mut effects = self.change_server(id, changes, context.now);
                 effects.extend(self.idlers_changed(context.now));
                 return Outcome { reply: String::new(), effects };
+            }
+            Command::Resolved(upstream, host) => {
+                let change = self.relocate(upstream, host, context.now).map(Effect::Notice);
+                let idlers = change.as_ref().and_then(|_| self.idlers_changed(context.now));
+                return Outcome { reply: String::new(), effects: change.into_iter().chain(idlers).collect() };
             }
             Command::NoServer(id) => match self.servers.get_mut(id.index()).filter(|server| !server.is_empty()) {
                 None => return Outcome::refusal(format!("There is no server {id}\n")),
@@ -142,8 +150,9 @@ impl Balancer {
     }
 
     fn set(&mut self, setting: &Setting, value: Value, context: &Context<'_>) -> Outcome {
+        let failure = value.failure().map(String::from);
         setting.set(Arc::make_mut(&mut self.settings), value, self.serving);
-        let effects = match setting.touches {
+        let mut effects = match setting.touches {
             Touches::Nothing => Vec::new(),
             Touches::Clients => {
                 self.resize_clients();
@@ -161,6 +170,13 @@ impl Balancer {
                 vec![Effect::DebugLevel(debug), Effect::SyslogFacility(syslog_facility)]
             }
         };
+        if let Some(cause) = failure {
+            effects.extend(match setting.word {
+                "abuse" => self.lookup_failed(Upstream::Abuse, &cause),
+                "emergency" => self.lookup_failed(Upstream::Emergency, &cause),
+                word => Some(Effect::Notice(format!("{word}: cannot be looked up: {cause}; it stays open"))),
+            });
+        }
         Outcome { reply: setting.answer(&self.settings, context), effects }
     }
 
@@ -179,14 +195,18 @@ impl Balancer {
         }
         let server = &mut self.servers[id.index()];
         let (mut endpoint, mut port) = (server.endpoint().clone(), server.port());
+        let mut failure = None;
         for change in &changes {
             match change {
-                ServerChange::Address(new) => endpoint = new.clone(),
+                ServerChange::Address(new) => {
+                    failure = new.host().and_then(Host::failure).map(String::from);
+                    endpoint = new.clone().or_addresses_of(&endpoint);
+                }
                 ServerChange::Port(new) => port = new.number().unwrap_or(0),
                 _ => {}
             }
         }
-        server.move_to(endpoint, port);
+        server.move_to(endpoint, port, now);
         let (mut weights_changed, mut closes) = (false, false);
         for change in changes {
             match change {
@@ -218,7 +238,9 @@ impl Balancer {
             // What other weights had built up.
             self.servers.iter_mut().for_each(|server| server.turn = 0);
         }
-        if closes { self.close_all(id) } else { Vec::new() }
+        let mut effects = if closes { self.close_all(id) } else { Vec::new() };
+        effects.extend(failure.and_then(|cause| self.lookup_failed(Upstream::Regular(id), &cause)));
+        effects
     }
 
     fn close_all(&self, id: ServerId) -> Vec<Effect> {
@@ -247,10 +269,9 @@ impl Balancer {
     }
 
     fn idlers(&self, now: Instant) -> Effect {
-        let servers = self
-            .servers
-            .iter()
-            .filter(|server| !matches!(server.state(now), State::Empty | State::Maint | State::Drain));
+        let servers = self.servers.iter().filter(|server| {
+            !matches!(server.state(now), State::Empty | State::Unresolved | State::Maint | State::Drain)
+        });
         Effect::Idlers(self.settings.idlers, servers.map(|server| Arc::clone(server.target())).collect())
     }
 }

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use self::server::ServerChange;
 use self::setting::{Setting, Value};
 use crate::endpoint::{Host, Port};
-use crate::id::{AclId, ServerId};
+use crate::id::{AclId, ServerId, Upstream};
 use crate::policy::acl::Whom;
 use crate::policy::country::GeoipFile;
 use crate::policy::listeners::Listeners;
@@ -65,6 +65,8 @@ pub enum Command {
     NoServers(Vec<ServerId>),
     /// `reopen`: opens the request log again.
     Reopen,
+    /// The name of a server was looked up again. This command has no text form. It has no effect if the server has another name by now.
+    Resolved(Upstream, Host),
     /// `server N …`: changes a server, or adds it.
     Server(ServerId, Vec<ServerChange>),
     /// `word VALUE`, `no word`: sets this setting.
@@ -76,6 +78,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether other names may have to be looked up again after it, or at other times.
+    pub fn may_change_names(&self) -> bool {
+        matches!(self, Self::Server(..) | Self::Set(..) | Self::Resolved(..))
+    }
+
     /// The names of hosts and services that must be resolved before the command can be applied.
     pub fn names(&mut self) -> (Vec<&mut Host>, Vec<&mut Port>) {
         let (mut hosts, mut ports) = (Vec::new(), Vec::new());
@@ -121,6 +128,7 @@ impl fmt::Display for Command {
             Self::NoServer(id) => write!(f, "no server {id}"),
             Self::NoServers(_) => f.write_str("no servers"),
             Self::Reopen => f.write_str("reopen"),
+            Self::Resolved(upstream, host) => write!(f, "{upstream} ({host})"),
             Self::Server(id, changes) => {
                 write!(f, "server {id}")?;
                 changes.iter().try_for_each(|change| write!(f, " {change}"))

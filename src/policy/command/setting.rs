@@ -48,6 +48,8 @@ pub enum Kind {
     Seconds(u64),
     /// Whole seconds, or `no word`.
     OptionalSeconds,
+    /// Whole seconds between two rounds; 0 and `no word`, no rounds.
+    Interval,
     /// The number of an access list.
     Acl,
     /// One of a list of words.
@@ -160,7 +162,7 @@ impl Setting {
     pub fn none(&self) -> Option<Value> {
         match self.kind {
             Kind::Switch => Some(Value::Switch(false)),
-            Kind::OptionalSeconds => Some(Value::OptionalSeconds(None)),
+            Kind::OptionalSeconds | Kind::Interval => Some(Value::OptionalSeconds(None)),
             Kind::Path => Some(Value::Path(None)),
             Kind::Log => Some(Value::Log(None)),
             Kind::Server => Some(Value::Server(None)),
@@ -176,6 +178,7 @@ impl Setting {
             Kind::Number { least, most, .. } => Value::Number(words.number(what, least, most)?),
             Kind::Seconds(least) => Value::Seconds(words.seconds(what, least)?),
             Kind::OptionalSeconds => Value::OptionalSeconds(Some(words.seconds(what, 0)?)),
+            Kind::Interval => Value::OptionalSeconds(Some(words.seconds(what, 0)?).filter(|time| !time.is_zero())),
             Kind::Acl => Value::Acl(words.acl(what)?),
             Kind::Choice { words: valid, not, lists, missing } => {
                 let Some(text) = words.optional() else { return Err(missing.unwrap_or("a word is missing").into()) };
@@ -217,6 +220,16 @@ impl Value {
     pub fn names(&mut self) -> Option<(&mut Host, &mut Port)> {
         match self {
             Self::Server(Some(endpoint)) | Self::Log(Some(LogTarget::Udp(_, endpoint))) => endpoint.names(),
+            _ => None,
+        }
+    }
+
+    /// Why the name of the server or the log host cannot be looked up, if it is one.
+    pub(super) fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Server(Some(endpoint)) | Self::Log(Some(LogTarget::Udp(_, endpoint))) => {
+                endpoint.host().and_then(Host::failure)
+            }
             _ => None,
         }
     }

@@ -81,7 +81,11 @@ macro_rules! server {
             |s| Value::Server(s.$word.as_ref().map(|target| target.endpoint.clone())),
             |s, v| {
                 if let Value::Server(v) = v {
-                    s.$word = v.map(|endpoint| Arc::new(Target::new(endpoint)));
+                    let endpoint = v.map(|new| match &s.$word {
+                        Some(old) => new.or_addresses_of(&old.endpoint),
+                        None => new,
+                    });
+                    s.$word = endpoint.map(|endpoint| Arc::new(Target::new(endpoint)));
                 }
             }
         )
@@ -194,6 +198,13 @@ pub const AFTER_SERVERS: &[Setting] = &[
         .shown(|value, context| format!("Idlers: {}/{}", context.idlers, value.line())),
     switch!(keepalive, "SO_KEEPALIVE on the sockets of sessions"),
     switch!(peek, "choose the server after the client's first bytes"),
+    row!(
+        resolve,
+        "resolve [SECONDS] | no resolve",
+        "look the names of the servers up again that often; 0, never",
+        Kind::Interval,
+        OptionalSeconds
+    ),
     row!(source, "source ADDRESS | no source", "local address towards the servers", Kind::Address, Address)
         .touching(Touches::Idlers),
     choice!(
@@ -240,6 +251,9 @@ mod tests {
             Kind::Seconds(least) => [least, 77].map(|n| Value::Seconds(Duration::from_secs(n))).to_vec(),
             Kind::OptionalSeconds => {
                 [None, Some(0), Some(77)].map(|n| Value::OptionalSeconds(n.map(Duration::from_secs))).to_vec()
+            }
+            Kind::Interval => {
+                [None, Some(1), Some(77)].map(|n| Value::OptionalSeconds(n.map(Duration::from_secs))).to_vec()
             }
             Kind::Acl => vec![Value::Acl(crate::id::AclId::new(7).unwrap())],
             Kind::Choice { words, .. } => words().into_iter().map(Value::Choice).collect(),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::endpoint::ClientAddr;
+use crate::endpoint::{ClientAddr, Host};
 use crate::id::ServerId;
 use crate::policy::balancer::Balancer;
 use crate::policy::country::GeoipFile;
@@ -44,7 +44,7 @@ impl Balancer {
         }
         if !self.acls[list.index()].permits(&facts, geography) {
             writeln!(out, "client_acl {list} denies it")?;
-            return match &s.abuse {
+            return match self.abuse() {
                 Some(target) => writeln!(out, "-> abuse server ({})", target.name),
                 None => writeln!(out, "-> refused"),
             };
@@ -92,6 +92,10 @@ fn fitness(view: &View<'_>, id: ServerId, server: &Server, now: Instant) -> Stri
     match view.fitness(id) {
         Ok(()) => String::from("can take it"),
         Err(Unfit::Empty) => String::from("empty slot"),
+        Err(Unfit::Unresolved) => match server.endpoint().host().and_then(Host::failure) {
+            Some(cause) => format!("unresolved: {cause}"),
+            None => String::from("unresolved"),
+        },
         Err(Unfit::Tried) => String::from("failed already"),
         Err(Unfit::Denied) => format!("acl {} denies it", server.acl),
         Err(Unfit::Full) => {

@@ -25,7 +25,7 @@ tr:last-child td{border-bottom:0}
 th{font-size:.78rem;font-weight:600;color:var(--soft);white-space:nowrap}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .up{color:var(--good);font-weight:600}
-.blacklisted{color:var(--bad);font-weight:600}
+.blacklisted,.unresolved{color:var(--bad);font-weight:600}
 .full,.on,.drain,.maint{color:var(--mid);font-weight:600}
 .empty{color:var(--soft)}
 @media(max-width:46rem){body{padding:.8rem}thead{position:absolute;clip-path:inset(50%)}
