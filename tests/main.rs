@@ -32,6 +32,7 @@ mod maintenance;
 mod manual;
 mod names;
 mod nginx;
+mod operators_log;
 mod penctl;
 mod policy_properties;
 mod random_commands;

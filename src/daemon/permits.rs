@@ -51,9 +51,12 @@ impl Permits {
     }
 
     /// Waits until there is a permit, or `enough` holds ([`Self::wake`]). An acceptor that waits for a client has none, so that clients of
-    /// another listener can have it.
-    pub fn wait_for_free(&self, enough: impl Fn() -> bool) {
+    /// another listener can have it. `full` is told the limit when all permits are given out.
+    pub fn wait_for_free(&self, enough: impl Fn() -> bool, full: impl FnOnce(usize)) {
         let mut count = self.shared.lock();
+        if count.used >= count.max {
+            full(count.max);
+        }
         while count.is_exhausted() && !enough() {
             count = self.shared.wait(count);
         }
@@ -194,17 +197,17 @@ mod tests {
     #[test]
     fn who_waits_for_a_free_permit_does_not_take_it() {
         let permits = Permits::new(1);
-        permits.wait_for_free(|| false);
-        permits.wait_for_free(|| false);
+        permits.wait_for_free(|| false, drop);
+        permits.wait_for_free(|| false, drop);
         let taken = permits.acquire();
         let enough = Arc::new(AtomicBool::new(false));
         let (waiting, said) = (permits.clone(), Arc::clone(&enough));
-        let waiter = thread::spawn(move || waiting.wait_for_free(|| said.load(Ordering::SeqCst)));
+        let waiter = thread::spawn(move || waiting.wait_for_free(|| said.load(Ordering::SeqCst), drop));
         enough.store(true, Ordering::SeqCst);
         permits.wake();
         assert!(waiter.join().is_ok());
         drop(taken);
-        permits.wait_for_free(|| false);
+        permits.wait_for_free(|| false, drop);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::events::Event;
 use super::mailbox::Handle;
 use super::thread::{self, STACK};
 use crate::error::Error;
+use crate::sys::log::Log;
 
 /// The signals that mean something, for the mask of a thread.
 fn mask() -> SigSet {
@@ -42,8 +43,8 @@ pub fn hold() {
 pub fn start(
     events: &Handle<Event>,
     access_log: AccessLog,
-    reload: Sender<()>,
-    report: Sender<()>,
+    (reload, report): (Sender<()>, Sender<()>),
+    log: Log,
 ) -> Result<(), Error> {
     let caught = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2]);
     let mut signals = caught.map_err(|error| Error::System(String::from("cannot catch signals"), error))?;
@@ -54,14 +55,19 @@ pub fn start(
         for signal in signals.forever() {
             match signal {
                 SIGHUP => {
+                    log.notice("HUP: opens the request log and reads the file again");
                     // At once: logrotate(8) waits for the new file, and the reloader may be waiting for DNS.
                     access_log.reopen();
                     let _ = reload.try_send(());
                 }
-                SIGUSR1 => drop(report.try_send(())),
+                SIGUSR1 => {
+                    log.notice("USR1: makes a report");
+                    let _ = report.try_send(());
+                }
                 // Reserved: it must do no harm, as its default would.
-                SIGUSR2 => {}
+                SIGUSR2 => log.notice("USR2: has no meaning"),
                 _ => {
+                    log.notice(format_args!("{}: ends", if signal == SIGINT { "INT" } else { "TERM" }));
                     if supervisor.send(Event::Terminate).is_err() {
                         return;
                     }

@@ -58,7 +58,7 @@ impl Process {
 
     /// Everything it has written to stderr, but for what pen says about being root: as whom the tests run should make no difference.
     pub(crate) fn stderr(&self) -> String {
-        without_root_warning(&self.whole_stderr())
+        without_routine(&self.whole_stderr())
     }
 
     /// Everything it has written to stderr.
@@ -93,7 +93,7 @@ impl Process {
             let text = self.stderr.text_after(searched);
             let complete = &text[..text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)];
             searched += complete.len();
-            line_with(&without_root_warning(&String::from_utf8_lossy(complete)), words)
+            line_with(&without_routine(&String::from_utf8_lossy(complete)), words)
         })
     }
 
@@ -119,9 +119,10 @@ fn line_with(text: &str, words: &str) -> Option<String> {
     text.lines().find(|line| line.contains(words)).map(String::from)
 }
 
-/// The text without the lines in which pen warns that it runs as root.
-fn without_root_warning(text: &str) -> String {
-    text.split_inclusive('\n').filter(|line| !line.contains(": runs as root")).collect()
+/// The text without the lines in which pen warns that it runs as root, and tells that it starts and ends.
+fn without_routine(text: &str) -> String {
+    const ROUTINE: [&str; 4] = [": runs as root", " starting, listens on ", ": TERM: ends", ": INT: ends"];
+    text.split_inclusive('\n').filter(|line| !ROUTINE.iter().any(|routine| line.contains(routine))).collect()
 }
 
 impl Drop for Process {

@@ -62,13 +62,14 @@ impl Wiring {
         let reload = reloader::start(executor.clone(), options.identity.file.clone(), log.clone())?;
         let resolver = resolver::start(executor.clone(), log.clone())?;
         let usr1 = reporter::start(executor.reports(), log.clone())?;
-        signals::start(&events, access_log.clone(), reload, usr1)?;
+        signals::start(&events, access_log.clone(), (reload, usr1), log.clone())?;
         for control in &bound.control {
             port::start(Arc::clone(control), executor.clone(), log.clone())?;
         }
         balancer.begin_serving(process::id());
         let mut front = Front::new(host, grant, events.clone());
         front.listen(bound.hand_over(), &log, Instant::now())?;
+        log.notice(format_args!("pen {} starting, listens on {}", env!("CARGO_PKG_VERSION"), front.names()));
 
         // Without a bound of its own: see `Closed`.
         let (closed, ended) = unbounded();

@@ -108,7 +108,7 @@ impl Front {
     }
 
     /// The addresses that clients come to.
-    pub(super) fn names(&self) -> String {
+    pub fn names(&self) -> String {
         let names: Vec<_> = self.listeners.iter().map(|listener| listener.address().to_string()).collect();
         names.join(", ")
     }
