@@ -1,6 +1,7 @@
 //! A half-connection alone, between socket pairs.
 
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::buffer::spare_capacity;
@@ -65,6 +66,59 @@ fn slowly(unread: &[u8]) -> (Vec<u8>, Result<(), Errno>) {
         let _ = recv(&client, spare_capacity(&mut heard), RecvFlags::empty());
     }
     panic!("no end after {} bytes", heard.len());
+}
+
+/// Sees nothing.
+struct Blind;
+
+impl Filter for Blind {
+    fn pass(&mut self, _: &mut Vec<u8>) {}
+
+    fn is_done(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_pipe_whose_sink_is_slow_goes_back_and_what_was_in_it_arrives() {
+    let ((server, from), (to, client)) = (pair(), pair());
+    let (meter, buffers, pipes, mut blind) = (Meter::default(), Buffers::default(), Pipes::default(), Blind);
+    let mut half = Half::new(&meter, &mut blind, &pipes, Vec::new());
+    let (mut source, mut sink) = (Stream::Plain(&from), Stream::Plain(&to));
+    let (mut sent, mut heard) = (0_usize, Vec::new());
+    let mut part = Vec::with_capacity(100_000);
+    let mut step = |half: &mut Half<'_>, reads: bool| {
+        let bytes: Vec<u8> = (sent..sent + 10_000).map(|place| (place % 251) as u8).collect();
+        sent += send(&server, &bytes, SendFlags::NOSIGNAL).unwrap_or(0);
+        half.pump(&mut Sides { source: &mut source, sink: &mut sink }, &mut buffers.borrow(), false).unwrap();
+        if reads && recv(&client, spare_capacity(&mut part), RecvFlags::empty()).is_ok() {
+            heard.append(&mut part);
+        }
+        (sent, heard.len(), heard.iter().enumerate().all(|(place, byte)| *byte == (place % 251) as u8))
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // It reads until a pipe is in use, and then nothing.
+    while half.due().is_none() {
+        let reads = pipes.unused() == 0 && !half.has_pipe();
+        step(&mut half, reads);
+        assert!(Instant::now() < deadline);
+    }
+    assert_eq!(half.writing(), PollFlags::OUT);
+    half.look_at_pipe(half.due().unwrap() - Duration::from_millis(1));
+    assert!(half.has_pipe(), "its time is not over");
+    let held = meter.pending();
+    half.look_at_pipe(half.due().unwrap());
+    assert_eq!((half.has_pipe(), half.due(), half.writing()), (false, None, PollFlags::OUT));
+    assert_eq!((meter.pending(), pipes.unused()), (held, 1));
+    let before = step(&mut half, true).0;
+    loop {
+        let (_, heard, right) = step(&mut half, true);
+        assert!(right, "other bytes");
+        if heard > before {
+            break;
+        }
+        assert!(Instant::now() < deadline);
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@
 //! before the client does, what it had sent arrives whole ([`linger`]). When the client is gone, the session ends.
 
 pub mod buffers;
+#[cfg(test)]
+mod end_tests;
 pub mod filter;
 pub mod half;
 #[cfg(test)]
@@ -212,7 +214,7 @@ impl Course<'_> {
 
     /// Sleeps until a half can go on; the error is the end.
     fn wait(&mut self) -> Result<Ready, End> {
-        let timeout = self.timeout();
+        let (timeout, pipe_timeout) = (self.timeout(), self.pipe_timeout());
         let Self { client, server, up, down, heard, .. } = self;
         let buffered = Ready {
             up: client.has_buffered() && !up.reading().is_empty(),
@@ -235,7 +237,10 @@ impl Course<'_> {
             (false, true) => &mut sockets[..1],
             _ => &mut sockets[..],
         };
-        match poll(polled, timespec(timeout).as_ref()) {
+        match poll(polled, timespec([timeout, pipe_timeout].into_iter().flatten().min()).as_ref()) {
+            Ok(0) if pipe_timeout.is_some_and(|left| timeout.is_none_or(|time| left < time)) => {
+                return Ok(Ready::default());
+            }
             Ok(0) if timeout == self.idle_timeout => return Err(End::Idle),
             Ok(0) => return Err(End::HalfClosed),
             Ok(_) => {}
@@ -257,6 +262,16 @@ impl Course<'_> {
             up: inner || is(client_found, up.reading()) || is(server_found, up.writing()),
             down: inner || is(server_found, down.reading()) || is(client_found, down.writing()),
         })
+    }
+
+    /// For how long a pipe may stay where it is, if one is stuck.
+    fn pipe_timeout(&mut self) -> Option<Duration> {
+        let due = |course: &Self| [course.up.due(), course.down.due()].into_iter().flatten().min();
+        due(self)?;
+        let now = Instant::now();
+        self.up.look_at_pipe(now);
+        self.down.look_at_pipe(now);
+        Some(due(self)?.saturating_duration_since(now))
     }
 
     /// For how long nothing may move.
@@ -311,7 +326,7 @@ pub fn first_bytes(client: &mut Stream<'_>, bytes: &mut Vec<u8>, idle_timeout: O
 }
 
 fn timespec(time: Option<Duration>) -> Option<Timespec> {
-    time.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: 0 })
+    time.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) })
 }
 
 /// What the sockets have reported that must not be reported again and again.

@@ -3,8 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::Errno;
+use rustix::io::{Errno, read, retry_on_intr};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 /// Size of a pipe in bytes. The kernel may grant less.
@@ -54,6 +55,12 @@ impl Pipes {
         Some(Pipe { writer, reader, held: 0 })
     }
 
+    /// How many are kept unused.
+    #[cfg(test)]
+    pub(super) fn unused(&self) -> usize {
+        self.shared.lock().unwrap().unused.len()
+    }
+
     /// Gives a pipe back. One that is not empty belongs to a session that has broken, and is closed.
     pub(super) fn give_back(&self, pipe: Pipe) {
         let mut pipes = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,6 +92,16 @@ impl Pipe {
         let moved = splice(&self.reader, None, sink, None, self.held, Self::FLAGS)?;
         self.held -= moved;
         Ok(moved)
+    }
+
+    /// Takes out all that is inside.
+    pub(super) fn drain(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.held);
+        // Neither fails nor waits for a pipe of one's own that is not empty, but for a signal.
+        while let Ok(count @ 1..) = retry_on_intr(|| read(&self.reader, spare_capacity(&mut bytes))) {
+            self.held -= count;
+        }
+        bytes
     }
 }
 
