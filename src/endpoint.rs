@@ -25,9 +25,9 @@ impl PartialEq for Host {
 impl Eq for Host {}
 
 impl Host {
-    /// A host name, or an IPv4 or IPv6 address (without brackets).
+    /// A host name, or an IPv4 or IPv6 address (without brackets). An IPv4-mapped IPv6 address stands for the IPv4 address.
     pub fn new(name: &str) -> Self {
-        let addresses = name.parse().map(|ip: IpAddr| vec![ip]).unwrap_or_default();
+        let addresses = name.parse().map(|ip: IpAddr| vec![ip.to_canonical()]).unwrap_or_default();
         Self { name: name.to_string(), addresses, failure: None }
     }
 
@@ -47,9 +47,9 @@ impl Host {
         &self.addresses
     }
 
-    /// Fills in what the name stands for.
+    /// Fills in what the name stands for; IPv4-mapped IPv6 addresses as the IPv4 addresses.
     pub fn resolved(&mut self, addresses: Vec<IpAddr>) {
-        (self.addresses, self.failure) = (addresses, None);
+        (self.addresses, self.failure) = (addresses.iter().map(IpAddr::to_canonical).collect(), None);
     }
 
     /// Notes that the name cannot be looked up, and the cause.
@@ -365,6 +365,15 @@ mod tests {
         assert_eq!(split_fields("www1:8000:10").unwrap(), ["www1", "8000", "10"]);
         assert!(split_fields("[::1").is_err());
         assert!(split_fields("[::1]80").is_err());
+    }
+
+    #[test]
+    fn a_mapped_ipv4_host_is_written_as_it_was_and_used_as_ipv4() {
+        let mut host = Host::new("::ffff:192.0.2.7");
+        let ipv4: IpAddr = "192.0.2.7".parse().unwrap();
+        assert_eq!((host.name(), host.addresses()), ("::ffff:192.0.2.7", &[ipv4][..]));
+        host.resolved(vec!["::1".parse().unwrap(), "::ffff:192.0.2.7".parse().unwrap()]);
+        assert_eq!(host.addresses(), ["::1".parse().unwrap(), ipv4]);
     }
 
     #[test]

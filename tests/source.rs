@@ -27,6 +27,19 @@ fn source_is_the_address_towards_the_servers() {
 }
 
 #[test]
+fn mapped_ipv4_addresses_are_ipv4_addresses_for_sources_servers_and_listeners() {
+    let a = Backend::named("a");
+    let server = format!("[::ffff:127.0.0.1]:{}", a.port());
+    let listener = format!("[::ffff:127.0.0.1]:{}", free_port());
+    let launch = Launch::ours().control().listener(&listener).options(&["-O", "source ::ffff:127.0.0.5"]);
+    let pen = launch.servers(&[&server]).start();
+    assert_eq!(visit(&pen, "127.0.0.7").as_deref(), Some("a"));
+    assert_eq!(source(&a, 0), "127.0.0.5");
+    assert_eq!(pen.control().say("listen"), format!("{listener}\n"));
+    assert!(pen.control().configuration().contains(" address ::ffff:127.0.0.1 "));
+}
+
+#[test]
 fn idle_connections_have_the_source_too() {
     let a = Backend::named("a");
     let pen = Launch::ours().control().options(&["-O", "source 127.0.0.5", "-O", "idlers 2"]).servers(&[&a]).start();

@@ -332,3 +332,25 @@ fn help_and_version_answer() {
     assert!(control.say("help").lines().any(|line| line == "blacklist [SECONDS]"));
     assert_eq!(control.say("help mode"), "mode\n    the selection switches\n");
 }
+
+#[test]
+fn a_list_with_mapped_addresses_holds_for_clients_of_both_kinds_of_listeners() {
+    let a = Backend::named("a");
+    let port = free_port();
+    for listener in [format!("127.0.0.1:{port}"), format!(":::{port}")] {
+        let deny = ["-O", "acl 1 deny ::ffff:127.0.0.8", "-O", "acl 1 deny ::ffff:127.0.1.0/120", "-O", "client_acl 1"];
+        let launch = Launch::ours().control().options(&deny);
+        let pen = launch.listener(&listener).servers(&[&a]).start();
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port)).into();
+        let server = |client: &str| {
+            Client::try_connect(&address, Some(client.parse().unwrap())).ok().and_then(|client| client.line())
+        };
+        assert_eq!([server("127.0.0.8"), server("127.0.1.77")], [None, None], "{listener}");
+        assert_eq!(server("127.0.0.9").as_deref(), Some("a"), "{listener}");
+        assert!(pen.control().say("explain 127.0.0.8").contains("client_acl 1 denies it"));
+        let written = pen.control().configuration();
+        assert!(written.contains("acl 1 deny 127.0.0.8 255.255.255.255\nacl 1 deny 127.0.1.0 255.255.255.0\n"));
+    }
+    let refused = crate::harness::run(&["--check", "-O", "acl 1 deny ::ffff:127.0.0.0/8", "8080", "127.0.0.1:9"]);
+    assert_eq!(refused.0.code(), Some(1));
+}

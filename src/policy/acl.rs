@@ -34,7 +34,11 @@ impl Net {
         match (address.parse(), mask) {
             (Err(_), _) => Err(format!("\"{address}\" is not an IPv4 or IPv6 address")),
             (Ok(IpAddr::V6(_)), Some(_)) => Err(String::from("an IPv6 address takes a /length, not a mask")),
-            (Ok(IpAddr::V6(ip)), None) => Ok(Self::V6(ip, bits(128)?).canonical()),
+            (Ok(IpAddr::V6(ip)), None) => {
+                let net = Self::V6(ip, bits(128)?).canonical();
+                let length = "the prefix length of an IPv4-mapped address is from 96 to 128";
+                net.ok_or_else(|| format!("\"{source}\": {length}"))
+            }
             (Ok(IpAddr::V4(_)), Some(_)) if length.is_some() => {
                 Err(String::from("a /length and a mask exclude each other"))
             }
@@ -50,11 +54,13 @@ impl Net {
         Self::V4(ip, Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0)))
     }
 
-    /// An IPv4-mapped address or network (RFC 4291 section 2.5.5.2) means the IPv4 one, since clients have those.
-    fn canonical(self) -> Self {
-        match self {
-            Self::V6(ip, bits) if bits >= 96 => ip.to_ipv4_mapped().map_or(self, |ip| Self::v4(ip, bits - 96)),
-            _ => self,
+    /// An IPv4-mapped address or network (RFC 4291 section 2.5.5.2) means the IPv4 one, since clients have those. `None`: the length
+    /// is most likely meant as that of an IPv4 network, which the entry would not match.
+    fn canonical(self) -> Option<Self> {
+        let Self::V6(ip, bits) = self else { return Some(self) };
+        match ip.to_ipv4_mapped() {
+            Some(ip) => bits.checked_sub(96).map(|bits| Self::v4(ip, bits)),
+            None => Some(self),
         }
     }
 
@@ -211,6 +217,9 @@ mod tests {
         let all = acl(&[(false, "::ffff:0:0/96")]);
         assert!(!permits(&all, "192.0.2.1") && permits(&all, "2001:db8::1"));
         assert_eq!(Net::parse("::ffff:10.0.0.0/104", None).unwrap().to_string(), "10.0.0.0 255.0.0.0");
+        let error = Net::parse("::ffff:10.0.0.0/8", None).unwrap_err();
+        assert_eq!(error, "\"::ffff:10.0.0.0/8\": the prefix length of an IPv4-mapped address is from 96 to 128");
+        assert!(Net::parse("::/0", None).is_ok());
     }
 
     #[test]

@@ -195,8 +195,9 @@ impl Setting {
             Kind::Server => Value::Server(Some(words.server()?)),
             Kind::Address => {
                 let text = words.next("a local address")?;
-                let ip = text.parse().map_err(|_| format!("{what}: \"{text}\" is not an IPv4 or IPv6 address"))?;
-                Value::Address(Some(ip))
+                let ip: Result<IpAddr, _> = text.parse();
+                let ip = ip.map_err(|_| format!("{what}: \"{text}\" is not an IPv4 or IPv6 address"))?;
+                Value::Address(Some(ip.to_canonical()))
             }
         })
     }
