@@ -112,6 +112,34 @@ fn a_page_that_cannot_be_written_is_an_error_with_its_cause() {
     pen.wait_for_line("Unable to create webstats");
 }
 
+/// The nice value of a thread of pen.
+fn nice(pen: &Pen, thread: &str) -> i32 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pen.pid())).unwrap().map(|task| task.unwrap().path());
+    let mut tasks =
+        tasks.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == thread));
+    let stat = fs::read_to_string(tasks.next().unwrap().join("stat")).unwrap();
+    // proc_pid_stat(5): the name, the second field, may contain blanks; the nice value is the 19th.
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_file_with_status_writes_the_page_at_hup_and_later_reloads_are_no_slower() {
+    let (backend, scratch) = (Backend::named("a"), Scratch::new());
+    let (file, page) = (scratch.join("pen.conf"), scratch.join("page.html"));
+    fs::write(&file, format!("web_stats {}\nstatus\n", page.display())).unwrap();
+    let pen = Launch::ours().control().options(&["-F", file.to_str().unwrap()]).servers(&[&backend]).start();
+    fs::remove_file(&page).unwrap();
+    let before = nice(&pen, "reloader");
+    pen.signal(Signal::HUP);
+    pen.wait_for_line("read again, 2 commands");
+    assert!(page.exists());
+    assert_eq!(nice(&pen, "reloader"), before);
+    fs::write(&file, "web_stats /no/such/folder/page.html\nstatus\n").unwrap();
+    pen.signal(Signal::HUP);
+    pen.wait_for_line("Unable to create webstats: /no/such/folder/page.html: No such file or directory");
+    assert_eq!(pen.control().say(&format!("include {}", file.display())).lines().count(), 1);
+}
+
 #[test]
 fn the_page_has_the_names_and_the_facts_in_their_order() {
     let scene = Scene::new();

@@ -8,6 +8,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::Builder;
 
+use crossbeam_channel::bounded;
+
 use super::events::Event;
 use super::mailbox::Handle;
 use crate::error::Error;
@@ -64,6 +66,15 @@ pub fn start_dispensable(
             log.error(format_args!("{name}: ended by a fault in pen; please report it"));
         }
     })
+}
+
+/// Does work in a thread of its own and waits for it, so that what it changes about its thread, such as the priority, ends with it.
+/// The error is that no thread could be had, or that the work has panicked, which the panic hook has told.
+pub fn apart<T: Send + 'static>(name: &'static str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (done, result) = bounded(1);
+    // The receiver waits.
+    spawn(name, STACK, move || drop(caught(|| drop(done.send(work())))))?;
+    result.recv().map_err(|_| io::Error::other("ended by a fault in pen"))
 }
 
 /// Does the work of a thread that may end when it is done, but not by a panic: that is an event.
@@ -143,6 +154,22 @@ mod tests {
         start_dispensable("client", STACK, log, || panic!("on purpose")).unwrap();
         let text = format!("{:?}", queue.recv_timeout(Duration::from_secs(30)).unwrap());
         assert!(text.contains("client: ended by a fault in pen"), "{text}");
+    }
+
+    #[test]
+    fn what_work_apart_changes_about_its_thread_ends_with_it() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let before = nice();
+        let lowered = apart("apart", move || {
+            crate::sys::priority::give_way();
+            nice()
+        });
+        assert!(lowered.unwrap() >= before);
+        assert_eq!(nice(), before);
+        assert_eq!(
+            apart("panics", || panic!("on purpose")).map(|()| 0).unwrap_err().to_string(),
+            "ended by a fault in pen"
+        );
     }
 
     #[test]

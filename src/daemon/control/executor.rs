@@ -12,6 +12,7 @@ use super::reports::Reports;
 use crate::daemon::access_log::AccessLog;
 use crate::daemon::events::{Event, Prepared, Unresolved};
 use crate::daemon::mailbox::Handle;
+use crate::daemon::thread;
 use crate::endpoint::Host;
 use crate::error::{Error, reason};
 use crate::id::{ServerId, Upstream};
@@ -179,11 +180,13 @@ impl Executor {
         // In a file, since a line of its own does not come here.
         let publishes = prepared.commands.contains(&Command::Show(Query::Status));
         let outcome = self.apply(prepared)?;
+        let mut failures = write_files(&outcome.effects, &self.loader.root);
         if publishes {
-            // There is no client for the reply.
-            let _ = self.reports().write(&Query::Status, &mut io::sink());
+            let reports = self.reports();
+            // A report gives way to clients; what this thread does next need not.
+            let published = thread::apart("status page", move || reports.publish_again());
+            failures.extend(published.unwrap_or_else(|error| Err(format!("status: {error}"))).err());
         }
-        let failures = write_files(&outcome.effects, &self.loader.root);
         Ok(Done { outcome, failures, unresolved })
     }
 

@@ -77,6 +77,13 @@ impl Reports {
         replace_page(&self.root, path, |out| self.write_page(out, summary))
     }
 
+    /// Replaces the file of the status page, if one is set.
+    pub fn publish_again(&self) -> Result<(), String> {
+        let summary = self.summary().map_err(|error| format!("{NO_PAGE}: {error}"))?;
+        let Some(path) = &summary.settings.web_stats else { return Ok(()) };
+        self.publish(path, &summary).map(drop)
+    }
+
     fn write_status(&self, out: &mut dyn Write) -> io::Result<Verdict> {
         let summary = self.summary()?;
         let Some(path) = &summary.settings.web_stats else {
