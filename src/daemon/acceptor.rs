@@ -47,6 +47,8 @@ fn accept(listener: &Listener, permits: &Permits, events: &Handle<Event>, log: &
             // The client was gone before it was accepted (accept(2)), or a signal came.
             Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => continue,
             Err(_) if listener.is_retired() => return,
+            // For the client's socket and the server's.
+            Err(Errno::MFILE | Errno::NFILE) if permits.idle().give_way(2) => continue,
             Err(error) => {
                 if reminded.is_none_or(|then| then.elapsed() >= REMIND) {
                     reminded = Some(Instant::now());

@@ -1,4 +1,5 @@
-//! Idle connections to the servers (penctl(1), `idlers`).
+//! Idle connections to the servers (penctl(1), `idlers`): as many as are wanted, and as there are descriptors for beside the
+//! sessions.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -9,11 +10,14 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use super::events::Event;
+use super::idle::Idle;
 use super::mailbox::Handle;
+use super::permits::Permits;
 use super::thread::{self, STACK};
 use crate::error::Error;
 use crate::net::connect::{ConnectOptions, connect_any};
 use crate::policy::servers::Target;
+use crate::sys::limits::Grant;
 
 /// How often dead connections are looked for and replaced.
 const ROUND: Duration = Duration::from_secs(1);
@@ -27,20 +31,29 @@ pub struct Wanted {
     pub targets: Vec<Arc<Target>>,
     /// How to connect.
     pub options: ConnectOptions,
+    /// How many there are descriptors for.
+    pub grant: Grant,
 }
 
-/// Starts the thread.
-pub fn start(events: &Handle<Event>) -> Result<Sender<Wanted>, Error> {
+impl Wanted {
+    /// How many there may be now, beside the sessions.
+    fn room(&self, permits: &Permits) -> usize {
+        self.count.min(self.grant.idlers(permits.used()))
+    }
+}
+
+/// Starts the thread. Its connections are those that give way by these permits.
+pub fn start(permits: Permits, events: &Handle<Event>) -> Result<Sender<Wanted>, Error> {
     // Only the last wish counts.
     let (wanted, inbox) = bounded(1);
     let counts = events.clone();
-    thread::start("idlers", STACK, events, move || keep(&inbox, &counts))?;
+    thread::start("idlers", STACK, events, move || keep(&inbox, &permits, &counts))?;
     Ok(wanted)
 }
 
-fn keep(inbox: &Receiver<Wanted>, events: &Handle<Event>) {
+fn keep(inbox: &Receiver<Wanted>, permits: &Permits, events: &Handle<Event>) {
+    let idle = permits.idle();
     let mut wanted = None;
-    let mut connections: Vec<(Arc<Target>, OwnedFd)> = Vec::new();
     let mut told = 0;
     loop {
         let next = match &wanted {
@@ -51,19 +64,24 @@ fn keep(inbox: &Receiver<Wanted>, events: &Handle<Event>) {
             Ok(next) => {
                 // Those that were made otherwise make room for new ones.
                 if wanted.as_ref().is_some_and(|before: &Wanted| before.options != next.options) {
-                    connections.clear();
+                    idle.lock().clear();
                 }
                 wanted = Some(next);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let Some(Wanted { count, targets, options }) = &wanted else { continue };
-        connections.retain(|(at, socket)| targets.iter().any(|target| Arc::ptr_eq(at, target)) && is_alive(socket));
-        connections.truncate(*count);
-        fill(&mut connections, *count, targets, options);
-        if told != connections.len() {
-            told = connections.len();
+        let Some(wanted) = &wanted else { continue };
+        {
+            let mut connections = idle.lock();
+            let is_wanted = |at: &Arc<Target>| wanted.targets.iter().any(|target| Arc::ptr_eq(at, target));
+            connections.retain(|(at, socket)| is_wanted(at) && is_alive(socket));
+            connections.truncate(wanted.room(permits));
+        }
+        fill(&idle, wanted, permits);
+        let count = idle.lock().len();
+        if told != count {
+            told = count;
             if events.send(Event::Idlers(told)).is_err() {
                 return;
             }
@@ -71,19 +89,19 @@ fn keep(inbox: &Receiver<Wanted>, events: &Handle<Event>) {
     }
 }
 
-/// Connects, each time to the server with the fewest, until there are so many connections or every server has refused.
-fn fill(
-    connections: &mut Vec<(Arc<Target>, OwnedFd)>,
-    count: usize,
-    targets: &[Arc<Target>],
-    options: &ConnectOptions,
-) {
-    let mut willing: Vec<_> = targets.iter().collect();
-    while connections.len() < count {
-        let held = |target: &Arc<Target>| connections.iter().filter(|(at, _)| Arc::ptr_eq(at, target)).count();
-        let Some(place) = (0..willing.len()).min_by_key(|place| held(willing[*place])) else { return };
-        match connect_any(&willing[place].addresses, options, None) {
-            Ok(socket) => connections.push((Arc::clone(willing[place]), socket)),
+/// Connects, each time to the server with the fewest, until there are as many connections as are wanted and have room, or every
+/// server has refused.
+fn fill(idle: &Idle, wanted: &Wanted, permits: &Permits) {
+    let held = |target: &Arc<Target>| idle.lock().iter().filter(|(at, _)| Arc::ptr_eq(at, target)).count();
+    let mut willing: Vec<_> = wanted.targets.iter().map(|target| (held(target), target)).collect();
+    while idle.lock().len() < wanted.room(permits) {
+        let Some(place) = (0..willing.len()).min_by_key(|place| willing[*place].0) else { return };
+        let target = willing[place].1;
+        match connect_any(&target.addresses, &wanted.options, None) {
+            Ok(socket) => {
+                willing[place].0 += 1;
+                idle.lock().push((Arc::clone(target), socket));
+            }
             Err(_) => drop(willing.remove(place)),
         }
     }

@@ -4,6 +4,7 @@ pub mod acceptor;
 pub mod access_log;
 pub mod control;
 pub mod events;
+pub mod idle;
 pub mod idlers;
 pub mod latest;
 pub mod logger;

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::idle::Idle;
+
 /// The permits that are left.
 #[derive(Clone, Debug)]
 pub struct Permits {
@@ -13,6 +15,7 @@ pub struct Permits {
 struct Shared {
     count: Mutex<Count>,
     released: Condvar,
+    idle: Idle,
 }
 
 #[derive(Debug)]
@@ -41,7 +44,7 @@ impl Permits {
     /// So many at once.
     pub fn new(max: usize) -> Self {
         let count = Mutex::new(Count { used: 0, max, starving: 0, waiting: 0 });
-        Self { shared: Arc::new(Shared { count, released: Condvar::new() }) }
+        Self { shared: Arc::new(Shared { count, released: Condvar::new(), idle: Idle::default() }) }
     }
 
     /// Changes the limit. Sessions above a lower one go on; it holds for those to come.
@@ -69,6 +72,16 @@ impl Permits {
         self.shared.released.notify_all();
     }
 
+    /// How many are given out, those of the acceptors included.
+    pub fn used(&self) -> usize {
+        self.shared.lock().used
+    }
+
+    /// The connections that give way when descriptors run out.
+    pub fn idle(&self) -> Idle {
+        self.shared.idle.clone()
+    }
+
     /// Waits for a permit.
     pub fn acquire(&self) -> Permit {
         let mut count = self.shared.lock();
@@ -91,6 +104,11 @@ impl Permits {
 }
 
 impl Permit {
+    /// The session lacks descriptors: idle connections give way, at most so many. `false`: there are none.
+    pub fn make_way(&self, count: usize) -> bool {
+        self.shared.idle.give_way(count)
+    }
+
     /// The session lacks descriptors or memory: no permits are given until it has them or gives up.
     pub fn starve(&self) -> Starving<'_> {
         self.shared.lock().starving += 1;

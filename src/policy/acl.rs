@@ -142,9 +142,9 @@ impl Acl {
         self.entries.iter().any(|(_, whom)| matches!(whom, Whom::Country(_)))
     }
 
-    /// Empties the list, which then permits everybody.
+    /// Empties the list, which then permits everybody. Its memory goes back.
     pub fn clear(&mut self) {
-        self.entries.clear();
+        self.entries = Vec::new();
     }
 
     /// The first entry that matches decides. Where none does, the answer is the opposite of the last entry: a list that

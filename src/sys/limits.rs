@@ -8,17 +8,27 @@ use std::thread;
 
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
-/// Descriptors that are neither sessions nor pipes: standard streams, listeners, logs, signals, and some to spare.
-const OTHERS: u64 = 32;
+use super::address_space;
+
+/// Descriptors that are neither sessions, listeners nor pipes. Ten are always open or may be: the standard streams, the pid file, the
+/// signals' two, syslog, the process's size, the request log, and its successor while it is opened again. The others are for a client
+/// of the control port and for the file that its command reads or writes.
+const OTHERS: u64 = 12;
+
+/// Descriptors of one listener: its own, and that of the client that is accepted.
+const PER_LISTENER: u64 = 2;
 
 /// Descriptors of one pipe.
 const PER_PIPE: u64 = 2;
 
-/// Descriptors that are good to have: clients of the control port, some idlers.
+/// Descriptors that are good to have: clients of the control port, up to 64, and a file for each.
 const SPARE: u64 = 128;
 
 /// Descriptors of one session: the client's and the server's.
 const PER_SESSION: u64 = 2;
+
+/// Descriptors that idlers leave to clients, who take them before idlers are closed for more.
+const HEADROOM: u64 = 16;
 
 /// Memory mappings of one thread: its stack, the guard page below it, and the same for the stack of its signal handlers, which the
 /// standard library gives to each thread (counted in /proc/PID/maps: 1000 sessions have 4000 mappings).
@@ -44,11 +54,28 @@ pub struct Host {
     cores: u64,
 }
 
-/// What the sessions may use.
+/// What pen would like to have.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    /// Sessions at once.
+    pub sessions: usize,
+    /// Listeners for clients and for the control port.
+    pub listeners: usize,
+    /// Pipes between sockets.
+    pub pipes: usize,
+    /// Idle connections.
+    pub idlers: usize,
+}
+
+/// What it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// How many sessions there may be at once, at most as many as were asked for.
     pub sessions: usize,
+    /// How many pipes: from what the sessions leave.
+    pub pipes: usize,
+    /// The descriptors that sessions, pipes and idlers share.
+    descriptors: u64,
     /// Why there are fewer.
     pub scarce: Option<Scarce>,
 }
@@ -69,6 +96,7 @@ pub enum Scarce {
 impl Host {
     /// Reads the limits. What cannot be read is no limit: then threads are refused when it is met.
     pub fn read() -> Self {
+        address_space::open();
         Self {
             mappings: number(Path::new("/proc/sys/vm/max_map_count")),
             tasks: tasks(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup")),
@@ -76,24 +104,33 @@ impl Host {
         }
     }
 
-    /// Raises the soft limit on open files to what that many sessions need, as far as the hard limit (and, for root, the kernel) lets
-    /// it; `pipes` are needed besides. Tells how many sessions the limits of this process and this host are enough for.
-    pub fn grant(self, sessions: usize, pipes: usize) -> Grant {
-        let others = OTHERS + pipes as u64 * PER_PIPE;
-        let files = raise_open_files(sessions as u64 * PER_SESSION + others + SPARE);
+    /// Raises the soft limit on open files to what is asked for, as far as the hard limit (and, for root, the kernel) lets it. Tells
+    /// what the limits of this process and this host are enough for. Sessions come first.
+    pub fn grant(self, asked: Demand) -> Grant {
+        let sessions = asked.sessions as u64 * PER_SESSION;
+        let pipes = asked.pipes as u64 * PER_PIPE;
+        let others = OTHERS + asked.listeners as u64 * PER_LISTENER;
+        let limit = raise_open_files(sessions + pipes + asked.idlers as u64 + others + SPARE);
         // It does not hold for root (getrlimit(2)).
         let processes = if geteuid().is_root() { None } else { getrlimit(Resource::Nproc).current };
         let bounds = [
-            (Scarce::OpenFiles, Some(files.saturating_sub(others) / PER_SESSION)),
+            (Scarce::OpenFiles, Some(limit.saturating_sub(others) / PER_SESSION)),
             (Scarce::Mappings, self.mappings.map(|most| threads_within(most, self.cores))),
             (Scarce::Processes, processes.map(|most| most.saturating_sub(OTHER_THREADS))),
             (Scarce::Tasks, self.tasks.map(|most| most.saturating_sub(OTHER_THREADS))),
         ];
-        smallest(sessions, bounds)
+        let (sessions, scarce) = smallest(asked.sessions, bounds);
+        share(limit.saturating_sub(others), Grant { sessions, pipes: asked.pipes, descriptors: 0, scarce })
     }
 }
 
 impl Grant {
+    /// How many idlers there may be beside so many sessions.
+    pub fn idlers(&self, sessions: usize) -> usize {
+        let taken = sessions as u64 * PER_SESSION + self.pipes as u64 * PER_PIPE + HEADROOM;
+        usize::try_from(self.descriptors.saturating_sub(taken)).unwrap_or(usize::MAX)
+    }
+
     /// What to tell the administrator who has asked for that many sessions; `None` if they are granted.
     pub fn warning(&self, asked: usize) -> Option<String> {
         let scarce = self.scarce?;
@@ -123,13 +160,19 @@ impl fmt::Display for Scarce {
     }
 }
 
-/// The sessions that all bounds allow, and at least one: the limit may be an error.
-fn smallest<const N: usize>(asked: usize, bounds: [(Scarce, Option<u64>); N]) -> Grant {
+/// The sessions that all bounds allow, and why they are fewer than that. At least one: the limit may be an error.
+fn smallest<const N: usize>(asked: usize, bounds: [(Scarce, Option<u64>); N]) -> (usize, Option<Scarce>) {
     let known = bounds.into_iter().filter_map(|(scarce, most)| Some((scarce, usize::try_from(most?).ok()?)));
     match known.min_by_key(|(_, most)| *most).filter(|(_, most)| *most < asked) {
-        Some((scarce, most)) => Grant { sessions: most.max(1), scarce: Some(scarce) },
-        None => Grant { sessions: asked, scarce: None },
+        Some((scarce, most)) => (most.max(1), Some(scarce)),
+        None => (asked, None),
     }
+}
+
+/// Shares so many descriptors: pipes get what the sessions leave.
+fn share(descriptors: u64, grant: Grant) -> Grant {
+    let left = descriptors.saturating_sub(grant.sessions as u64 * PER_SESSION) / PER_PIPE;
+    Grant { pipes: grant.pipes.min(usize::try_from(left).unwrap_or(usize::MAX)), descriptors, ..grant }
 }
 
 /// How many workers there may be with so many mappings.
@@ -194,16 +237,23 @@ mod tests {
     #[test]
     fn the_smallest_bound_decides_and_is_named() {
         let bounds = |files, mappings| [(Scarce::OpenFiles, files), (Scarce::Mappings, mappings)];
-        let grant = smallest(500, bounds(Some(500), None));
-        assert_eq!(grant, Grant { sessions: 500, scarce: None });
-        assert_eq!(grant.warning(500), None);
-        let grant = smallest(500, bounds(Some(400), Some(300)));
-        assert_eq!(grant, Grant { sessions: 300, scarce: Some(Scarce::Mappings) });
-        assert_eq!(
-            grant.warning(500).as_deref(),
-            Some("vm.max_map_count is enough for 300 connections, not 500: see sysctl(8)")
-        );
-        assert_eq!(smallest(500, bounds(Some(0), None)).sessions, 1);
+        assert_eq!(smallest(500, bounds(Some(500), None)), (500, None));
+        assert_eq!(smallest(500, bounds(Some(400), Some(300))), (300, Some(Scarce::Mappings)));
+        assert_eq!(smallest(500, bounds(Some(0), None)), (1, Some(Scarce::OpenFiles)));
+        let grant = |scarce| Grant { sessions: 300, pipes: 8, descriptors: 0, scarce };
+        assert_eq!(grant(None).warning(300), None);
+        let warning = grant(Some(Scarce::Mappings)).warning(500).unwrap();
+        assert_eq!(warning, "vm.max_map_count is enough for 300 connections, not 500: see sysctl(8)");
+    }
+
+    #[test]
+    fn pipes_get_what_sessions_leave_and_idlers_what_sessions_do_not_use() {
+        let asked = Grant { sessions: 24, pipes: 8, descriptors: 0, scarce: None };
+        assert_eq!(share(48, asked).pipes, 0);
+        assert_eq!(share(53, asked).pipes, 2);
+        assert_eq!(share(1000, asked).pipes, 8);
+        let grant = share(100, asked);
+        assert_eq!([0, 10, 24, 34, 50].map(|used| grant.idlers(used)), [68, 48, 20, 0, 0]);
     }
 
     #[test]

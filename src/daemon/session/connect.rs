@@ -52,6 +52,7 @@ impl Worker {
         let mut starving = None;
         loop {
             match connect_any(&target.addresses, &settings.into(), peer) {
+                Err(error) if Fault::of(&error) == Fault::Shortage && permit.make_way(1) => {}
                 Err(error) if Fault::of(&error) == Fault::Shortage => {
                     if starving.is_none() {
                         starving = Some(permit.starve());

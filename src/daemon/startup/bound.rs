@@ -43,6 +43,11 @@ impl Bound {
         Ok(bound)
     }
 
+    /// How many listeners there are.
+    pub(super) fn count(&self) -> usize {
+        self.listeners.len() + self.control.len()
+    }
+
     /// Enters the jail (`enter`), then sets the sockets' paths as seen from it.
     pub(super) fn enter(&mut self, root: &Root, enter: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         let alias = |listener: &Listener| match listener.address() {

@@ -6,7 +6,7 @@ mod detach;
 mod wiring;
 
 use std::panic::AssertUnwindSafe;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 use std::{io, panic, process};
 
 use self::bound::Bound;
@@ -24,8 +24,9 @@ use crate::net::relay::pipes;
 use crate::policy::balancer::Balancer;
 use crate::policy::command::Command;
 use crate::policy::report::query::Query;
+use crate::policy::settings::Settings;
 use crate::sys::clock::Clock;
-use crate::sys::limits::{Grant, Host};
+use crate::sys::limits::{Demand, Grant, Host};
 use crate::sys::log::Log;
 use crate::sys::privileges::{Confinement, is_root, may_be_transparent};
 use crate::sys::root::Root;
@@ -73,7 +74,9 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     let loader = Loader { root: root.clone(), ..loader };
     // Read, and raised, while the rights for that are there.
     let host = Host::read();
-    let granted = || host.grant(balancer.settings().conn_max, pipes::MOST);
+    let Settings { conn_max, idlers, .. } = **balancer.settings();
+    let listeners = bound.count();
+    let granted = || host.grant(Demand { sessions: conn_max, listeners, pipes: pipes::MOST, idlers });
     granted();
     let clock = Clock::local();
     let foreground = options.identity.foreground;
@@ -113,6 +116,7 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     let wiring = Wiring { events, inbox, log: log.clone(), access_log: access_log.clone(), clock, loader, host, grant };
     let mut supervisor = wiring.start(options, balancer, &mut bound)?;
     let (_, exit) = supervisor.carry_out(effects);
+    supervisor.settle(Instant::now());
     let outcome = readiness.ready().and_then(|()| if exit { Ok(()) } else { survive(|| supervisor.run()) });
     let aborts = supervisor.aborts_on_error();
     // No thread waits for the supervisor after this.

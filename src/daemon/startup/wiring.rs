@@ -15,6 +15,7 @@ use crate::daemon::control::port;
 use crate::daemon::events::Event;
 use crate::daemon::latest::Latest;
 use crate::daemon::mailbox::{Handle, Mailbox};
+use crate::daemon::permits::Permits;
 use crate::daemon::pool::{Pool, WorkerId};
 use crate::daemon::session::job::Order;
 use crate::daemon::session::worker::Worker;
@@ -23,7 +24,6 @@ use crate::daemon::supervisor::{Helpers, Supervisor};
 use crate::daemon::{idlers, reloader, reporter, resolver, signals, thread};
 use crate::error::Error;
 use crate::net::relay::buffers::Buffers;
-use crate::net::relay::pipes::Pipes;
 use crate::net::relay::yields::Yields;
 use crate::policy::balancer::Balancer;
 use crate::sys::clock::Clock;
@@ -56,7 +56,8 @@ impl Wiring {
         bound: &mut Bound,
     ) -> Result<Supervisor<impl Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static>, Error> {
         let Self { events, inbox, log, access_log, clock, loader, host, grant } = self;
-        let idlers = idlers::start(&events)?;
+        let permits = Permits::new(grant.sessions);
+        let idlers = idlers::start(permits.clone(), &events)?;
         let executor =
             Executor { events: events.clone(), loader, backlog: options.backlog, access_log: access_log.clone() };
         let reload = reloader::start(executor.clone(), options.identity.file.clone(), log.clone())?;
@@ -67,7 +68,7 @@ impl Wiring {
             port::start(Arc::clone(control), executor.clone(), log.clone())?;
         }
         balancer.begin_serving(process::id());
-        let mut front = Front::new(host, grant, events.clone());
+        let mut front = Front::new(permits, host, grant, bound.control.len(), events.clone());
         front.listen(bound.hand_over(), &log, Instant::now())?;
         log.notice(format_args!("pen {} starting, listens on {}", env!("CARGO_PKG_VERSION"), front.names()));
 
@@ -79,7 +80,7 @@ impl Wiring {
             log: log.clone(),
             access_log: access_log.clone(),
             buffers: Buffers::default(),
-            pipes: Pipes::default(),
+            pipes: front.pipes.clone(),
             yields: Yields::default(),
         };
         // A worker that panics outside of a session would take its slot with it.

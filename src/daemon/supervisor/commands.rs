@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::Receiver;
 
-use super::{Running, Supervisor};
+use super::{Due, Running, Supervisor};
 use crate::daemon::events::Prepared;
 use crate::daemon::idlers::Wanted;
 use crate::daemon::pool::WorkerId;
@@ -12,7 +12,6 @@ use crate::daemon::session::job::Order;
 use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::connect::ConnectOptions;
-use crate::net::relay::pipes;
 use crate::policy::command::Command;
 use crate::policy::command::apply::{Effect, Outcome};
 use crate::policy::command::room::not_enough;
@@ -33,6 +32,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         if let Some(listeners) = listeners {
             self.front.listen(listeners, &self.log, now)?;
             self.name = self.front.names().into();
+            self.due.grant = true;
         }
         if let Some(destination) = access_log {
             self.helpers.access_log.switch(destination);
@@ -51,7 +51,23 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         if names {
             let _ = self.helpers.resolver.try_send(());
         }
+        self.settle(now);
         Ok((whole, exit))
+    }
+
+    /// Does what all commands together have made due. It takes a time that grows with the number of servers, so it is done once for
+    /// all of them.
+    pub fn settle(&mut self, now: Instant) {
+        let Due { grant, idlers } = std::mem::take(&mut self.due);
+        if grant || idlers {
+            let settings = self.balancer.settings();
+            self.front.renew_grant(settings.conn_max, settings.idlers, &self.log);
+        }
+        if idlers || (grant && self.balancer.settings().idlers > 0) {
+            let (count, targets) = self.balancer.idlers(now);
+            let options = ConnectOptions::from(&**self.balancer.settings());
+            self.helpers.idlers.send(Wanted { count, targets, options, grant: self.front.grant });
+        }
     }
 
     /// Has the memory ready for what the commands put into the tables. If there is not enough nothing changes.
@@ -76,23 +92,13 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             match effect {
                 Effect::DebugLevel(level) => self.log.set_debug(level),
                 Effect::SyslogFacility(facility) => self.log.set_facility(facility),
-                Effect::ConnMax(max) => {
-                    let grant = self.front.host.grant(max, pipes::MOST);
-                    if let Some(warning) = grant.warning(max).filter(|_| grant != self.front.grant) {
-                        self.log.warning(warning);
-                    }
-                    self.front.grant = grant;
-                    self.front.permits.limit(grant.sessions);
-                }
+                Effect::ConnMax => self.due.grant = true,
                 Effect::Close(conn) => {
                     if let Some(live) = self.live(conn) {
                         live.close();
                     }
                 }
-                Effect::Idlers(count, targets) => {
-                    let options = ConnectOptions::from(&**self.balancer.settings());
-                    self.helpers.idlers.send(Wanted { count, targets, options });
-                }
+                Effect::Idlers => self.due.idlers = true,
                 Effect::Exit => exit = true,
                 Effect::Notice(text) => self.log.notice(text),
                 Effect::Reopen => self.helpers.access_log.reopen(),

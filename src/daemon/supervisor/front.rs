@@ -11,7 +11,8 @@ use crate::daemon::mailbox::Handle;
 use crate::daemon::permits::Permits;
 use crate::error::Error;
 use crate::net::listener::Listener;
-use crate::sys::limits::{Grant, Host};
+use crate::net::relay::pipes::{self, Pipes};
+use crate::sys::limits::{Demand, Grant, Host};
 use crate::sys::log::Log;
 
 /// How long handshakes that have begun may take to end before their listener does: light in a fibre takes as long for the way to the
@@ -27,6 +28,10 @@ pub struct Front {
     pub host: Host,
     /// What it grants to them.
     pub grant: Grant,
+    /// Of all sessions.
+    pub pipes: Pipes,
+    /// How many listeners the control port has.
+    controls: usize,
     events: Handle<Event>,
     listeners: Vec<Arc<Listener>>,
     /// The kernel has queued clients of these, or may do so soon. With the time since when no new ones can come.
@@ -35,9 +40,22 @@ pub struct Front {
 
 impl Front {
     /// Without a listener. Acceptors send clients to `events`.
-    pub fn new(host: Host, grant: Grant, events: Handle<Event>) -> Self {
-        let permits = Permits::new(grant.sessions);
-        Self { permits, host, grant, events, listeners: Vec::new(), leaving: Vec::new() }
+    pub fn new(permits: Permits, host: Host, grant: Grant, controls: usize, events: Handle<Event>) -> Self {
+        let pipes = Pipes::default();
+        pipes.limit(grant.pipes);
+        Self { permits, host, grant, pipes, controls, events, listeners: Vec::new(), leaving: Vec::new() }
+    }
+
+    /// Asks for what so many sessions and idlers need, and for a pipe for each of some downloads. Sessions above what is granted wait.
+    pub(super) fn renew_grant(&mut self, sessions: usize, idlers: usize, log: &Log) {
+        let listeners = self.all().len() + self.controls;
+        let grant = self.host.grant(Demand { sessions, listeners, pipes: pipes::MOST, idlers });
+        if let Some(warning) = grant.warning(sessions).filter(|_| grant.sessions != self.grant.sessions) {
+            log.warning(warning);
+        }
+        self.grant = grant;
+        self.permits.limit(grant.sessions);
+        self.pipes.limit(grant.pipes);
     }
 
     /// Listens there and nowhere else. Listeners that it has already go on; others serve the clients that the kernel has queued

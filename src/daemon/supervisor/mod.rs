@@ -52,6 +52,7 @@ pub struct Supervisor<F> {
     name: Arc<str>,
     /// When a trouble that every client meets was last told.
     reminded: Option<Instant>,
+    due: Due,
     /// A lack of threads was told, with that many workers.
     short_of_workers: Option<usize>,
 }
@@ -88,6 +89,13 @@ pub struct Helpers {
     pub access_log: AccessLog,
 }
 
+/// What commands have made due, and is done once for all of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Due {
+    grant: bool,
+    idlers: bool,
+}
+
 /// What the supervisor keeps of a running session.
 #[derive(Debug)]
 pub struct Running {
@@ -114,7 +122,19 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     ) -> Self {
         let name = front.names().into();
         let sessions = Sessions { pool, closed, running: Vec::new(), waiting: VecDeque::new() };
-        Self { balancer, events, sessions, front, helpers, log, clock, name, reminded: None, short_of_workers: None }
+        Self {
+            balancer,
+            events,
+            sessions,
+            front,
+            helpers,
+            log,
+            clock,
+            name,
+            reminded: None,
+            due: Due::default(),
+            short_of_workers: None,
+        }
     }
 
     /// Whether pen is to abort after an error: `abort_on_error`.
@@ -225,9 +245,10 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 mod tests {
     use super::*;
     use crate::daemon::mailbox;
+    use crate::daemon::permits::Permits;
     use crate::daemon::thread::{self, STACK};
     use crate::policy::identity::Identity;
-    use crate::sys::limits::Host;
+    use crate::sys::limits::{Demand, Host};
     use crate::sys::root::Root;
     use crossbeam_channel::{bounded, unbounded};
 
@@ -237,11 +258,12 @@ mod tests {
         let log = Log::new(bounded(8).0);
         let access_log = AccessLog::start(None, Root::new(None).unwrap(), log.clone(), &events).unwrap();
         let host = Host::default();
+        let grant = host.grant(Demand { sessions: 1, listeners: 0, pipes: 0, idlers: 0 });
         let mut supervisor = Supervisor::new(
             Balancer::new(Identity::default(), String::new()),
             inbox,
             (Pool::new(|_, _| {}), unbounded().1),
-            Front::new(host, host.grant(1, 0), events.clone()),
+            Front::new(Permits::new(1), host, grant, 0, events.clone()),
             Helpers { idlers: Latest::new(bounded(1).0), idle: 0, resolver: bounded(1).0, access_log },
             (log, Clock::local()),
         );

@@ -11,7 +11,8 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 /// Size of a pipe in bytes. The kernel may grant less.
 pub(super) const SIZE: usize = 256 * 1024;
 
-/// The most pipes, in use and unused. Each is two descriptors, which the limit on open files allows for.
+/// The most pipes, in use and unused, where the limit on open files allows for their descriptors: two each. A relay without a pipe
+/// copies.
 pub const MOST: usize = 8;
 
 /// The most unused pipes that are kept.
@@ -23,11 +24,19 @@ pub struct Pipes {
     shared: Arc<Mutex<Shared>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     unused: Vec<Pipe>,
     /// In use and unused.
     count: usize,
+    /// The most of them now.
+    most: usize,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { unused: Vec::new(), count: 0, most: MOST }
+    }
 }
 
 /// A pipe that bytes go through from one socket to another.
@@ -39,13 +48,22 @@ pub(super) struct Pipe {
 }
 
 impl Pipes {
+    /// There may be so many, and at most [`MOST`]. Those in use above that are closed when they are given back.
+    pub fn limit(&self, most: usize) {
+        let mut pipes = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        pipes.most = most.min(MOST);
+        while pipes.count > pipes.most && pipes.unused.pop().is_some() {
+            pipes.count -= 1;
+        }
+    }
+
     /// An empty pipe, to be given back with [`Pipes::give_back`]. `None`: all are in use, or the system has none.
     pub(super) fn take(&self) -> Option<Pipe> {
         let mut pipes = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipe) = pipes.unused.pop() {
             return Some(pipe);
         }
-        if pipes.count == MOST {
+        if pipes.count >= pipes.most {
             return None;
         }
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
@@ -64,7 +82,7 @@ impl Pipes {
     /// Gives a pipe back. One that is not empty belongs to a session that has broken, and is closed.
     pub(super) fn give_back(&self, pipe: Pipe) {
         let mut pipes = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if pipe.held == 0 && pipes.unused.len() < KEPT {
+        if pipe.held == 0 && pipes.unused.len() < KEPT && pipes.count <= pipes.most {
             pipes.unused.push(pipe);
         } else {
             pipes.count -= 1;
@@ -125,5 +143,19 @@ mod tests {
         pipes.give_back(broken);
         assert!(pipes.take().is_some());
         assert!(pipes.take().is_none());
+    }
+
+    #[test]
+    fn with_a_lower_limit_pipes_are_closed_and_none_are_made() {
+        let pipes = Pipes::default();
+        let [used, unused] = [(); 2].map(|()| pipes.take().unwrap());
+        pipes.give_back(unused);
+        pipes.limit(1);
+        assert!(pipes.take().is_none());
+        pipes.limit(0);
+        pipes.give_back(used);
+        assert!(pipes.take().is_none());
+        pipes.limit(MOST + 1);
+        assert_eq!(std::iter::from_fn(|| pipes.take()).take(MOST + 1).count(), MOST);
     }
 }

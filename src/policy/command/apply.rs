@@ -44,12 +44,12 @@ pub enum Effect {
     DebugLevel(u8),
     /// Use this syslog facility.
     SyslogFacility(Facility),
-    /// Serve this many connections at once.
-    ConnMax(usize),
+    /// How many connections are served at once has changed.
+    ConnMax,
     /// End a session.
     Close(ConnId),
-    /// Keep so many idle connections to these servers.
-    Idlers(usize, Vec<Arc<Target>>),
+    /// The idle connections that are to be kept have changed: see [`Balancer::idlers`].
+    Idlers,
     /// Open the request log again.
     Reopen,
     /// Tell the caller that the command was not carried out.
@@ -88,22 +88,19 @@ impl Balancer {
             }
             Command::Server(id, changes) => {
                 let mut effects = self.change_server(id, changes, context.now);
-                effects.extend(self.idlers_changed(context.now));
+                effects.extend(self.idlers_changed());
                 return Outcome { reply: String::new(), effects };
             }
             Command::Resolved(upstream, host) => {
                 let change = self.relocate(upstream, host, context.now).map(Effect::Notice);
-                let idlers = change.as_ref().and_then(|_| self.idlers_changed(context.now));
+                let idlers = change.as_ref().and_then(|_| self.idlers_changed());
                 return Outcome { reply: String::new(), effects: change.into_iter().chain(idlers).collect() };
             }
             Command::NoServer(id) => match self.servers.get_mut(id.index()).filter(|server| !server.is_empty()) {
                 None => return Outcome::refusal(format!("There is no server {id}\n")),
                 Some(server) => {
                     server.reset(true, context.now);
-                    return Outcome {
-                        reply: String::new(),
-                        effects: self.idlers_changed(context.now).into_iter().collect(),
-                    };
+                    return Outcome { reply: String::new(), effects: self.idlers_changed().into_iter().collect() };
                 }
             },
             Command::NoServers(spared) => {
@@ -111,10 +108,7 @@ impl Balancer {
                     let is_spared = ServerId::new(number).is_some_and(|id| spared.binary_search(&id).is_ok());
                     server.reset(!is_spared, context.now);
                 }
-                return Outcome {
-                    reply: String::new(),
-                    effects: self.idlers_changed(context.now).into_iter().collect(),
-                };
+                return Outcome { reply: String::new(), effects: self.idlers_changed().into_iter().collect() };
             }
             Command::Close(number) => return self.close_command(number),
             Command::Exit if self.identity.may_exit => {
@@ -158,8 +152,8 @@ impl Balancer {
                 self.resize_clients();
                 Vec::new()
             }
-            Touches::Sessions => vec![Effect::ConnMax(self.settings.conn_max)],
-            Touches::Idlers => vec![self.idlers(context.now)],
+            Touches::Sessions => vec![Effect::ConnMax],
+            Touches::Idlers => vec![Effect::Idlers],
             Touches::Weights if self.lacks_weights() => {
                 let reply = format!("{}: every server has weight 0, so that new clients are refused\n", setting.word);
                 return Outcome::reply(reply);
@@ -263,16 +257,17 @@ impl Balancer {
         }
     }
 
-    /// What the idlers' thread must know after servers have changed.
-    fn idlers_changed(&self, now: Instant) -> Option<Effect> {
-        (self.settings.idlers > 0).then(|| self.idlers(now))
-    }
-
-    fn idlers(&self, now: Instant) -> Effect {
+    /// How many idle connections are to be kept, and to which servers.
+    pub fn idlers(&self, now: Instant) -> (usize, Vec<Arc<Target>>) {
         let servers = self.servers.iter().filter(|server| {
             !matches!(server.state(now), State::Empty | State::Unresolved | State::Maint | State::Drain)
         });
-        Effect::Idlers(self.settings.idlers, servers.map(|server| Arc::clone(server.target())).collect())
+        (self.settings.idlers, servers.map(|server| Arc::clone(server.target())).collect())
+    }
+
+    /// What the idlers' thread must know after servers have changed.
+    fn idlers_changed(&self) -> Option<Effect> {
+        (self.settings.idlers > 0).then_some(Effect::Idlers)
     }
 }
 
