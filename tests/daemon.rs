@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use crate::harness::{
-    Attempt, Backend, Client, Control, Daemon, Process, Program, Scratch, attempt, free_port, is_free, is_root, skip,
-    wait_until,
+    Attempt, Backend, Client, Control, Daemon, Launch, Process, Program, Scratch, attempt, free_port, is_free, is_root,
+    skip, visit, wait_until,
 };
 
 /// The server that answers there now.
@@ -73,6 +73,19 @@ fn it_is_a_session_of_its_own_and_holds_nothing_that_is_not_its_own() {
     assert_ne!(session, daemon.pid().to_string(), "a session leader could take a terminal");
     assert_ne!(session, shell.pid().to_string());
     assert_eq!(terminal, "0");
+}
+
+#[test]
+fn in_the_foreground_it_holds_nothing_that_is_not_its_own_either() {
+    let (a, scratch) = (Backend::named("a"), Scratch::new());
+    let inherited = scratch.join("inherited");
+    fs::write(&inherited, "").unwrap();
+    let script = format!("exec 7<'{0}' 9>>'{0}'; exec \"$@\"", inherited.display());
+    let pen = Launch::ours().wrapper(&["sh", "-c", &script, "sh"]).servers(&[&a]).start();
+    let open = fs::read_dir(format!("/proc/{}/fd", pen.pid())).unwrap();
+    let open: Vec<PathBuf> = open.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok()).collect();
+    assert!(open.len() > 3 && !open.contains(&inherited), "{open:?}");
+    assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
 }
 
 #[test]

@@ -43,15 +43,13 @@ pub fn begin() {
 /// Runs pen until a signal ends it; in the background, if the configuration says so, and then this returns here as soon as pen
 /// works there.
 pub fn run(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
-    if options.identity.foreground {
-        let config = Config::make(&options, warn)?;
-        let root = Root::new(options.identity.jail.as_deref())?;
-        return serve(&options, config, root, &mut Readiness::nobody());
-    }
     detach::close_inherited();
     let config = Config::make(&options, warn)?;
     config.tell_unresolved(warn);
     let root = Root::new(options.identity.jail.as_deref())?;
+    if options.identity.foreground {
+        return serve(&options, config, root, &mut Readiness::nobody());
+    }
     match detach::detach()? {
         Role::Started => Ok(()),
         Role::Daemon(mut readiness) => {
