@@ -45,11 +45,11 @@ pub fn begin() {
 pub fn run(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
     detach::close_inherited();
     let config = Config::make(&options, warn)?;
-    config.tell_unresolved(warn);
     let root = Root::new(options.identity.jail.as_deref())?;
     if options.identity.foreground {
         return serve(&options, config, root, &mut Readiness::nobody());
     }
+    config.tell_unresolved(warn);
     match detach::detach()? {
         Role::Started => Ok(()),
         Role::Daemon(mut readiness) => {
