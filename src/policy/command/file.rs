@@ -33,11 +33,16 @@ pub fn parse(name: &str, text: &str, port: Option<&Port>) -> Result<Vec<Located>
             continue;
         }
         let place = format!("{name}:{}", number + 1);
-        if let Some(odd) = line.chars().find(|c| is_unseen(*c)) {
-            errors.push(format!("{place}: there is a character U+{:04X} that cannot be seen", u32::from(odd)));
-            continue;
-        }
-        match Command::parse(line, port) {
+        let unseen = line.chars().find(|c| is_unseen(*c));
+        // A file may have any name that `write` repeats.
+        let fits_a_name = !line.contains(|c: char| c.is_control() && c != '\t') && !line.ends_with(char::is_whitespace);
+        let command = match (Command::parse(line, port), unseen) {
+            (Ok(command), None) => Ok(command),
+            (Ok(command), Some(_)) if fits_a_name => Ok(command),
+            (_, Some(odd)) => Err(format!("there is a character U+{:04X} that cannot be seen", u32::from(odd))),
+            (Err(error), None) => Err(error.to_string()),
+        };
+        match command {
             Ok(command) => commands.push(Located { place, command }),
             Err(error) if errors.len() < NAMED => errors.push(format!("{place}: {error}")),
             Err(_) => more += 1,
@@ -203,6 +208,12 @@ mod tests {
             let error = parse("f", text, None).unwrap_err();
             assert_eq!(error, format!("f:2: there is a character {character} that cannot be seen"), "{text:?}");
         }
+        // But a name of a file is what it is, except at its end.
+        assert_eq!(lines("web_stats /tmp/a\u{a0}b"), ["web_stats /tmp/a\u{a0}b"]);
+        assert!(parse("f", "web_stats /tmp/ab\u{a0}", None).unwrap_err().contains("U+00A0"));
+        assert!(parse("f", "web_stats /tmp/a\u{7f}b", None).unwrap_err().contains("U+007F"));
+        let error = parse("f", &"hash\u{a0}\n".repeat(NAMED + 7), None).unwrap_err();
+        assert_eq!(error.lines().count(), NAMED + 1);
     }
 
     #[test]
