@@ -16,6 +16,7 @@ mod compat;
 mod config_files;
 mod control;
 mod control_access;
+mod control_places;
 mod countries;
 mod crowd;
 mod daemon;

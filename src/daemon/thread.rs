@@ -1,7 +1,8 @@
 //! Threads: each has a name, a stack of a known size, and an event for its end.
 //!
 //! pen cannot do without any of the threads that [`start`] starts. The end of one is an event, and the supervisor then ends the
-//! process (see [`Event::Ended`]). The threads of [`start_dispensable`] serve one client each.
+//! process (see [`Event::Ended`]). A panic while a client of the
+//! control port is served ends the service for that client alone (see [`contain`]).
 
 use std::any::Any;
 use std::io;
@@ -54,18 +55,11 @@ pub fn start_until(
     .map_err(|error| Error::System(format!("cannot start the {name}"), error))
 }
 
-/// Starts a thread that serves one client. Its end is no event; a panic is logged.
-pub fn start_dispensable(
-    name: &'static str,
-    stack: usize,
-    log: Log,
-    work: impl FnOnce() + Send + 'static,
-) -> io::Result<()> {
-    spawn(name, stack, move || {
-        if caught(work).is_err() {
-            log.error(format_args!("{name}: ended by a fault in pen; please report it"));
-        }
-    })
+/// Serves one client of a thread that goes on. A panic is logged.
+pub fn contain(name: &'static str, log: &Log, work: impl FnOnce()) {
+    if caught(work).is_err() {
+        log.error(format_args!("{name}: ended by a fault in pen; please report it"));
+    }
 }
 
 /// Does work in a thread of its own and waits for it, so that what it changes about its thread, such as the priority, ends with it.
@@ -83,6 +77,17 @@ pub fn watch(name: &'static str, events: &Handle<Event>, work: impl FnOnce()) {
         // Without a supervisor the process is about to end already.
         let _ = events.send(Event::Ended(name));
     }
+}
+
+/// Starts a thread that may end when its work is done, but not by a panic: that is an event. pen can do without it.
+pub fn start_watched(
+    name: &'static str,
+    stack: usize,
+    events: &Handle<Event>,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let events = events.clone();
+    spawn(name, stack, move || watch(name, &events, work))
 }
 
 fn caught(work: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
@@ -145,15 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn the_panic_of_a_dispensable_thread_is_logged_and_its_end_is_not() {
+    fn a_panic_that_is_contained_is_logged_and_an_end_is_not() {
         let (messages, queue) = crossbeam_channel::bounded(8);
         let log = Log::new(messages);
-        let (done, wait) = mpsc::channel::<()>();
-        start_dispensable("ends", STACK, log.clone(), move || drop(done)).unwrap();
-        wait.recv_timeout(Duration::from_secs(30)).unwrap_err();
-        start_dispensable("client", STACK, log, || panic!("on purpose")).unwrap();
-        let text = format!("{:?}", queue.recv_timeout(Duration::from_secs(30)).unwrap());
+        contain("ends", &log, || {});
+        contain("client", &log, || panic!("on purpose"));
+        let text = format!("{:?}", queue.try_recv().unwrap());
         assert!(text.contains("client: ended by a fault in pen"), "{text}");
+        assert!(queue.is_empty());
     }
 
     #[test]

@@ -41,7 +41,8 @@ const OTHER_MAPPINGS: u64 = 1024;
 /// Mappings of the allocator for each core: it has up to eight heaps (mallopt(3), `M_ARENA_MAX`), of two mappings each.
 const PER_CORE: u64 = 16;
 
-/// Threads that are not workers: nine run all the time, and some are left for clients of the control port.
+/// Threads that are not workers: fourteen run all the time, and some are left for more addresses, the status page, and more clients of
+/// the control port.
 const OTHER_THREADS: u64 = 16;
 
 /// The limits of this host that are found in files. They are read once, since they cannot be seen from a jail.

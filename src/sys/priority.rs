@@ -9,9 +9,15 @@ const LOW: i32 = 10;
 /// concerns the thread alone (setpriority(2), BUGS).
 pub fn give_way() {
     // If it fails the work is only less polite.
-    if getpriority_process(None).is_ok_and(|nice| nice < LOW) {
+    if nice() < LOW {
         let _ = setpriority_process(None, LOW);
     }
+}
+
+/// The nice value of the calling thread.
+pub fn nice() -> i32 {
+    // It does not fail for the own thread.
+    getpriority_process(None).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -21,7 +27,6 @@ mod tests {
 
     #[test]
     fn only_the_thread_that_asks_gives_way() {
-        let nice = || getpriority_process(None).unwrap();
         let before = nice();
         let lowered = thread::spawn(move || {
             give_way();

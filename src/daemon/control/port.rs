@@ -1,65 +1,99 @@
-//! The control port: one thread accepts, and one thread serves each client, so that a slow, silent or malicious client delays no
-//! other client.
+//! The control port: one thread for each address accepts, and one thread serves each client, so that a slow, silent or malicious client
+//! delays no other client.
 
-use std::io::{self, BufWriter, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
+use rustix::io::Errno;
 
+use super::complaints::Complaints;
+use super::crew::{Client, Crew, Places};
 use super::executor::Executor;
 use crate::daemon::events::Event;
-use crate::daemon::permits::{Permit, Permits};
-use crate::daemon::thread::{self, DEEP_STACK, STACK};
+use crate::daemon::thread::{self, STACK};
 use crate::endpoint::ClientAddr;
-use crate::error::Error;
-use crate::net::connect::break_off;
+use crate::error::{Error, reason};
 use crate::net::control::conversation::{Conversation, Line};
-use crate::net::control::{LONGEST, Verdict};
+use crate::net::control::peer::Peer;
+use crate::net::control::{LONGEST, PATIENCE, Verdict};
 use crate::net::listener::Listener;
 use crate::sys::log::Log;
-
-/// Clients of the control port at once. More clients wait in the kernel's queue.
-const CLIENTS: usize = 64;
 
 /// Bytes of a reply that are collected before they are sent.
 const PIECE: usize = 16 * 1024;
 
-/// How long to wait before accepting again when the system gives no more descriptors or threads.
+/// How long to wait before accepting again when the system gives no more descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Starts the thread that accepts.
-pub fn start(listener: Arc<Listener>, executor: Executor, log: Log) -> Result<(), Error> {
-    let permits = Permits::new(CLIENTS);
+/// Starts the threads that serve, and one for each listener that accepts. Without a listener there are none.
+pub fn start(listeners: &[Arc<Listener>], executor: Executor, log: &Log) -> Result<Option<Places>, Error> {
+    if listeners.is_empty() {
+        return Ok(None);
+    }
     let events = executor.events.clone();
-    thread::start("control thread", STACK, &events, move || {
-        loop {
-            let permit = permits.acquire();
-            match listener.accept() {
-                Ok((socket, peer)) => {
-                    let client = ClientAddr::new(peer.map(|peer| peer.ip()));
-                    if let Err(error) = serve(socket, client, permit, &executor, log.clone()) {
-                        log.error(format_args!("control port: cannot start a thread: {error}"));
-                    }
-                }
-                Err(_) => permits.wait_for_release(PAUSE),
-            }
-        }
-    })
+    let dropped = Arc::new(Complaints::new(log.clone()));
+    let complaints = Arc::clone(&dropped);
+    let crew = Crew::start(&events, log, move |client: &Client| serve(client, &executor, &complaints))?;
+    let places = crew.places();
+    let short = Arc::new(Complaints::new(log.clone()));
+    for listener in listeners {
+        let (listener, crew) = (Arc::clone(listener), crew.clone());
+        let (dropped, short) = (Arc::clone(&dropped), Arc::clone(&short));
+        thread::start("control thread", STACK, &events, move || accept(&listener, &crew, &dropped, &short))?;
+    }
+    Ok(Some(places))
 }
 
-fn serve(socket: OwnedFd, client: ClientAddr, permit: Permit, executor: &Executor, log: Log) -> io::Result<()> {
-    let executor = executor.clone();
-    thread::start_dispensable("control client", DEEP_STACK, log, move || {
-        if is_admitted(client, &executor) {
-            converse(Conversation::new(socket), &executor);
-        } else {
-            // A clean end would be an empty reply, as that of a command that was carried out.
-            break_off(&socket);
+fn accept<S>(listener: &Listener, crew: &Crew<S>, dropped: &Complaints, short: &Complaints)
+where
+    S: Fn(&Client) + Clone + Send + 'static,
+{
+    loop {
+        match listener.accept() {
+            Ok((socket, peer)) => {
+                let address = ClientAddr::new(peer.map(|peer| peer.ip()));
+                let client = Client { peer: Arc::new(Peer::new(socket)), address, since: Instant::now() };
+                crew.admit(client, dropped, short);
+            }
+            // The client was gone before it was accepted (accept(2)), or a signal came.
+            Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
+            Err(error) => {
+                let cause = reason(&io::Error::from(error));
+                short.tell(format_args!("cannot accept clients: {cause}"), Instant::now());
+                crew.wait_for_leave(PAUSE);
+            }
         }
-        drop(permit);
-    })
+    }
+}
+
+/// Why pen ends the connection of a client that has not ended its side.
+enum Ending {
+    /// No command has come in time.
+    Silent,
+    /// Nothing of the reply was taken in time.
+    Deaf,
+    /// `control_acl` denies the client.
+    Denied,
+}
+
+fn serve(client: &Client, executor: &Executor, complaints: &Complaints) {
+    let ended = if is_admitted(client.address, executor) {
+        converse(Conversation::new(Arc::clone(&client.peer)), executor)
+    } else {
+        // A clean end would be an empty reply, as that of a command that was carried out.
+        client.peer.drop_off();
+        Err(Ending::Denied)
+    };
+    let time = PATIENCE.as_secs();
+    let text = match ended {
+        Ok(()) => return,
+        Err(Ending::Silent) => format!("{client} has sent no command within {time} s"),
+        Err(Ending::Deaf) => format!("{client} has taken nothing of its reply within {time} s"),
+        Err(Ending::Denied) => format!("control_acl denies {client}"),
+    };
+    complaints.tell(text, Instant::now());
 }
 
 fn is_admitted(client: ClientAddr, executor: &Executor) -> bool {
@@ -67,19 +101,26 @@ fn is_admitted(client: ClientAddr, executor: &Executor) -> bool {
     executor.events.send(Event::Admit(client, answer)).is_ok() && admitted.recv().unwrap_or(false)
 }
 
-fn converse(mut client: Conversation, executor: &Executor) {
+/// Serves a client until it has ended its side, or is gone.
+fn converse(mut client: Conversation, executor: &Executor) -> Result<(), Ending> {
     let mut verdict = Verdict::Accepted;
     loop {
         let line = client.line();
-        if line == Line::End {
-            return client.finish();
+        match line {
+            Line::End => {
+                client.finish();
+                return Ok(());
+            }
+            Line::Late => return Err(Ending::Silent),
+            _ => {}
         }
         let mut out = BufWriter::with_capacity(PIECE, client.reply());
         let written = reply(&line, &mut verdict, executor, &mut out);
         // After an error nothing more is sent, not even by the drop of the writer.
-        if written.and_then(|()| out.flush()).is_err() {
+        if let Err(error) = written.and_then(|()| out.flush()) {
             let _ = out.into_parts();
-            return;
+            // Any other error is that of a client that has left, or was dropped.
+            return if error.kind() == ErrorKind::TimedOut { Err(Ending::Deaf) } else { Ok(()) };
         }
     }
 }
@@ -96,7 +137,7 @@ fn reply(line: &Line, verdict: &mut Verdict, executor: &Executor, out: &mut dyn 
         Line::Enquiry => return out.write_all(&[std::mem::replace(verdict, Verdict::Accepted).byte()]),
         Line::TooLong => writeln!(out, "line too long: a command has at most {LONGEST} bytes")?,
         Line::Cut => writeln!(out, "command without a newline: not carried out")?,
-        Line::End => return Ok(()),
+        Line::End | Line::Late => return Ok(()),
     }
     *verdict = Verdict::Refused;
     Ok(())

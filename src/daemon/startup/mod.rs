@@ -12,7 +12,7 @@ use std::{io, panic, process};
 use self::bound::Bound;
 use self::config::{Config, Options};
 use self::detach::{Readiness, Role};
-use self::wiring::Wiring;
+use self::wiring::{Wired, Wiring};
 use crate::daemon::access_log::AccessLog;
 use crate::daemon::control::executor::write_files;
 use crate::daemon::control::loader::Loader;
@@ -112,13 +112,16 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     let destination = prepared.access_log.flatten().map(|destination| *destination);
     let access_log = AccessLog::start(destination, root, log.clone(), &events)?;
     let wiring = Wiring { events, inbox, log: log.clone(), access_log: access_log.clone(), clock, loader, host, grant };
-    let mut supervisor = wiring.start(options, balancer, &mut bound)?;
+    let Wired { mut supervisor, places } = wiring.start(options, balancer, &mut bound)?;
     let (_, exit) = supervisor.carry_out(effects);
     supervisor.settle(Instant::now());
     let outcome = readiness.ready().and_then(|()| if exit { Ok(()) } else { survive(|| supervisor.run()) });
     let aborts = supervisor.aborts_on_error();
     // No thread waits for the supervisor after this.
     drop(supervisor);
+    if let Some(places) = places {
+        places.finish();
+    }
     access_log.finish();
     drop(bound);
     finish(outcome, &logger, foreground, aborts)

@@ -1,7 +1,6 @@
 //! The threads, and the channels between them. Nothing but a lack of threads can fail here.
 
 use std::process;
-use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, unbounded};
@@ -9,6 +8,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use super::bound::Bound;
 use super::config::Options;
 use crate::daemon::access_log::AccessLog;
+use crate::daemon::control::crew::Places;
 use crate::daemon::control::executor::Executor;
 use crate::daemon::control::loader::Loader;
 use crate::daemon::control::port;
@@ -46,6 +46,13 @@ pub(super) struct Wiring {
     pub(super) grant: Grant,
 }
 
+/// What the starting thread goes on with.
+pub(super) struct Wired<F> {
+    pub(super) supervisor: Supervisor<F>,
+    /// Of the control port's clients, if there is a control port.
+    pub(super) places: Option<Places>,
+}
+
 impl Wiring {
     /// Starts the threads, but for those of the logs, which run, and the supervisor, which is to run in this one. From now on signals are
     /// heeded and clients are accepted.
@@ -54,7 +61,7 @@ impl Wiring {
         options: &Options,
         mut balancer: Balancer,
         bound: &mut Bound,
-    ) -> Result<Supervisor<impl Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static>, Error> {
+    ) -> Result<Wired<impl Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static>, Error> {
         let Self { events, inbox, log, access_log, clock, loader, host, grant } = self;
         let permits = Permits::new(grant.sessions);
         let idlers = idlers::start(permits.clone(), &events)?;
@@ -64,9 +71,7 @@ impl Wiring {
         let resolver = resolver::start(executor.clone(), log.clone())?;
         let usr1 = reporter::start(executor.reports(), log.clone())?;
         signals::start(&events, access_log.clone(), (reload, usr1), log.clone())?;
-        for control in &bound.control {
-            port::start(Arc::clone(control), executor.clone(), log.clone())?;
-        }
+        let places = port::start(&bound.control, executor, &log)?;
         balancer.begin_serving(process::id());
         let mut front = Front::new(permits, host, grant, bound.control.len(), events.clone());
         front.listen(bound.hand_over(), &log, Instant::now())?;
@@ -91,6 +96,6 @@ impl Wiring {
         let conn_max = balancer.settings().conn_max;
         let mut supervisor = Supervisor::new(balancer, inbox, (pool, ended), front, helpers, (log, clock));
         supervisor.make_room_for(conn_max)?;
-        Ok(supervisor)
+        Ok(Wired { supervisor, places })
     }
 }

@@ -1,23 +1,16 @@
 //! pen's end of the control port: lines in, replies out.
 
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
-use super::{ENQUIRY, LONGEST};
+use super::peer::Peer;
+use super::{ENQUIRY, LONGEST, PATIENCE};
 use crate::net::timed::recv_until;
-
-/// How long a client may take for a command, and how long it may take nothing of a reply.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The send buffer, in bytes. The kernel would let it grow to megabytes, and says that there is room again only when a third of it is
-/// free: a client that reads slowly would seem to take nothing.
-const SEND_BUFFER: usize = 64 * 1024;
 
 /// How long an answered client that has not ended its side may take for another command. pen's own penctl waits for the end
 /// of the connection, so it must not be long.
@@ -34,14 +27,16 @@ pub enum Line {
     TooLong,
     /// The client was lost, or took too long, in the middle of a line. The partial line must not be executed.
     Cut,
-    /// There is none.
+    /// There is none: the client has ended its side, or was lost.
     End,
+    /// A client that has sent no line yet has sent nothing in time.
+    Late,
 }
 
 /// pen's end of a connection to the control port.
 #[derive(Debug)]
 pub struct Conversation {
-    socket: OwnedFd,
+    peer: Arc<Peer>,
     buffer: Vec<u8>,
     answered: bool,
     /// What comes before the next newline belongs to a line that is too long.
@@ -52,18 +47,14 @@ pub struct Conversation {
 
 impl Conversation {
     /// With a client that was just accepted.
-    pub fn new(socket: OwnedFd) -> Self {
-        // Both fail for a socket that is gone, which the next call finds out; the second one also for a Unix socket.
-        let _ = set_socket_send_buffer_size(&socket, SEND_BUFFER);
-        // The kernel now and then finds room for some more bytes, although the client has taken none. So for TCP it is the kernel that
-        // knows since when the client takes nothing (tcp(7), TCP_USER_TIMEOUT).
-        let _ = set_tcp_user_timeout(&socket, PATIENCE.as_millis() as u32);
-        Self { socket, buffer: Vec::new(), answered: false, skips: false, ended: false }
+    pub fn new(peer: Arc<Peer>) -> Self {
+        Self { peer, buffer: Vec::new(), answered: false, skips: false, ended: false }
     }
 
     /// Waits for the next line.
     pub fn line(&mut self) -> Line {
-        let deadline = Instant::now() + if self.answered { GRACE } else { PATIENCE };
+        let start = Instant::now();
+        let time = if self.answered { GRACE } else { PATIENCE };
         loop {
             let end = self.buffer.iter().position(|b| *b == b'\n');
             if self.skips {
@@ -84,9 +75,10 @@ impl Conversation {
                     return understood(&std::mem::take(&mut self.buffer));
                 }
                 let mut part = [0; 2048];
-                match self.read(&mut part, deadline) {
+                match self.read(&mut part, start, time) {
                     Ok(0) => self.ended = true,
                     Ok(count) => self.buffer.extend_from_slice(&part[..count]),
+                    Err(Errno::TIMEDOUT) if self.buffer.is_empty() && !self.answered => return Line::Late,
                     Err(_) if self.buffer.is_empty() => return Line::End,
                     Err(_) => {
                         self.ended = true;
@@ -101,44 +93,50 @@ impl Conversation {
     /// Begins a reply.
     pub fn reply(&mut self) -> Reply<'_> {
         self.answered = true;
-        Reply(&self.socket)
+        Reply(&self.peer)
     }
 
     /// Ends the connection so that the client gets what was sent: unread input would make the kernel reset it.
-    pub fn finish(mut self) {
+    pub fn finish(self) {
+        let start = Instant::now();
         // Failing means that the client is gone.
-        let _ = shutdown(&self.socket, Shutdown::Write);
-        let deadline = Instant::now() + Duration::from_secs(1);
+        let _ = self.peer.awaiting(PollFlags::IN, start).map(|_| shutdown(self.peer.socket(), Shutdown::Write));
         let mut scrap = [0; 4096];
-        while let Ok(1..) = self.read(&mut scrap, deadline) {}
+        while let Ok(1..) = self.read(&mut scrap, start, Duration::from_secs(1)) {}
     }
 
-    fn read(&mut self, part: &mut [u8], deadline: Instant) -> io::Result<usize> {
-        Ok(recv_until(&self.socket, part, deadline)?)
+    /// Reads within that time after the start.
+    fn read(&self, part: &mut [u8], start: Instant, time: Duration) -> Result<usize, Errno> {
+        let awaiting = self.peer.awaiting(PollFlags::IN, start)?;
+        let count = recv_until(self.peer.socket(), part, start + time)?;
+        // Its end may be that of a client that was dropped, whose last line is not finished.
+        awaiting.finish()?;
+        Ok(count)
     }
 }
 
 /// Where a reply is written. A write fails when the client has taken nothing for 10 seconds; a client that reads slowly is served.
 #[derive(Debug)]
-pub struct Reply<'a>(&'a OwnedFd);
+pub struct Reply<'a>(&'a Peer);
 
 impl Write for Reply<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let deadline = Instant::now() + PATIENCE;
+        let start = Instant::now();
         loop {
-            match send(self.0, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            match send(self.0.socket(), bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Err(Errno::AGAIN) => {}
                 Err(Errno::INTR) => continue,
                 sent => return Ok(sent?),
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = (start + PATIENCE).saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Errno::TIMEDOUT.into());
             }
+            let awaiting = self.0.awaiting(PollFlags::OUT, start)?;
             // A duration of this size fits. The poll is repeated if a signal ends it.
             let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-            match poll(&mut [PollFd::new(self.0, PollFlags::OUT)], Some(&left)) {
-                Ok(_) | Err(Errno::INTR) => {}
+            match poll(&mut [PollFd::new(self.0.socket(), PollFlags::OUT)], Some(&left)) {
+                Ok(_) | Err(Errno::INTR) => awaiting.finish()?,
                 Err(error) => return Err(error.into()),
             }
         }

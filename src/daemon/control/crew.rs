@@ -1,0 +1,260 @@
+//! The threads that serve the clients of the control port, and the places of these clients.
+//!
+//! Some threads run from the start, so that a host that has no more threads can still be administered. If all places are taken, the
+//! client that pen has waited for longest gives way, so that clients which say nothing, or read nothing, keep nobody out.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::complaints::Complaints;
+use crate::daemon::events::Event;
+use crate::daemon::mailbox::Handle;
+use crate::daemon::thread::{self, DEEP_STACK};
+use crate::endpoint::ClientAddr;
+use crate::error::{Error, reason};
+use crate::net::control::PATIENCE;
+use crate::net::control::peer::Peer;
+use crate::sys::log::Log;
+use crate::sys::priority;
+
+/// What the threads are called.
+const NAME: &str = "control client";
+
+/// Threads that run from the start: an administrator's, one for a program that asks all the time, and some for those who are silent.
+const RESIDENTS: usize = 4;
+
+/// Clients at once, each with a thread. Clients are administrators and programs that watch pen; more of them take turns.
+const PLACES: usize = 64;
+
+/// How long a thread may be idle if there are more than the first ones.
+const IDLE_TIME: Duration = Duration::from_secs(10);
+
+/// How long to wait for a place before another client must give way, or another thread is tried.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the end of pen looks whether replies are written.
+const STEP: Duration = Duration::from_millis(5);
+
+/// How long the end of pen waits for the replies to commands that were carried out.
+const END_TIME: Duration = Duration::from_secs(1);
+
+/// A client that was accepted.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) peer: Arc<Peer>,
+    pub(super) address: ClientAddr,
+    /// When it was accepted.
+    pub(super) since: Instant,
+}
+
+/// As messages call it.
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            ClientAddr::Ip(ip) => ip.fmt(f),
+            ClientAddr::Local => f.write_str("a local client"),
+        }
+    }
+}
+
+/// The places of the clients, and the threads that wait for clients. Copies are the same places.
+#[derive(Clone, Debug)]
+pub struct Places {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// A client is in the queue.
+    arrived: Condvar,
+    /// A client has left.
+    left: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    threads: usize,
+    /// Threads without a client. A thread that was just started is one.
+    idle: usize,
+    /// For idle threads; it never has more clients than there are such threads.
+    queue: VecDeque<Client>,
+    /// All clients, also those in the queue.
+    clients: Vec<Client>,
+}
+
+/// Starts the threads, and gives them clients.
+#[derive(Clone)]
+pub(super) struct Crew<S> {
+    places: Places,
+    events: Handle<Event>,
+    log: Log,
+    /// Serves one client.
+    serve: S,
+}
+
+impl<S: Fn(&Client) + Clone + Send + 'static> Crew<S> {
+    /// Starts the first threads.
+    pub(super) fn start(events: &Handle<Event>, log: &Log, serve: S) -> Result<Self, Error> {
+        let shared = Shared { state: Mutex::default(), arrived: Condvar::new(), left: Condvar::new() };
+        let places = Places { shared: Arc::new(shared) };
+        let crew = Self { places, events: events.clone(), log: log.clone(), serve };
+        for _ in 0..RESIDENTS {
+            crew.hire(&mut crew.places.lock())
+                .map_err(|error| Error::System(String::from("cannot start a thread for the control port"), error))?;
+        }
+        Ok(crew)
+    }
+
+    /// The places, for the end of pen.
+    pub(super) fn places(&self) -> Places {
+        self.places.clone()
+    }
+
+    /// Gives the client to a thread. Waits until there is one, and has other clients give way for that.
+    pub(super) fn admit(&self, client: Client, dropped: &Complaints, short: &Complaints) {
+        let mut state = self.places.lock();
+        while state.idle <= state.queue.len() {
+            if state.threads < PLACES {
+                match self.hire(&mut state) {
+                    Ok(()) => continue,
+                    Err(error) => short.tell(
+                        format_args!(
+                            "{} clients, and no thread for another one: {}",
+                            state.clients.len(),
+                            reason(&error)
+                        ),
+                        Instant::now(),
+                    ),
+                }
+            }
+            state.make_room(dropped, Instant::now());
+            state = self.places.wait(&self.places.shared.left, state, PAUSE).0;
+        }
+        state.clients.push(client.clone());
+        state.queue.push_back(client);
+        self.places.shared.arrived.notify_one();
+    }
+
+    /// Waits until a client leaves, for so long at most.
+    pub(super) fn wait_for_leave(&self, time: Duration) {
+        drop(self.places.wait(&self.places.shared.left, self.places.lock(), time));
+    }
+
+    /// Starts a thread.
+    fn hire(&self, state: &mut State) -> io::Result<()> {
+        let crew = self.clone();
+        // Its end by a panic would cost a place.
+        thread::start_watched(NAME, DEEP_STACK, &self.events, move || crew.work())?;
+        state.threads += 1;
+        state.idle += 1;
+        Ok(())
+    }
+
+    /// Serves one client after the other.
+    fn work(&self) {
+        let nice = priority::nice();
+        while let Some(client) = self.places.next() {
+            thread::contain(NAME, &self.log, || (self.serve)(&client));
+            let mut state = self.places.leave(&client);
+            drop(client);
+            // A thread that gives way to the sessions for the sake of a report cannot be made urgent again (setpriority(2)). Another one
+            // takes its place if there can be one.
+            if priority::nice() != nice && self.hire(&mut state).is_ok() {
+                state.threads -= 1;
+                state.idle -= 1;
+                return;
+            }
+        }
+    }
+}
+
+impl Places {
+    /// Waits for the next client. `None`: the thread is not needed any more.
+    fn next(&self) -> Option<Client> {
+        let mut state = self.lock();
+        loop {
+            if let Some(client) = state.queue.pop_front() {
+                state.idle -= 1;
+                return Some(client);
+            }
+            if state.threads <= RESIDENTS {
+                state = self.shared.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let (woken, is_late) = self.wait(&self.shared.arrived, state, IDLE_TIME);
+            state = woken;
+            if is_late && state.queue.is_empty() && state.threads > RESIDENTS {
+                state.threads -= 1;
+                state.idle -= 1;
+                return None;
+            }
+        }
+    }
+
+    /// Gives the client's place back. The thread that served it is idle.
+    fn leave(&self, client: &Client) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        state.clients.retain(|other| !Arc::ptr_eq(&other.peer, &client.peer));
+        state.idle += 1;
+        self.shared.left.notify_all();
+        state
+    }
+
+    /// Waits until no command is carried out and no reply is written, for a second at most. A client that does not take its reply is not
+    /// waited for.
+    pub fn finish(&self) {
+        let end = Instant::now() + END_TIME;
+        let mut state = self.lock();
+        while state.clients.iter().any(|client| client.peer.is_served()) && Instant::now() < end {
+            // Nothing tells when a client is waited for.
+            state = self.wait(&self.shared.left, state, STEP).0;
+        }
+    }
+
+    /// Waits for a signal, for so long at most. Tells whether the time is over.
+    fn wait<'a>(
+        &self,
+        signal: &Condvar,
+        state: MutexGuard<'a, State>,
+        time: Duration,
+    ) -> (MutexGuard<'a, State>, bool) {
+        let (state, result) = signal.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner);
+        (state, result.timed_out())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Drops one client: of those that pen waits for, the one that it has waited for longest; else the one that has been there longest, if
+    /// that is longer than a client may be silent.
+    fn make_room(&self, dropped: &Complaints, now: Instant) {
+        let candidates = || self.clients.iter().filter(|client| !client.peer.is_dropped());
+        let silent = candidates().filter_map(|client| Some((client.peer.silent_since()?, client)));
+        if let Some((since, client)) = silent.min_by_key(|(since, _)| *since) {
+            client.peer.drop_off();
+            let time = now.saturating_duration_since(since).as_secs();
+            let count = self.clients.len();
+            dropped.tell(
+                format_args!("{count} clients: {client} gives way, silent for {time} s, longer than the others"),
+                now,
+            );
+        } else if let Some(client) = candidates().min_by_key(|client| client.since) {
+            let time = now.saturating_duration_since(client.since);
+            if time > PATIENCE {
+                client.peer.drop_off();
+                let (count, time) = (self.clients.len(), time.as_secs());
+                dropped.tell(
+                    format_args!("{count} clients: {client} gives way, there for {time} s, longer than the others"),
+                    now,
+                );
+            }
+        }
+    }
+}
