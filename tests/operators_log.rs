@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{Backend, Client, Launch, Pen};
+use crate::harness::{Backend, Client, Launch, Pen, Scratch};
 
 #[test]
 fn the_start_each_signal_and_the_end_are_a_line_each() {
@@ -38,4 +38,28 @@ fn the_limit_on_connections_is_told_once_with_the_remedy() {
     pen.control().say("conn_max 3");
     let _clients: Vec<_> = (0..3).map(|_| Client::connect(&pen)).collect();
     pen.wait_for_line(&limit(3));
+}
+
+#[test]
+fn a_command_that_changes_something_is_told_with_who_gave_it() {
+    let (a, scratch) = (Backend::named("a"), Scratch::new());
+    let path = scratch.join("control").display().to_string();
+    let tcp = Launch::ours().control().servers(&[&a]).start();
+    let local = Launch::ours().control_at(&path).servers(&[&a]).start();
+    for (pen, who) in
+        [(&tcp, "127.0.0.1"), (&local, &*format!("a local client, user {}", rustix::process::getuid().as_raw()))]
+    {
+        let control = pen.control();
+        for line in ["server 0 max 7", "no servers", "blacklist 9", "acl 1 permit 10.0.0.0/8", "roundrobin"] {
+            control.say(line);
+            pen.wait_for_line(&format!(": control port: {who}: {line}"));
+        }
+        for line in
+            ["servers", "blacklist", "recent", "help", "mode", "frobnicate", "server 0 max x", "no server 9", "poll"]
+        {
+            control.say(line);
+        }
+        let told = pen.stderr();
+        assert_eq!(told.matches("control port: ").count(), 5, "{told}");
+    }
 }

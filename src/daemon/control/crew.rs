@@ -55,7 +55,10 @@ impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             ClientAddr::Ip(ip) => ip.fmt(f),
-            ClientAddr::Local => f.write_str("a local client"),
+            ClientAddr::Local => match self.peer.user() {
+                Some(user) => write!(f, "a local client, user {user}"),
+                None => f.write_str("a local client"),
+            },
         }
     }
 }

@@ -99,6 +99,11 @@ impl Executor {
         Ok(verdict)
     }
 
+    /// Whether the line asks for more than an answer.
+    pub fn is_change(&self, line: &str) -> bool {
+        Command::parse(line, self.loader.port.as_ref()).is_ok_and(|command| command.is_change())
+    }
+
     /// Reports over the tables.
     pub fn reports(&self) -> Reports {
         Reports { events: self.events.clone(), root: self.loader.root.clone() }

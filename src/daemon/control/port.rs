@@ -35,7 +35,8 @@ pub fn start(listeners: &[Arc<Listener>], executor: Executor, log: &Log) -> Resu
     let events = executor.events.clone();
     let dropped = Arc::new(Complaints::new(log.clone()));
     let complaints = Arc::clone(&dropped);
-    let crew = Crew::start(&events, log, move |client: &Client| serve(client, &executor, &complaints))?;
+    let told = log.clone();
+    let crew = Crew::start(&events, log, move |client: &Client| serve(client, &executor, &told, &complaints))?;
     let places = crew.places();
     let short = Arc::new(Complaints::new(log.clone()));
     for listener in listeners {
@@ -78,9 +79,14 @@ enum Ending {
     Denied,
 }
 
-fn serve(client: &Client, executor: &Executor, complaints: &Complaints) {
+fn serve(client: &Client, executor: &Executor, log: &Log, complaints: &Complaints) {
+    let carried_out = |line: &str| {
+        if executor.is_change(line) {
+            log.notice(format_args!("control port: {client}: {line}"));
+        }
+    };
     let ended = if is_admitted(client.address, executor) {
-        converse(Conversation::new(Arc::clone(&client.peer)), executor)
+        converse(Conversation::new(Arc::clone(&client.peer)), executor, &carried_out)
     } else {
         // A clean end would be an empty reply, as that of a command that was carried out.
         client.peer.drop_off();
@@ -101,8 +107,8 @@ fn is_admitted(client: ClientAddr, executor: &Executor) -> bool {
     executor.events.send(Event::Admit(client, answer)).is_ok() && admitted.recv().unwrap_or(false)
 }
 
-/// Serves a client until it has ended its side, or is gone.
-fn converse(mut client: Conversation, executor: &Executor) -> Result<(), Ending> {
+/// Serves a client until it has ended its side, or is gone. `carried_out` is told the commands that were carried out.
+fn converse(mut client: Conversation, executor: &Executor, carried_out: &dyn Fn(&str)) -> Result<(), Ending> {
     let mut verdict = Verdict::Accepted;
     loop {
         let line = client.line();
@@ -115,7 +121,7 @@ fn converse(mut client: Conversation, executor: &Executor) -> Result<(), Ending>
             _ => {}
         }
         let mut out = BufWriter::with_capacity(PIECE, client.reply());
-        let written = reply(&line, &mut verdict, executor, &mut out);
+        let written = reply(&line, &mut verdict, (executor, carried_out), &mut out);
         // After an error nothing more is sent, not even by the drop of the writer.
         if let Err(error) = written.and_then(|()| out.flush()) {
             let _ = out.into_parts();
@@ -126,11 +132,17 @@ fn converse(mut client: Conversation, executor: &Executor) -> Result<(), Ending>
 }
 
 /// Replies to a line. It fails when the client does not take the reply.
-fn reply(line: &Line, verdict: &mut Verdict, executor: &Executor, out: &mut dyn Write) -> io::Result<()> {
+fn reply(
+    line: &Line,
+    verdict: &mut Verdict,
+    (executor, carried_out): (&Executor, &dyn Fn(&str)),
+    out: &mut dyn Write,
+) -> io::Result<()> {
     match line {
         Line::Command(line) if line.is_empty() || line.starts_with('#') => return Ok(()),
         Line::Command(line) => {
             if executor.say(line, out)? == Verdict::Accepted {
+                carried_out(line);
                 return Ok(());
             }
         }

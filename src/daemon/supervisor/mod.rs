@@ -184,6 +184,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     // The caller may have given up; then the reply is dropped.
                     let _ = answer.try_send(outcome.map(|(outcome, _)| outcome));
                     if exit {
+                        self.log.notice("exit: ends");
                         return Ok(());
                     }
                 }

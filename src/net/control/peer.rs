@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout};
+use rustix::net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout, socket_peercred};
 use rustix::net::{Shutdown, shutdown};
 
 use super::PATIENCE;
@@ -39,6 +39,11 @@ impl Peer {
         // knows since when the client takes nothing (tcp(7), TCP_USER_TIMEOUT).
         let _ = set_tcp_user_timeout(&socket, PATIENCE.as_millis() as u32);
         Self { socket, state: Mutex::default() }
+    }
+
+    /// The number of the user at the other end of a Unix socket (unix(7), SO_PEERCRED).
+    pub fn user(&self) -> Option<u32> {
+        socket_peercred(&self.socket).ok().map(|peer| peer.uid.as_raw())
     }
 
     /// Since when pen has waited for this client: to end a line, or to take a part of a reply. `None`: pen does not wait for it, or need

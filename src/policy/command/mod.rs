@@ -78,6 +78,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it asks for more than an answer.
+    pub fn is_change(&self) -> bool {
+        !matches!(self, Self::Get(_) | Self::Help(_) | Self::Nothing(_) | Self::Show(_))
+    }
+
     /// Whether other names may have to be looked up again after it, or at other times.
     pub fn may_change_names(&self) -> bool {
         matches!(self, Self::Server(..) | Self::Set(..) | Self::Resolved(..))
