@@ -7,10 +7,12 @@ use std::net::TcpListener;
 
 use rustix::process::Signal;
 
-use crate::harness::{Backend, Blackhole, Client, Launch, Program, free_port, skip, visit, wait_for, wait_until};
+use crate::harness::Theirs::{Differ, Same};
+use crate::harness::{
+    Backend, Blackhole, Client, Launch, Program, Theirs, free_port, skip, visit, wait_for, wait_until,
+};
 
 use Step::{Hold, Start, Stop, Visit};
-use Theirs::{Differ, Same};
 
 /// Clients come to a pen in front of servers, one after the other.
 struct Case {
@@ -39,14 +41,6 @@ enum Step {
     Stop(char),
     /// A server comes up.
     Start(char),
-}
-
-/// What the other pen does.
-enum Theirs {
-    /// The same.
-    Same,
-    /// Why ours does not do that, and what it is.
-    Differ(&'static str, &'static str),
 }
 
 const CASE: Case = Case { options: &[], servers: &["a", "b", "c"], down: "", steps: &[], ours: "", theirs: Same };

@@ -1,18 +1,8 @@
 //! The same lines for our control port and for that of pen 0.34.1: scripts parse the replies, so they are the same byte for
 //! byte, except where the table says why not. penctl(1) lists those under DIFFERENCES.
 
-use crate::harness::{Backend, Client, Control, Launch, Program, Scratch, skip, wait_until, without_state};
-
-/// What the other pen answers.
-#[derive(Clone, Copy)]
-enum Theirs {
-    /// The same.
-    Same,
-    /// This, and why ours does not.
-    Differs(&'static str, &'static str),
-}
-
-use Theirs::{Differs, Same};
+use crate::harness::Theirs::{Differ, Same};
+use crate::harness::{Backend, Client, Control, Launch, Program, Scratch, Theirs, skip, wait_until, without_state};
 
 const NAMED: &str = "a value that makes no sense is named";
 
@@ -27,7 +17,7 @@ const LINES: &[(&str, Theirs)] = &[
     ("listen", Same),
     ("log", Same),
     ("web_stats", Same),
-    ("status", Differs("the page needs no file to be shown", "Unable to create webstats\n")),
+    ("status", Differ("the page needs no file to be shown", "Unable to create webstats\n")),
     ("idlers", Same),
     ("connection 7", Same),
     ("connection", Same),
@@ -46,7 +36,7 @@ const LINES: &[(&str, Theirs)] = &[
     ("client_acl", Same),
     ("client_acl 4", Same),
     ("client_acl", Same),
-    ("client_acl 10", Differs(NAMED, "0\n")),
+    ("client_acl 10", Differ(NAMED, "0\n")),
     ("client_acl 0", Same),
     ("control_acl", Same),
     ("control_acl 5", Same),
@@ -81,7 +71,7 @@ const LINES: &[(&str, Theirs)] = &[
     ("stubborn", Same),
     ("mode", Same),
     ("no stubborn", Same),
-    ("weight", Differs("it says that all weights are 0", "")),
+    ("weight", Differ("it says that all weights are 0", "")),
     ("mode", Same),
     ("no weight", Same),
     ("prio", Same),
@@ -128,13 +118,13 @@ const LINES: &[(&str, Theirs)] = &[
     ("log", Same),
     ("no log", Same),
     ("log", Same),
-    ("log 127.0.0.1:9", Differs("the port is a part of it", "127.0.0.1\n")),
+    ("log 127.0.0.1:9", Differ("the port is a part of it", "127.0.0.1\n")),
     ("no log", Same),
     ("", Same),
     ("# a comment", Same),
-    ("no frob", Differs(NAMED, "")),
-    ("blacklist abc", Differs(NAMED, "0\n")),
-    ("timeout 0", Differs("no connect would succeed", "0\n")),
+    ("no frob", Differ(NAMED, "")),
+    ("blacklist abc", Differ(NAMED, "0\n")),
+    ("timeout 0", Differ("no connect would succeed", "0\n")),
 ];
 
 /// Says every line, and returns the answers with this pen's own addresses made general.
@@ -172,10 +162,10 @@ fn every_reply_is_that_of_pen_0_34_1_or_there_is_a_reason() {
         let (ours, theirs) = (&ours[number], &theirs[number]);
         let fine = match expected {
             Same => ours == theirs,
-            Differs(_, expected) => theirs == expected && ours != theirs,
+            Differ(_, expected) => theirs == expected && ours != theirs,
         };
         if !fine {
-            let why = if let Differs(why, _) = expected { why } else { "" };
+            let why = if let Differ(why, _) = expected { why } else { "" };
             wrong.push(format!("{number} {line:?}: ours {ours:?}, theirs {theirs:?} {why}"));
         }
     }

@@ -21,7 +21,7 @@ pub(crate) use client::{Client, End, visit};
 pub(crate) use control::{Control, Ctl, without_state};
 pub(crate) use daemon::{Attempt, Daemon, attempt, without_syslog};
 pub(crate) use hosts::Hosts;
-pub(crate) use pen::{Launch, Pen, Program, run};
+pub(crate) use pen::{Launch, Pen, Program, Theirs, run};
 pub(crate) use ports::{Scratch, free_port, is_free};
 pub(crate) use process::Process;
 pub(crate) use wait::{DEADLINE, wait_for, wait_until};

@@ -24,6 +24,14 @@ pub(crate) enum Program {
     Theirs,
 }
 
+/// What the other pen does where ours is tested.
+pub(crate) enum Theirs {
+    /// The same.
+    Same,
+    /// Why ours does not do that, and what it is.
+    Differ(&'static str, &'static str),
+}
+
 impl Program {
     /// Where it is.
     pub(crate) fn path(self) -> &'static str {
