@@ -281,7 +281,7 @@ fn a_wrong_configuration_does_not_start_and_does_not_replace_a_right_one() {
         ("# pen -u 'nobody 80", "1: a quote in '# pen -u 'nobody 80' has no end"),
         ("# pen for the shop\n# pen -rk 80", "2: pen has no option -k"),
         ("# pen 80 -u", "1: option -u needs a value"),
-        ("# pen -j jail 80", "the name of the jail must begin with /"),
+        ("# pen -j jail 80", "1: the name of the jail must begin with /"),
     ] {
         host.write("/etc/pen/web.conf", format!("{heading}\nserver 0 address 127.0.0.1 port 80\n"));
         let told = host.refuses("service pen reload web", 6);
@@ -292,6 +292,53 @@ fn a_wrong_configuration_does_not_start_and_does_not_replace_a_right_one() {
     host.says("service pen stop web", "pen web: stopped\n");
     fs::remove_file(host.path("/etc/pen/api.conf")).unwrap();
     host.says("service pen stop", "pen api: stopped\npen web: is not running\n");
+}
+
+#[test]
+fn only_an_option_or_a_listener_makes_a_comment_the_heading() {
+    let Some(host) = Host::with(if program("busybox").is_some() { &TOOLS } else { &[] }) else { return };
+    for heading in [
+        "# pen 8080",
+        "# pen -u nobody 8080",
+        "# pen '-u' nobody 8080",
+        "# pen\t8080\r",
+        "\u{feff}# pen 8080",
+        "# pen http",
+        "# pen 8080,8081",
+        "# pen '127.0.0.1:8080'",
+        "# pen [::1]:8080,http",
+        "# pen localhost:http",
+        "# pen /run/listener",
+    ] {
+        // The last line of a file may lack its end.
+        for after in ["", "\nserver 0 address 127.0.0.1 port 9\n"] {
+            host.write("/etc/pen/web.conf", format!("{heading}{after}"));
+            host.says("service pen check web", "");
+        }
+    }
+    for comment in [
+        "# pen for the shop",
+        "# pen: 80",
+        "# pen - the shop",
+        "# pen -- the shop",
+        "# pen note: 80",
+        "# pen",
+        "#pen 80",
+    ] {
+        host.write("/etc/pen/web.conf", comment);
+        assert!(host.refuses("service pen check web", 6).contains("none of the first ten lines is"), "{comment}");
+        host.write("/etc/pen/web.conf", format!("{comment}\n# pen 8080\n"));
+        host.says("service pen check web", "");
+        host.write("/etc/pen/web.conf", format!("{comment}\n# pen -x 0 8080\n"));
+        for action in ["check", "start"] {
+            let told = host.refuses(&format!("service pen {action} web"), 1);
+            assert!(told.starts_with("pen: /etc/pen/web.conf:2: -x: \"0\" is not a number"), "{told}");
+        }
+    }
+    host.write("/etc/default/pen", "OPTIONS='-x 0'\n");
+    host.write("/etc/pen/web.conf", "# pen 8080\n");
+    let told = host.refuses("service pen check web", 1);
+    assert!(told.starts_with("pen: /etc/pen/web.conf:1, or OPTIONS: -x: "), "{told}");
 }
 
 #[test]
@@ -459,7 +506,7 @@ fn a_log_where_only_root_can_make_one_is_made_for_the_user() {
         host.instance("web", &options.replace("nobody", "no-such-user"), &a);
         assert_eq!(
             host.refuses("service pen start", 1),
-            "pen: Can't getpwnam(no-such-user): no such user\npen web: not started\n"
+            "pen: /etc/pen/web.conf:1: Can't getpwnam(no-such-user): no such user\npen web: not started\n"
         );
         assert!(!host.path(&log).exists());
         let web = host.instance("web", &options, &a);
@@ -589,8 +636,54 @@ fn actions_at_the_same_time_wait_for_each_other() {
 }
 
 #[test]
-fn a_restart_with_many_sessions_finds_the_port_free() {
+fn rotating_finds_the_control_socket_of_a_jail() {
     let Some(host) = Host::new() else { return };
+    let (a, port) = (Backend::named("a"), free_port());
+    let socket = "/var/lib/pen/run/pen/control";
+    let heading = format!("# pen -u nobody -j /var/lib/pen -C {socket},127.0.0.1:{} 127.0.0.1:{port}", free_port());
+    let text = format!("{heading}\nserver 0 address 127.0.0.1 port {}\n", a.port());
+    host.write("/etc/pen/web.conf", &text);
+    host.says("service pen start", "pen web: started\n");
+    host.write("/var/lib/pen/etc/pen/web.conf", format!("{text}blacklist 77\n"));
+    host.says("service pen rotate", "");
+    // HUP would have been heeded before this reload.
+    host.says("service pen reload", "pen web: told to reload\n");
+    host.write("/etc/pen/web.conf", format!("{text}timeout 7\n"));
+    host.says("service pen reload", "pen web: told to reload\n");
+    let ask = |word: &str| host.does(&format!("penctl {socket} {word}")).stdout;
+    wait_until("the reload", || ask("timeout") == "7\n");
+    assert_eq!(ask("blacklist"), "30\n");
+}
+
+#[test]
+fn the_time_zone_of_whoever_starts_it_is_not_pens() {
+    let Some(host) = Host::new() else { return };
+    let a = Backend::named("a");
+    host.instance("web", "-u nobody", &a);
+    let zone = || {
+        let outcome = host.does(&format!("tr '\\0' '\\n' </proc/{}/environ | grep ^TZ=", host.pid("web")));
+        outcome.stdout
+    };
+    host.says("TZ=Asia/Tokyo /etc/init.d/pen start", "pen web: started\n");
+    assert_eq!(zone(), "");
+    host.write("/etc/default/pen", "export TZ=Europe/Stockholm\n");
+    host.says("TZ=Asia/Tokyo /etc/init.d/pen restart", "pen web: stopped\npen web: started\n");
+    assert_eq!(zone(), "TZ=Europe/Stockholm\n");
+}
+
+#[test]
+fn a_restart_with_many_sessions_finds_the_port_free() {
+    restart_with_many_sessions("true");
+}
+
+#[test]
+fn a_restart_with_many_sessions_finds_the_port_free_without_flock() {
+    restart_with_many_sessions("mount --bind /dev/null $(command -v flock)");
+}
+
+fn restart_with_many_sessions(preparation: &str) {
+    let Some(host) = Host::new() else { return };
+    host.says(preparation, "");
     let a = Backend::named("a");
     let web = host.instance("web", "-u nobody", &a);
     host.says("service pen start", "pen web: started\n");
