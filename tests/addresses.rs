@@ -12,8 +12,8 @@ use rustix::process::Signal;
 use socket2::SockAddr;
 
 use crate::harness::{
-    Backend, Blackhole, Client, Control, Daemon, Hosts, Launch, Pen, Program, Scratch, free_port, greet, is_free,
-    is_root, program, run, skip, visit,
+    Backend, Blackhole, Client, Control, Daemon, Hosts, Launch, Pen, Scratch, free_port, greet, is_free, is_root, run,
+    skip, visit,
 };
 
 fn has_ipv6() -> bool {
@@ -360,52 +360,20 @@ fn the_emergency_and_the_abuse_server_may_be_unix_sockets() {
     assert_eq!(visit(&pen, "127.0.0.9").as_deref(), Some("abuse"));
 }
 
-/// Starts pen where `/etc/hosts` is another: in a mount namespace of its own.
-fn with_hosts(scratch: &Scratch, hosts: &str, launch: Launch) -> Option<Pen> {
-    let wrapper = hosts_wrapper(scratch, hosts, "-m", "true")?;
-    Some(launch.wrapper(&wrapper.iter().map(String::as_str).collect::<Vec<_>>()).start())
-}
-
-/// Runs pen there until it ends, after these preparations in other namespaces. Tells whether it ended well, and what it said.
-fn run_with_hosts(hosts: &str, (flags, script): (&str, &str), arguments: &[&str]) -> Option<(bool, String)> {
-    let scratch = Scratch::new();
-    let wrapper = hosts_wrapper(&scratch, hosts, flags, script)?;
-    let mut command = std::process::Command::new(&wrapper[0]);
-    let output = command.args(&wrapper[1..]).arg(Program::Ours.path()).args(arguments).output().unwrap();
-    Some((output.status.success(), String::from_utf8(output.stderr).unwrap()))
-}
-
-fn hosts_wrapper(scratch: &Scratch, hosts: &str, flags: &str, script: &str) -> Option<Vec<String>> {
-    let Some(unshare) = program("unshare").filter(|_| is_root()) else {
-        skip("only root, with unshare(1), can give pen an /etc/hosts of its own");
-        return None;
-    };
-    let file = scratch.join("hosts");
-    fs::write(&file, hosts).unwrap();
-    let file = file.display().to_string();
-    let script = format!("mount --bind \"$0\" /etc/hosts && {script} && exec \"$@\"");
-    let wrapper = vec![unshare, flags.to_string(), String::from("sh"), String::from("-c"), script, file];
-    let probe = std::process::Command::new(&wrapper[0]).args(&wrapper[1..]).arg("true").output().unwrap();
-    if !probe.status.success() {
-        skip("no such namespace can be had here");
-        return None;
-    }
-    Some(wrapper)
-}
-
 #[test]
 fn a_name_with_several_addresses_is_listened_on_at_all_of_them() {
-    let (scratch, server, port, control) = (Scratch::new(), Backend::named("a"), free_port(), free_port());
+    let (server, port, control) = (Backend::named("a"), free_port(), free_port());
     let mut addresses = vec!["127.66.0.1", "127.66.0.2"];
     if has_ipv6() {
         addresses.push("::1");
     }
-    let hosts: String = addresses.iter().map(|address| format!("{address} many.test\n")).collect();
+    let lines: String = addresses.iter().map(|address| format!("{address} many.test\n")).collect();
+    let Some(hosts) = Hosts::new(&lines) else { return };
     let launch = Launch::ours()
         .listener(format!("many.test:{port}"))
         .options(&["-u", "root", "-C", &format!("many.test:{control}")])
         .servers(&[&server]);
-    let Some(_pen) = with_hosts(&scratch, &hosts, launch) else { return };
+    let _pen = hosts.launch(launch).start();
     for address in addresses {
         let client = Client::connect_to(&SocketAddr::new(ip(address), port).into(), None);
         assert_eq!(client.line().as_deref(), Some("a"), "{address}");
@@ -417,24 +385,27 @@ fn a_name_with_several_addresses_is_listened_on_at_all_of_them() {
 
 #[test]
 fn an_address_of_a_name_that_cannot_be_had_is_named() {
-    let hosts = "127.0.0.1 many.test\n192.0.2.1 many.test\n";
+    let Some(hosts) = Hosts::new("127.0.0.1 many.test\n192.0.2.1 many.test\n") else { return };
     let listener = format!("many.test:{}", free_port());
     let arguments = ["-f", "-X", "-O", "exit", &listener, "127.0.0.1:9"];
-    let Some((success, said)) = run_with_hosts(hosts, ("-m", "true"), &arguments) else { return };
+    let (status, pen) = hosts.run(&arguments);
     let address = listener.replace("many.test", "192.0.2.1");
     let cause = "Cannot assign requested address";
-    assert_eq!((success, said), (false, format!("pen: can't bind local address {listener} ({address}): {cause}\n")));
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(pen.stderr(), format!("pen: can't bind local address {listener} ({address}): {cause}\n"));
 }
 
 #[test]
 fn addresses_of_a_family_that_the_host_lacks_are_left_out_of_a_name_and_nowhere_else() {
-    let hosts = "127.0.0.1 both.test\n::1 both.test\n::1 six.test\n";
+    let lines = "127.0.0.1 both.test\n::1 both.test\n::1 six.test\n";
     let script =
         "ip link set lo up && { [ ! -e /proc/sys/net/ipv6 ] || echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; }";
+    let Some(hosts) = Hosts::in_namespaces(lines, "-mn", script) else { return };
     for (listener, works) in [("both.test:80", true), ("six.test:80", false), ("127.0.0.1:80,[::1]:80", false)] {
         let arguments = ["-f", "-X", "-O", "exit", listener, "127.0.0.1:9"];
-        let Some((success, said)) = run_with_hosts(hosts, ("-mn", script), &arguments) else { return };
-        assert_eq!(success, works, "{listener}: {said}");
+        let (status, pen) = hosts.run(&arguments);
+        let said = pen.stderr();
+        assert_eq!(status.success(), works, "{listener}: {said}");
         let culprit = if listener.contains(',') { "[::1]:80" } else { listener };
         let error = format!("can't bind local address {culprit}: ");
         assert_eq!(said.contains(&error), !works, "{said}");

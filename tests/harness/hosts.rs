@@ -10,7 +10,10 @@ use super::process::Process;
 use super::{is_root, program, skip};
 
 /// Mounts `hosts` and `nsswitch.conf` of a folder and becomes the program.
-const IN_AN_ETC_OF_ITS_OWN: &str = r#"for file in hosts nsswitch.conf; do mount --bind "$0/$file" "/etc/$file" || exit; done
+const IN_AN_ETC_OF_ITS_OWN: &str = r#"folder=$1
+shift
+for file in hosts nsswitch.conf; do mount --bind "$folder/$file" "/etc/$file" || exit; done
+eval "$0" || exit
 exec "$@""#;
 
 /// An `/etc/hosts`, in which all names are: name servers are not asked.
@@ -18,22 +21,30 @@ exec "$@""#;
 pub(crate) struct Hosts {
     folder: Scratch,
     unshare: String,
+    /// Which namespaces are made, as unshare(1) has it, and what is done there first.
+    flags: &'static str,
+    script: &'static str,
 }
 
 impl Hosts {
     /// With these lines, and localhost; `None` where there cannot be any.
     pub(crate) fn new(lines: &str) -> Option<Self> {
+        Self::in_namespaces(lines, "-m", "true")
+    }
+
+    /// Likewise, in more namespaces than that of mounts, after these preparations.
+    pub(crate) fn in_namespaces(lines: &str, flags: &'static str, script: &'static str) -> Option<Self> {
         let Some(unshare) = program("unshare").filter(|_| is_root()) else {
             skip("only root, with unshare(1), can give pen an /etc/hosts of its own");
             return None;
         };
-        let hosts = Self { folder: Scratch::new(), unshare };
+        let hosts = Self { folder: Scratch::new(), unshare, flags, script };
         fs::write(hosts.folder.join("nsswitch.conf"), "hosts: files\nservices: files\npasswd: files\ngroup: files\n")
             .unwrap();
         hosts.rewrite(lines);
         let probe = hosts.command(&["true"]).output().unwrap();
         if !probe.status.success() {
-            skip("no mount namespace can be had here");
+            skip("no such namespace can be had here");
             return None;
         }
         Some(hosts)
@@ -50,7 +61,7 @@ impl Hosts {
     /// A pen that knows these names.
     pub(crate) fn launch(&self, launch: Launch) -> Launch {
         let folder = self.folder.path().display().to_string();
-        launch.wrapper(&[&self.unshare, "-m", "sh", "-c", IN_AN_ETC_OF_ITS_OWN, &folder])
+        launch.wrapper(&[&self.unshare, self.flags, "sh", "-c", IN_AN_ETC_OF_ITS_OWN, self.script, &folder])
     }
 
     /// Runs such a pen until it ends by itself.
@@ -62,7 +73,7 @@ impl Hosts {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.unshare);
-        command.args(["-m", "sh", "-c", IN_AN_ETC_OF_ITS_OWN]).arg(self.folder.path()).args(words);
+        command.args([self.flags, "sh", "-c", IN_AN_ETC_OF_ITS_OWN, self.script]).arg(self.folder.path()).args(words);
         command
     }
 }
