@@ -131,7 +131,7 @@ impl Listener {
         self.address == *address && !self.is_retired() && self.file == file_identity(address)
     }
 
-    /// Makes the socket that user's, so that the user may listen on addresses that overlap with its own (see [`listen_beside`]).
+    /// Makes the socket that user's, so that the user may listen on addresses that overlap with its own (see `listen_beside`).
     pub fn share_with(&self, account: &Account) {
         // Without the right to do so, overlapping addresses cannot be had later, and the user is told then.
         let _ = fchown(&self.socket, Some(Uid::from_raw(account.uid)), Some(Gid::from_raw(account.gid)));

@@ -36,7 +36,7 @@ pub(super) struct Shared {
     pub(super) lost: AtomicUsize,
     /// A session has waited for room in vain, and nothing was taken since: other sessions do not wait.
     pub(super) stuck: AtomicBool,
-    /// pen is about to end: see [`AccessLog::finish`].
+    /// pen is about to end: see `AccessLog::finish`.
     pub(super) closed: AtomicBool,
     /// The epoch of records that are handed over now: that of the last change.
     epoch: AtomicUsize,

@@ -6,7 +6,7 @@
 //!
 //! The end of one side's data is passed on as the end of that direction, when everything before it has been delivered. When the
 //! server's side breaks, what the server had sent is still delivered, and then the client's side is broken too. When a server ends
-//! before the client does, what it had sent arrives whole ([`linger`]). When the client is gone, the session ends.
+//! before the client does, what it had sent arrives whole (`linger`). When the client is gone, the session ends.
 
 pub mod buffers;
 #[cfg(test)]
