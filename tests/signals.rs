@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::harness::{
-    Backend, Blackhole, Client, Pen, Process, Program, Scratch, is_root, skip, visit, wait_for, wait_until,
+    Backend, Blackhole, Client, Pen, Process, Program, Scratch, free_port, is_root, skip, visit, wait_for, wait_until,
 };
 
 /// Far more than it takes, and far less than anything that pen may be waiting for.
@@ -66,21 +66,13 @@ fn a_name_that_takes_its_time_does_not_keep_term_and_int_from_ending_it() {
     if !is_root() {
         return skip("only root can give pen a resolver of its own");
     }
-    // A name server that never answers.
-    let mute = UdpSocket::bind(("127.67.0.1", 53)).unwrap();
-    mute.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let scratch = Scratch::new();
-    fs::write(scratch.join("resolv.conf"), "nameserver 127.67.0.1\noptions timeout:30\n").unwrap();
-    let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+    let (mute, scratch) = (name_server("127.67.0.1"), Scratch::new());
     for (arguments, signal) in [
         (["-f", "-u", "root", "slow.example:8080", "127.0.0.1:9"].as_slice(), Signal::INT),
         (&["-f", "-u", "root", "-C", "slow.example:8888", "8080", "127.0.0.1:9"], Signal::TERM),
         (&["-u", "root", "slow.example:8080", "127.0.0.1:9"], Signal::INT),
     ] {
-        let mut command = crate::harness::without_syslog("unshare");
-        command.args(["-m", "sh", "-c", script]).arg(scratch.join("resolv.conf"));
-        command.arg(Program::Ours.path()).args(arguments);
-        let mut pen = Process::start(command);
+        let mut pen = start_with_name_server("127.67.0.1", &scratch, arguments);
         let mut question = [0; 512];
         mute.recv(&mut question).expect("nobody asks");
         // These wait for the end of the start; the last one ends it.
@@ -93,6 +85,66 @@ fn a_name_that_takes_its_time_does_not_keep_term_and_int_from_ending_it() {
         while mute.recv(&mut question).is_ok() {}
         mute.set_nonblocking(false).unwrap();
     }
+}
+
+/// A name server that answers when the test does.
+fn name_server(address: &str) -> UdpSocket {
+    let server = UdpSocket::bind((address, 53)).unwrap();
+    server.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    server
+}
+
+/// Starts pen in a mount namespace of its own, where it asks that name server.
+fn start_with_name_server(address: &str, scratch: &Scratch, arguments: &[&str]) -> Process {
+    let file = scratch.join("resolv.conf");
+    fs::write(&file, format!("nameserver {address}\noptions timeout:30\n")).unwrap();
+    let mut command = crate::harness::without_syslog("unshare");
+    command.args(["-m", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""]).arg(file);
+    command.arg(Program::Ours.path()).args(arguments);
+    Process::start(command)
+}
+
+#[test]
+fn hup_and_usr1_during_the_start_are_carried_out_after_it() {
+    if !is_root() {
+        return skip("only root can give pen a resolver of its own");
+    }
+    let (server, scratch, a, port) = (name_server("127.67.0.2"), Scratch::new(), Backend::named("a"), free_port());
+    let [file, page, pidfile] = ["pen.conf", "page.html", "pid"].map(|name| scratch.join(name).display().to_string());
+    fs::write(&file, "blacklist 7\n").unwrap();
+    let (listener, a) = (format!("slow.example:{port}"), a.to_string());
+    let arguments = ["-f", "-u", "root", "-p", &pidfile, "-F", &file, "-w", &page, &listener, &a];
+    let mut pen = start_with_name_server("127.67.0.2", &scratch, &arguments);
+    let mut question = [0; 512];
+    let (length, from) = server.recv_from(&mut question).expect("nobody asks");
+    fs::write(&file, "blacklist 8\n").unwrap();
+    for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::HUP] {
+        pen.signal(signal);
+    }
+    // It asks for addresses of both families at once.
+    answer(&server, &question[..length], from);
+    let (length, from) = server.recv_from(&mut question).expect("nobody asks for the other family");
+    answer(&server, &question[..length], from);
+    pen.wait_for_line("read again, 1 commands");
+    wait_until("the page", || fs::read_to_string(&page).is_ok_and(|page| page.contains("</html>")));
+    assert_eq!(fs::read_to_string(&pidfile).unwrap(), format!("{}\n", pen.pid()));
+    pen.signal(Signal::TERM);
+    assert_eq!(pen.wait_exit().code(), Some(0));
+    assert!(!fs::exists(&pidfile).unwrap());
+}
+
+/// Answers a question for an address (RFC 1035 section 4.1): 127.0.0.1, and none of IPv6.
+fn answer(server: &UdpSocket, question: &[u8], to: std::net::SocketAddr) {
+    let mut answer = question.to_vec();
+    // An answer, recursion available, no error.
+    answer[2..4].copy_from_slice(&[0x81, 0x80]);
+    let is_ipv4 = question[question.len() - 4..] == [0, 1, 0, 1];
+    answer[6..8].copy_from_slice(&[0, u8::from(is_ipv4)]);
+    if is_ipv4 {
+        // The name of the question, A, IN, for a minute.
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
+    }
+    server.send_to(&answer, to).unwrap();
 }
 
 #[test]
