@@ -36,6 +36,8 @@ exec "$@""#;
 struct Syslogd {
     process: Option<Process>,
     folder: Scratch,
+    /// How often it was started.
+    starts: usize,
 }
 
 /// A pen in the background.
@@ -53,7 +55,7 @@ impl Syslogd {
             skip("this needs root and rsyslogd");
             return None;
         }
-        let syslogd = Self { process: None, folder: Scratch::new() };
+        let syslogd = Self { process: None, folder: Scratch::new(), starts: 0 };
         for name in ["dev", "jail", "jail/dev", "work"] {
             fs::create_dir(syslogd.path(name)).unwrap();
         }
@@ -83,7 +85,16 @@ impl Syslogd {
         let mut command = Command::new(program("rsyslogd").unwrap());
         command.arg("-n").arg("-f").arg(self.path("conf")).arg("-i").arg(self.path("pid"));
         self.process = Some(Process::start(command));
-        wait_until("rsyslogd to listen", || self.path("log").exists() && self.path("jail/dev/log").exists());
+        self.starts += 1;
+        // A socket that is there may not be for everybody yet: rsyslogd binds it and then changes its mode. When it reads, both are done.
+        for name in ["log", "jail/dev/log"] {
+            let message = format!("start {} {name}", self.starts);
+            let marker = UnixDatagram::unbound().unwrap();
+            wait_until("rsyslogd to listen", || {
+                marker.send_to(format!("<13>Nov 22 00:00:00 marker[7]: {message}").as_bytes(), self.path(name)).is_ok()
+            });
+            self.wait_for(&format!("user notice marker 7: {message}"));
+        }
     }
 
     /// Ends it, as an administrator would.
@@ -153,6 +164,13 @@ impl Daemon {
     fn runs(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
+    }
+
+    /// Whether the thread that writes the log waits for more. The messages of a client that was served have woken it already.
+    fn logger_sleeps(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap();
+        let mut stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default());
+        stats.any(|stat| stat.contains(" (logger) S "))
     }
 
     fn signal(&self, signal: Signal) {
@@ -226,6 +244,8 @@ fn tell_a_story(syslogd: &mut Syslogd, options: &[&str]) {
     for _ in 0..5 {
         pen.visit();
     }
+    // On a busy machine the lines would otherwise wait in pen until syslogd is back.
+    wait_until("the logger to have done its work", || pen.logger_sleeps());
     syslogd.start();
     syslogd.wait_like("the number of lost lines", |message| {
         message.starts_with(&pen.head("local3", "warning"))
@@ -285,6 +305,7 @@ fn without_syslogd_pen_starts_and_serves_and_finds_one_that_comes_later() {
     let a = Backend::named("a");
     let pen = syslogd.pen(&["-u", "root", "-d", "-O", "syslog_facility daemon"], &[&a]);
     assert_eq!(pen.visit().as_deref(), Some("a"));
+    wait_until("the logger to have done its work", || pen.logger_sleeps());
     syslogd.start();
     let head = pen.head("daemon", "warning");
     syslogd.wait_like("the number of lost lines", |message| {
