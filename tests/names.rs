@@ -337,7 +337,7 @@ fn a_log_host_that_cannot_be_looked_up_any_more_keeps_its_address_and_another_is
     logged("first");
     hosts.rewrite("");
     configured.reload(&text("log.test", 8));
-    pen.wait_for_line("log: cannot be looked up: Name or service not known; it stays open");
+    pen.wait_for_line(&format!("log (log.test:{port}): cannot be looked up: Name or service not known; it stays open"));
     assert_eq!(pen.control().say("blacklist"), "8\n");
     logged("second");
     fs::write(&configured.file, text("none.test", 9)).unwrap();

@@ -168,7 +168,10 @@ impl Balancer {
             effects.extend(match setting.word {
                 "abuse" => self.lookup_failed(Upstream::Abuse, &cause),
                 "emergency" => self.lookup_failed(Upstream::Emergency, &cause),
-                word => Some(Effect::Notice(format!("{word}: cannot be looked up: {cause}; it stays open"))),
+                word => {
+                    let value = setting.value(&self.settings).text().unwrap_or_default();
+                    Some(Effect::Notice(format!("{word} ({value}): cannot be looked up: {cause}; it stays open")))
+                }
             });
         }
         Outcome { reply: setting.answer(&self.settings, context), effects }
