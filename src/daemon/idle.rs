@@ -23,6 +23,13 @@ impl Idle {
         connections.drain(left..).count() > 0
     }
 
+    /// Closes those above that number. Does not wait for the thread that keeps them, which looks at the number itself.
+    pub fn shrink_to(&self, most: usize) {
+        if let Ok(mut connections) = self.connections.try_lock() {
+            connections.truncate(most);
+        }
+    }
+
     /// All of them.
     pub(super) fn lock(&self) -> MutexGuard<'_, Vec<Idler>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)

@@ -17,7 +17,6 @@ use super::thread::{self, STACK};
 use crate::error::Error;
 use crate::net::connect::{ConnectOptions, connect_any};
 use crate::policy::servers::Target;
-use crate::sys::limits::Grant;
 
 /// How often dead connections are looked for and replaced.
 const ROUND: Duration = Duration::from_secs(1);
@@ -31,14 +30,12 @@ pub struct Wanted {
     pub targets: Vec<Arc<Target>>,
     /// How to connect.
     pub options: ConnectOptions,
-    /// How many there are descriptors for.
-    pub grant: Grant,
 }
 
 impl Wanted {
     /// How many there may be now, beside the sessions.
     fn room(&self, permits: &Permits) -> usize {
-        self.count.min(self.grant.idlers(permits.used()))
+        self.count.min(permits.idle_room())
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::idle::Idle;
+use crate::sys::limits::Grant;
 
 /// The permits that are left.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ struct Shared {
 struct Count {
     used: usize,
     max: usize,
+    /// What sessions and idle connections share, if anything bounds it.
+    grant: Option<Grant>,
     /// Sessions that lack what a new client would take.
     starving: usize,
     /// How many acceptors wait; with none, no thread needs to be woken.
@@ -35,6 +38,10 @@ pub struct Permit {
 }
 
 impl Count {
+    fn idle_room(&self) -> usize {
+        self.grant.map_or(usize::MAX, |grant| grant.idlers(self.used))
+    }
+
     fn is_exhausted(&self) -> bool {
         self.used >= self.max || self.starving > 0
     }
@@ -43,7 +50,7 @@ impl Count {
 impl Permits {
     /// So many at once.
     pub fn new(max: usize) -> Self {
-        let count = Mutex::new(Count { used: 0, max, starving: 0, waiting: 0 });
+        let count = Mutex::new(Count { used: 0, max, grant: None, starving: 0, waiting: 0 });
         Self { shared: Arc::new(Shared { count, released: Condvar::new(), idle: Idle::default() }) }
     }
 
@@ -72,9 +79,14 @@ impl Permits {
         self.shared.released.notify_all();
     }
 
-    /// How many are given out, those of the acceptors included.
-    pub fn used(&self) -> usize {
-        self.shared.lock().used
+    /// Sessions and idle connections are to share this from now on.
+    pub fn share(&self, grant: Grant) {
+        self.shared.lock().grant = Some(grant);
+    }
+
+    /// How many idle connections have room beside the sessions.
+    pub fn idle_room(&self) -> usize {
+        self.shared.lock().idle_room()
     }
 
     /// The connections that give way when descriptors run out.
@@ -89,6 +101,9 @@ impl Permits {
             count = self.shared.wait(count);
         }
         count.used += 1;
+        let room = count.idle_room();
+        drop(count);
+        self.shared.idle.shrink_to(room);
         Permit { shared: Arc::clone(&self.shared) }
     }
 

@@ -63,10 +63,10 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             let settings = self.balancer.settings();
             self.front.renew_grant(settings.conn_max, settings.idlers, &self.log);
         }
-        if idlers || (grant && self.balancer.settings().idlers > 0) {
+        if idlers {
             let (count, targets) = self.balancer.idlers(now);
             let options = ConnectOptions::from(&**self.balancer.settings());
-            self.helpers.idlers.send(Wanted { count, targets, options, grant: self.front.grant });
+            self.helpers.idlers.send(Wanted { count, targets, options });
         }
     }
 

@@ -43,6 +43,7 @@ impl Front {
     pub fn new(permits: Permits, host: Host, grant: Grant, controls: usize, events: Handle<Event>) -> Self {
         let pipes = Pipes::default();
         pipes.limit(grant.pipes);
+        permits.share(grant);
         Self { permits, host, grant, pipes, controls, events, listeners: Vec::new(), leaving: Vec::new() }
     }
 
@@ -55,6 +56,7 @@ impl Front {
         }
         self.grant = grant;
         self.permits.limit(grant.sessions);
+        self.permits.share(grant);
         self.pipes.limit(grant.pipes);
     }
 
