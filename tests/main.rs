@@ -31,6 +31,7 @@ mod limits;
 mod listen;
 mod maintenance;
 mod manual;
+mod memory;
 mod names;
 mod nginx;
 mod operators_log;
