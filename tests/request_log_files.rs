@@ -308,17 +308,78 @@ fn in_the_background_and_in_a_jail_it_is_the_users_file_and_moves_at_hup() {
 }
 
 #[test]
+fn root_writes_no_log_through_a_link_that_others_may_have_laid() {
+    if !is_root() {
+        return skip("only root follows other rules than others");
+    }
+    let (scratch, precious) = (Scratch::new(), Scratch::new());
+    let (link, target) = (scratch.join("log"), precious.join("precious"));
+    fs::write(&target, "years of work\n").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(65534), Some(65534)).unwrap();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let name = link.display().to_string();
+    let (status, pen) = crate::harness::run(&["-f", "-l", &name, &free_port().to_string(), "127.0.0.1:9"]);
+    assert_eq!(status.code(), Some(1));
+    let cause = "a symbolic link of another user in a directory that others can write to";
+    assert_eq!(pen.stderr(), format!("pen: Can't open logfile {name}: {cause}\n"));
+    assert_eq!(fs::read_to_string(&target).unwrap(), "years of work\n");
+    // Root's own link is followed, also to a file that is not there yet.
+    std::os::unix::fs::lchown(&link, Some(0), Some(0)).unwrap();
+    fs::remove_file(&target).unwrap();
+    let backend = Backend::new("a", echo);
+    let pen = Launch::ours().options(&["-l", &name]).servers(&[&backend]).start();
+    Client::connect(&pen).assert_echo("words");
+    wait_until("the request", || fs::read_to_string(&target).is_ok_and(|text| text.ends_with(" words\n")));
+}
+
+#[test]
 fn a_log_that_is_the_standard_output_stays_for_the_user_and_at_hup() {
     if !is_root() {
         return skip("only root can become another user");
     }
     let backend = Backend::new("a", echo);
+    let scratch = Scratch::new();
+    let [link, deep] = ["access.log", "deep.log"].map(|name| scratch.join(name));
+    std::os::unix::fs::symlink("/dev/stdout", &link).unwrap();
+    std::os::unix::fs::symlink("/proc/self/fd/1", &deep).unwrap();
     // The harness reads the standard output through a pipe that is root's.
-    let pen = Launch::ours().options(&["-u", "nobody", "-l", "/dev/stdout"]).uncounted().servers(&[&backend]).start();
-    for words in ["before", "after"] {
-        Client::connect(&pen).assert_echo(words);
-        wait_until("the request", || pen.stdout().ends_with(&format!(" {words}\n")));
-        pen.signal(Signal::HUP);
+    for name in ["/dev/stdout", "/dev/fd/1", link.to_str().unwrap(), deep.to_str().unwrap()] {
+        let pen = Launch::ours().options(&["-u", "nobody", "-l", name]).uncounted().servers(&[&backend]).start();
+        for words in ["before", "after"] {
+            Client::connect(&pen).assert_echo(words);
+            wait_until("the request", || pen.stdout().ends_with(&format!(" {words}\n")));
+            pen.signal(Signal::HUP);
+        }
+        assert!(!pen.stderr().contains("logfile"), "{name}: {}", pen.stderr());
     }
-    assert!(!pen.stderr().contains("logfile"), "{}", pen.stderr());
+}
+
+#[test]
+fn a_log_that_is_the_standard_output_may_be_a_file_of_roots_or_come_from_a_jail() {
+    if !is_root() {
+        return skip("only root can become another user");
+    }
+    let (scratch, backend) = (Scratch::new(), Backend::new("a", echo));
+    let jail = scratch.join("jail");
+    fs::create_dir(&jail).unwrap();
+    for options in [&["-u", "nobody"][..], &["-u", "nobody", "-j", jail.to_str().unwrap()]] {
+        let output = scratch.join("output");
+        fs::write(&output, "").unwrap();
+        fs::set_permissions(&output, fs::Permissions::from_mode(0o600)).unwrap();
+        let redirect = ["sh", "-c", "exec >>\"$0\" \"$@\"", output.to_str().unwrap()];
+        let pen = Launch::ours()
+            .wrapper(&redirect)
+            .options(options)
+            .options(&["-l", "/dev/stdout"])
+            .servers(&[&backend])
+            .start();
+        for words in ["before", "after"] {
+            Client::connect(&pen).assert_echo(words);
+            wait_until("the request", || fs::read_to_string(&output).unwrap().ends_with(&format!(" {words}\n")));
+            pen.signal(Signal::HUP);
+        }
+        assert_eq!(lines(&output).len(), 2);
+        assert!(!pen.stderr().contains("logfile"), "{}", pen.stderr());
+    }
 }

@@ -1,17 +1,18 @@
 //! Where the request log goes, and what its lines look like: a file, or penlogd at the other end of a UDP socket.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::retry_on_intr;
 use rustix::stdio::{stderr, stdout};
 
+use super::place::Place;
 use super::root::Root;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -51,8 +52,8 @@ impl Destination {
     /// sentence for the administrator.
     pub fn open(target: &LogTarget, root: &Root) -> Result<Self, Error> {
         let medium = match target {
-            LogTarget::File(path) => match inherited(path) {
-                Some(file) => Ok(Medium::File { file, regular: false, ragged: false }),
+            LogTarget::File(path) => match inherited(&root.name(path)) {
+                Some((file, regular)) => Ok(Medium::File { file, regular, ragged: false }),
                 None => open_file(&root.name(path)),
             },
             LogTarget::Udp(_, endpoint) => match endpoint {
@@ -105,26 +106,28 @@ impl Destination {
     }
 }
 
-/// The descriptor that a name such as /dev/stdout stands for, if it is a pipe, a terminal or a socket: it is used as it is, since
-/// the user of `-u` may not be allowed to open it, and a jail does not have the name.
-fn inherited(path: &Path) -> Option<File> {
-    let number = match path.to_str()? {
-        "/dev/stdout" => 1,
-        "/dev/stderr" => 2,
-        other => other.strip_prefix("/dev/fd/").or_else(|| other.strip_prefix("/proc/self/fd/"))?.parse().ok()?,
-    };
-    let file = match number {
-        1 => File::from(stdout().try_clone_to_owned().ok()?),
-        2 => File::from(stderr().try_clone_to_owned().ok()?),
-        _ => return None,
-    };
-    file.metadata().is_ok_and(|found| !found.is_file()).then_some(file)
+/// The standard output or error that a name stands for, and whether it is a regular file. It is used as it is, since the user of
+/// `-u` may not be allowed to open it, and a jail does not have the name. A link to a pipe, a terminal or a socket is another name for
+/// it, as images of containers have them (`access.log -> /dev/stdout`, `/proc/1/fd/1`).
+fn inherited(path: &Path) -> Option<(File, bool)> {
+    let named = fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    [(1, stdout()), (2, stderr())].into_iter().find_map(|(number, stream)| {
+        let file = File::from(stream.try_clone_to_owned().ok()?);
+        let found = file.metadata().ok()?;
+        let is_same = || !found.is_file() && named == Some((found.dev(), found.ino()));
+        (is_name_of(path, number) || is_same()).then_some((file, found.is_file()))
+    })
+}
+
+/// Whether that is one of the usual names of the standard output, 1, or the standard error, 2.
+fn is_name_of(path: &Path, number: u8) -> bool {
+    let name = if number == 1 { "/dev/stdout" } else { "/dev/stderr" };
+    path == Path::new(name)
+        || ["/dev/fd", "/proc/self/fd"].iter().any(|fd| path == Path::new(fd).join(number.to_string()))
 }
 
 fn open_file(path: &Path) -> io::Result<Medium> {
-    // A pipe without a reader must not block, and a terminal must not become the controlling one.
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags.bits() as i32).open(path)?;
+    let file = open_to_append(path)?;
     let found = file.metadata()?;
     let kind = found.file_type();
     if !(kind.is_file() || kind.is_fifo() || kind.is_char_device()) {
@@ -132,6 +135,23 @@ fn open_file(path: &Path) -> io::Result<Medium> {
     }
     let ragged = kind.is_file() && found.len() > 0 && last_byte(path).is_ok_and(|byte| byte != b'\n');
     Ok(Medium::File { file, regular: kind.is_file(), ragged })
+}
+
+/// Opens a file at its end, and makes it if need be. Root follows no link that others may have laid, since a client chooses what is
+/// written.
+fn open_to_append(path: &Path) -> io::Result<File> {
+    // A pipe without a reader must not block, and a terminal must not become the controlling one.
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let place = Place::find(path)?;
+    let opened = openat(place.directory(), place.name(), flags | OFlags::CREATE | OFlags::NOFOLLOW, Mode::from(0o644));
+    match opened {
+        Ok(file) => Ok(file.into()),
+        // The target of a link in proc(5), such as `pipe:[4711]`, is no path.
+        Err(error) => match open(path, flags, Mode::empty()).map(File::from) {
+            Ok(file) if !file.metadata()?.is_file() => Ok(file),
+            _ => Err(error.into()),
+        },
+    }
 }
 
 /// The last byte of a file. It may fail for a file that may only be written.
@@ -226,7 +246,7 @@ fn put(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
 mod tests {
     use super::*;
     use std::env;
-    use std::fs;
+    use std::fs::OpenOptions;
     use std::path::PathBuf;
 
     #[test]

@@ -61,7 +61,8 @@ impl Place {
                 }
             }
         }
-        Err(io::ErrorKind::InvalidInput.into())
+        // All of it is the root or ends in two dots.
+        Err(Errno::ISDIR.into())
     }
 
     /// Its directory.
