@@ -456,6 +456,47 @@ fn a_copy_that_is_not_complete_yet_is_refused() {
     files.rewrite(&format!("{server}timeout 7\n"));
     reload(&pen, "read again");
     assert_eq!(control.say("timeout"), "7\n");
+    // What was longer was wrong, and was not in use.
+    files.rewrite(&format!("{server}timeout 7\nblacklist 5\nfrob\n"));
+    reload(&pen, "pen.conf:4: ");
+    files.rewrite(&format!("{server}timeout 7\ntracking 5"));
+    reload(&pen, "read again");
+    // From the control port each file is one of its own.
+    let small = files.add("small.conf", "timeout 1000");
+    control.tell(&[&format!("include {small}")]);
+    files.add("small.conf", "timeout 9");
+    control.tell(&[&format!("include {small}")]);
+    assert_eq!(control.say("timeout"), "9\n");
+}
+
+#[test]
+fn what_editors_of_other_systems_write_is_accepted_or_named() {
+    let files = Files::new("\u{feff}# of an editor\r\nserver 0 address 127.0.0.1 port 9\r\n\r\nhash\r\n");
+    let check = || run(&["--check", "-F", &files.path, "8080"]);
+    let (status, pen) = check();
+    assert!(status.success(), "{}", pen.stderr());
+    files.rewrite("server 0 address 127.0.0.1 port 9\nblacklist\u{a0}5\n");
+    let (status, pen) = check();
+    assert_eq!(status.code(), Some(1));
+    assert!(pen.stderr().contains("pen.conf:2: there is a character U+00A0 that cannot be seen"), "{}", pen.stderr());
+    let utf16: Vec<u8> = "\u{feff}hash\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(&files.path, utf16).unwrap();
+    let (status, pen) = check();
+    assert_eq!(status.code(), Some(1));
+    let told = format!("Can't read config file '{}': it is UTF-16, and has to be UTF-8\n", files.path);
+    assert!(pen.stderr().ends_with(&told), "{}", pen.stderr());
+}
+
+#[test]
+fn what_write_makes_is_read_whatever_the_names_of_files_are() {
+    let backend = Backend::named("a");
+    let files = Files::new("");
+    let page = files.scratch.join("a\u{a0}page.html").display().to_string();
+    let pen = files.launch().options(&["-w", &page]).servers(&[&backend]).start();
+    pen.control().tell(&["write"]);
+    assert!(fs::read_to_string(&files.path).unwrap().contains(&format!("web_stats {page}\n")));
+    let (status, checked) = run(&["--check", "-F", &files.path, "8080"]);
+    assert!(status.success(), "{}", checked.stderr());
 }
 
 /// Runs pen as root, which prints its configuration with `write` and ends, after a preparation in a mount namespace of its own.

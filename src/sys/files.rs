@@ -18,6 +18,9 @@ pub const LARGEST: u64 = 16 * 1024 * 1024;
 /// The error for a device, a pipe or a directory.
 const NOT_A_FILE: &str = "not a regular file";
 
+/// The byte order marks of UTF-16, which some editors write (RFC 2781 section 3.2).
+const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
 /// How many files were written: no two are written under the same temporary name.
 static WRITTEN: AtomicUsize = AtomicUsize::new(0);
 
@@ -25,6 +28,9 @@ static WRITTEN: AtomicUsize = AtomicUsize::new(0);
 /// refused.
 pub fn read(path: &Path, largest: u64) -> io::Result<String> {
     let (bytes, _) = read_bytes(path, largest)?;
+    if UTF_16.iter().any(|mark| bytes.starts_with(mark)) {
+        return Err(io::Error::other("it is UTF-16, and has to be UTF-8"));
+    }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::countries::Supply;
 use crate::daemon::events::{Prepared, Unresolved};
@@ -38,11 +38,13 @@ const FILES: usize = 8;
 struct Room {
     lines: usize,
     bytes: u64,
+    /// It reads the file of `-F`, which another program may be writing just now.
+    is_again: bool,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self { lines: LINES, bytes: BYTES }
+        Self { lines: LINES, bytes: BYTES, is_again: false }
     }
 }
 
@@ -69,21 +71,31 @@ impl Lengths {
     /// As many files are remembered. What is forgotten is only not recognised.
     const MOST: usize = 1000;
 
-    /// Notes the length of a text, or refuses it: its last line has no end, and it was longer before.
-    fn note(&self, path: &Path, name: &str, text: &str) -> Result<(), Error> {
-        let mut lengths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !text.ends_with('\n') && lengths.get(path).is_some_and(|before| text.len() < *before) {
+    /// Refuses a text whose last line has no end if it was longer before.
+    fn check(&self, path: &Path, name: &str, text: &str) -> Result<(), Error> {
+        let before = self.all().get(path).copied();
+        if !text.ends_with('\n') && before.is_some_and(|before| text.len() < before) {
             let place = format!("{name}:{}", text.lines().count().max(1));
             return Err(placed(
                 &place,
                 "the file ends here, without a newline, and is shorter than it was: it is not complete",
             ));
         }
+        Ok(())
+    }
+
+    /// Notes the length of a text that makes sense.
+    fn note(&self, path: &Path, length: usize) {
+        let mut lengths = self.all();
         if lengths.len() >= Self::MOST {
             lengths.clear();
         }
-        lengths.insert(path.to_path_buf(), text.len());
-        Ok(())
+        lengths.insert(path.to_path_buf(), length);
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<PathBuf, usize>> {
+        // A panic cannot leave it inconsistent.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,10 +113,10 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Reads a configuration file and what it includes.
+    /// Reads the configuration file of `-F` and what it includes.
     pub fn read(&self, path: &Path) -> Result<Vec<Located>, Error> {
         let mut all = Vec::new();
-        self.read_into(&mut all, path, 0, &mut Room::default())?;
+        self.read_into(&mut all, path, 0, &mut Room { is_again: true, ..Room::default() })?;
         Ok(all)
     }
 
@@ -113,8 +125,13 @@ impl Loader {
         let text = files::read(&self.root.name(path), room.bytes)
             .map_err(|error| Error::System(format!("Can't read config file '{name}'"), error))?;
         room.take(&name, &text)?;
-        self.lengths.note(path, &name, &text)?;
+        if room.is_again {
+            self.lengths.check(path, &name, &text)?;
+        }
         let commands = file::parse(&name, &text, self.port.as_ref()).map_err(Error::Config)?;
+        if room.is_again {
+            self.lengths.note(path, text.len());
+        }
         drop(text);
         self.expand_into(all, commands, depth, room)
     }
