@@ -51,8 +51,8 @@ pub fn read_bytes(path: &Path, largest: u64) -> io::Result<(Vec<u8>, Metadata)> 
 }
 
 /// Replaces a file atomically: a reader gets the old text or the new text. The text is written beside it and then renamed, so the
-/// directory must be writable. A file that is a mount point cannot be renamed over: it is written in place. It keeps its mode and, as
-/// far as this user may do that, its owner and group; only the owner may write a new one, everybody may read it.
+/// directory must be writable. A file that is a mount point cannot be renamed over: it is written in place, also in a directory that
+/// is not writable. It keeps its mode and, as far as this user may do that, its owner and group; only the owner may write a new one, everybody may read it.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     replace_with(path, |file| file.write_all(text.as_bytes())).map(drop)
 }
@@ -71,7 +71,11 @@ pub fn replace_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Resul
     // A new file and nothing else: in a directory that others can write to, a link could lie in wait.
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mode = Mode::from(if old.is_some() { 0o600 } else { 0o644 });
-    let file = File::from(openat(place.directory(), &temporary, flags, mode)?);
+    let file = match openat(place.directory(), &temporary, flags, mode) {
+        Ok(file) => File::from(file),
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if place.is_mount_point() => return overwrite(&place, write),
+        Err(error) => return Err(error.into()),
+    };
     let written = complete(file, write).and_then(|file| {
         if let Some(old) = &old {
             take_after(&file, old)?;
@@ -102,11 +106,15 @@ fn take_after(file: &File, old: &Stat) -> io::Result<()> {
 
 /// Writes the content of a complete file into the one that is there, and removes the former.
 fn copy_into(place: &Place, mut from: File, temporary: &OsStr) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::TRUNC | OFlags::CLOEXEC;
-    let file = File::from(openat(place.directory(), place.name(), flags, Mode::empty())?);
-    let file = complete(file, |out| io::copy(&mut from, out).map(drop))?;
+    let file = overwrite(place, |out| io::copy(&mut from, out).map(drop))?;
     unlinkat(place.directory(), temporary, AtFlags::empty())?;
     Ok(file)
+}
+
+/// Writes into the file that is there.
+fn overwrite(place: &Place, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::TRUNC | OFlags::CLOEXEC;
+    complete(File::from(openat(place.directory(), place.name(), flags, Mode::empty())?), write)
 }
 
 /// Writes a file to the disk, and goes back to its beginning.

@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, StatxAttributes, StatxFlags, fstat, open, openat, readlinkat, statat, statx,
+};
 use rustix::io::Errno;
 
 use super::privileges::is_root;
@@ -73,6 +75,12 @@ impl Place {
     /// Its name there.
     pub(super) fn name(&self) -> &OsStr {
         &self.name
+    }
+
+    /// Whether a file system, or a file of another one, is mounted there. A kernel before Linux 5.8 does not tell.
+    pub(super) fn is_mount_point(&self) -> bool {
+        let found = statx(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+        found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
     }
 
     /// What is there; `None` if nothing is.
