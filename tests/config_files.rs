@@ -602,13 +602,19 @@ fn root_follows_no_link_that_others_may_have_laid() {
 fn a_quote_in_a_path_survives_the_heading() {
     let files = Files::new("");
     let path = files.add("it's", "");
-    let pen = Launch::ours().control().options(&["-F", &path]).servers(&[&"127.0.0.1:9"]).start();
+    let file = |name: &str| files.scratch.join(name).display().to_string();
+    let [listener, control, last] = ["l'isten", "c'on$trol", "e'mergency"].map(file);
+    let options = ["-F", &path, "-e", &last, "-B", &last];
+    let launch = Launch::ours().control_at(&control).options(&options).listener(&listener);
+    let pen = launch.servers(&[&"127.0.0.1:9"]).start();
     pen.control().say("write");
     let heading = fs::read_to_string(&path).unwrap().lines().nth(1).unwrap().to_string();
     // As the shell and xargs(1) read it.
     for reader in ["eval set -- \"$1\"; printf '%s\\n' \"$@\"", "printf '%s' \"$1\" | xargs printf '%s\\n'"] {
         let output = std::process::Command::new("sh").args(["-c", reader, "sh", &heading[2..]]).output().unwrap();
         let words = String::from_utf8(output.stdout).unwrap();
-        assert!(words.lines().any(|word| word == path), "{heading}: {words}");
+        for path in [&path, &listener, &control, &last] {
+            assert!(words.lines().any(|word| word == path), "{heading}: {words}");
+        }
     }
 }
