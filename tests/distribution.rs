@@ -278,3 +278,23 @@ fn probes_and_silent_clients_do_not_displace_those_who_were_answered() {
     }
     assert_eq!(farm.homes(100), homes);
 }
+
+#[test]
+fn a_server_that_was_the_only_choice_for_long_owes_one_round_at_most() {
+    let mut farm = Farm::new(&[1, 1], &["weight", "no tracking"]);
+    let busy: Vec<_> = (0..20).map(|client| farm.open(client).unwrap()).collect();
+    let (stay, go): (Vec<_>, Vec<_>) = busy.into_iter().partition(|(port, _)| *port == 2);
+    go.into_iter().for_each(|(_, conn)| farm.balancer.close(conn, farm.now));
+    assert_eq!(farm.spread(2, 100..1100), [1000, 0]);
+    stay.into_iter().for_each(|(_, conn)| farm.balancer.close(conn, farm.now));
+    let after = farm.spread(2, 2000..2100);
+    assert!(after[0] >= 49, "{after:?}");
+}
+
+#[test]
+fn servers_that_drain_share_the_clients_of_a_last_resort() {
+    let mut farm = Farm::new(&[0; 4], &["no tracking", "server 0 drain", "server 1 drain"]);
+    farm.down = vec![3, 4];
+    let open: Vec<_> = (0..40).map(|client| farm.open(client).unwrap().0).collect();
+    assert_eq!(count(4, open), [20, 20, 0, 0]);
+}

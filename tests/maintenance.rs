@@ -214,3 +214,45 @@ fn reopen_opens_the_request_log_again_and_reads_no_file() {
     wait_until("the request to be logged", || fs::read_to_string(&log).is_ok_and(|text| text.ends_with(" request\n")));
     assert_eq!(pen.control().say("timeout"), "5\n");
 }
+
+#[test]
+fn the_end_of_a_blacklist_time_dates_no_later_state() {
+    let (backends, pen, control) = farm(&["a", "b"], &[]);
+    control.say("server 0 blacklist 1");
+    wait_until("its end", || states(&control) == ["up", "up"]);
+    wait_until("a while", || control.say("servers").lines().next().unwrap().ends_with(" up since 2"));
+    backends[0].stop();
+    for n in 2..5 {
+        assert_eq!(visit(&pen, &format!("127.0.0.{n}")).as_deref(), Some("b"));
+    }
+    let first = control.say("servers").lines().next().unwrap().to_string();
+    assert!(first.ends_with(" state blacklisted since 0") || first.ends_with(" state blacklisted since 1"), "{first}");
+}
+
+#[test]
+fn a_refusal_in_a_file_is_told() {
+    let (a, scratch) = (Backend::named("a"), Scratch::new());
+    let file = scratch.join("pen.conf");
+    fs::write(&file, "timeout 5\n").unwrap();
+    let pen = Launch::ours().control().options(&["-F", &file.display().to_string()]).servers(&[&a]).start();
+    fs::write(&file, "no server 7\ntimeout 6\n").unwrap();
+    let control = pen.control();
+    assert_eq!(control.say(&format!("include {}", file.display())), "There is no server 7\n");
+    pen.signal(Signal::HUP);
+    pen.wait_for_line(": There is no server 7");
+}
+
+#[test]
+fn a_file_that_says_no_servers_twice_keeps_the_state_of_those_that_it_places() {
+    let (a, scratch) = (Backend::named("a"), Scratch::new());
+    let (file, written) = (scratch.join("pen.conf"), scratch.join("written"));
+    let place = format!("server 0 address 127.0.0.1 port {}\n", a.port());
+    fs::write(&written, format!("no servers\n{place}")).unwrap();
+    fs::write(&file, format!("no servers\ninclude {}\n", written.display())).unwrap();
+    let pen = Launch::ours().control().options(&["-F", &file.display().to_string()]).start();
+    let control = pen.control();
+    control.say("server 0 maint");
+    pen.signal(Signal::HUP);
+    pen.wait_for_line("read again");
+    assert_eq!(states(&control), ["maint"]);
+}

@@ -467,3 +467,21 @@ fn a_fault_of_this_host_is_not_blamed_on_the_server() {
     assert!(!pen.stderr().contains("blacklisted"), "{}", pen.stderr());
     assert_eq!(a.visits(), 0);
 }
+
+#[test]
+fn a_client_in_a_long_session_counts_as_answered() {
+    let [a, b] = backends(["a", "b"]);
+    let pen = Launch::ours().options(&["-c1"]).control().servers(&[&a, &b]).start();
+    let session = Client::from("127.0.0.2", &pen);
+    assert_eq!(session.line().as_deref(), Some("a"));
+    wait_until("its bytes to be counted", || pen.control().say("connections").contains(" rx 2"));
+    for n in 100..130 {
+        // It has an answer, too, but no more than one of these can be protected.
+        visit(&pen, &format!("127.0.1.{n}"));
+        if n == 101 {
+            // By now the session's client has given way to them, and is on probation again.
+            assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
+        }
+    }
+    session.assert_echo("still there");
+}

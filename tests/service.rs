@@ -586,10 +586,12 @@ fn logrotate_tells_those_that_run_and_leaves_the_owner() {
 fn the_user_has_a_folder_for_the_status_page() {
     let Some(host) = Host::new() else { return };
     let a = Backend::named("a");
-    for (options, folder) in [("-u nobody", "/var/lib/pen"), ("-u nobody -j /srv/jail", "/srv/jail/var/lib/pen")] {
+    for (options, folder) in
+        [("-u nobody", "/var/lib/pen/state"), ("-u nobody -j /srv/jail", "/srv/jail/var/lib/pen/state")]
+    {
         let web = host.instance("web", options, &a);
         let text = host.read("/etc/pen/web.conf");
-        host.write("/etc/pen/web.conf", format!("{text}web_stats /var/lib/pen/web/status.html\n"));
+        host.write("/etc/pen/web.conf", format!("{text}web_stats /var/lib/pen/state/web/status.html\n"));
         host.says("service pen start web", "pen web: started\n");
         assert!(web.control().say("status").starts_with("<!DOCTYPE html>"), "{options}");
         assert!(host.read(&format!("{folder}/web/status.html")).contains("web: listens on"), "{options}");

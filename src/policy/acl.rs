@@ -142,9 +142,16 @@ impl Acl {
         self.entries.iter().any(|(_, whom)| matches!(whom, Whom::Country(_)))
     }
 
-    /// Empties the list, which then permits everybody. Its memory goes back.
+    /// Empties the list, which then permits everybody. Its memory stays for the entries that may follow; see [`Acl::settle`].
     pub fn clear(&mut self) {
-        self.entries = Vec::new();
+        self.entries.clear();
+    }
+
+    /// Gives back memory of which less than half is used.
+    pub fn settle(&mut self) {
+        if self.entries.len() < self.entries.capacity() / 2 {
+            self.entries.shrink_to_fit();
+        }
     }
 
     /// The first entry that matches decides. Where none does, the answer is the opposite of the last entry: a list that

@@ -149,9 +149,11 @@ impl Balancer {
                 let at = connection.tried.binary_search(&server).unwrap_or_else(|at| at);
                 connection.tried.insert(at, server);
                 let emergency = !connection.emergency_failed;
-                let left = connection.tried.len() < MOST_CONNECTS;
-                let view = self.view_of(&connection, now);
-                left.then(|| self.choose_other(&view, connection.hash, emergency)).flatten()
+                if connection.tried.len() < MOST_CONNECTS {
+                    self.choose_other(&self.view_of(&connection, now), connection.hash, emergency)
+                } else {
+                    self.emergency().filter(|_| emergency)
+                }
             }
             Some(Upstream::Emergency) => {
                 connection.emergency_failed = true;
@@ -299,10 +301,15 @@ impl Balancer {
         if let Some((id, why)) = view.by_rule(self.current, hash) {
             return Some(self.regular(id, why));
         }
-        if let Some(target) = self.settings.emergency.as_ref().filter(|target| emergency && !target.is_unresolved()) {
-            return Some(choice(Upstream::Emergency, target, Why::Emergency));
+        if let Some(choice) = self.emergency().filter(|_| emergency) {
+            return Some(choice);
         }
         view.last_resort().map(|id| self.regular(id, Why::LastResort))
+    }
+
+    fn emergency(&self) -> Option<Choice> {
+        let target = self.settings.emergency.as_ref().filter(|target| !target.is_unresolved())?;
+        Some(choice(Upstream::Emergency, target, Why::Emergency))
     }
 
     fn regular(&self, id: ServerId, why: Why) -> Choice {
@@ -333,14 +340,15 @@ impl Balancer {
     }
 
     /// One of these servers has its turn (smooth weighted round robin). A server that has too many connections for now is passed over,
-    /// and catches up later, by one round at most.
+    /// and catches up later; one that has been the only choice for long makes up for it later. Both by one round at most.
     fn take_turn(&mut self, id: ServerId, among: Vec<ServerId>) {
         let round = among.iter().map(|id| i64::from(self.servers[id.index()].weight)).sum();
         for other in among {
             let server = &mut self.servers[other.index()];
             server.turn = server.next_turn().min(round);
         }
-        self.servers[id.index()].turn -= round;
+        let server = &mut self.servers[id.index()];
+        server.turn = (server.turn - round).max(-round);
     }
 
     /// Undoes [`Balancer::take`], and updates the server's health if the connect failed.

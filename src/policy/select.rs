@@ -194,11 +194,12 @@ impl View<'_> {
     }
 
     /// What is left when every server is blacklisted or drains: one of them may have come back, and a client that would be turned
-    /// away loses nothing by trying. Those that drain come first, then the one whose blacklist time ends first.
+    /// away loses nothing by trying. Those that drain come first, by their
+    /// connections, then the one whose blacklist time ends first.
     pub fn last_resort(&self) -> Option<ServerId> {
         let rank = |id: &ServerId| {
             let server = &self.servers[id.index()];
-            (server.health == Health::Trial, server.blacklisted_for(self.now))
+            (server.health == Health::Trial, server.blacklisted_for(self.now), server.connections)
         };
         self.ids().filter(|id| self.last_fitness(*id).is_ok()).min_by_key(rank)
     }

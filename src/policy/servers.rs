@@ -210,15 +210,17 @@ impl Server {
             && (self.acl, self.admin) == (acl, admin)
     }
 
-    /// Makes it as a new one, but for its counters; unless it is removed, it also keeps its address and its state.
+    /// Makes it as a new one, but for its counters; unless it is removed, it also keeps its state, and its address until it gets one.
     pub fn reset(&mut self, is_removed: bool, now: Instant) {
         let Self { soft, hard, weight, turn, prio, acl, .. } = Self::default();
         *self = Self { soft, hard, weight, turn, prio, acl, ..self.clone() };
         if is_removed {
             self.move_to(Endpoint::nowhere(), 0, now);
             self.admin = AdminState::Ready;
+            self.note(now);
+        } else {
+            self.port = 0;
         }
-        self.note(now);
     }
 
     /// Whether the slot holds no server: address 0.0.0.0 or port 0.
@@ -308,6 +310,8 @@ impl Server {
         if self.noted.is_none_or(|(noted, _)| noted != state) {
             self.noted = Some((state, now - self.in_state_for(now)));
         }
+        // What has ended by itself must not count again.
+        self.admin = self.admin(now);
     }
 }
 

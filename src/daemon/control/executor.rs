@@ -84,11 +84,11 @@ impl Executor {
                 let silent = matches!(command, Command::Include(_));
                 match self.perform(vec![Located { place: String::new(), command }]) {
                     Ok(Done { failures, .. }) if !failures.is_empty() => (Verdict::Refused, failures.join("\n") + "\n"),
-                    Ok(Done { unresolved, .. }) if silent => {
-                        (Verdict::Accepted, unresolved.iter().map(|line| format!("{line}\n")).collect())
-                    }
                     Ok(Done { outcome: Outcome { reply, effects }, .. }) if effects.contains(&Effect::Refuse) => {
                         (Verdict::Refused, reply)
+                    }
+                    Ok(Done { unresolved, .. }) if silent => {
+                        (Verdict::Accepted, unresolved.iter().map(|line| format!("{line}\n")).collect())
                     }
                     Ok(Done { outcome: Outcome { reply, .. }, .. }) => (Verdict::Accepted, reply),
                     Err(error) => (Verdict::Refused, format!("{error}\n")),
@@ -123,7 +123,11 @@ impl Executor {
                 }
             }
         }
-        let Done { failures, .. } = self.perform(file::rebuild_lists(commands))?;
+        let Done { mut failures, outcome: Outcome { reply, effects }, .. } =
+            self.perform(file::rebuild_lists(commands))?;
+        if effects.contains(&Effect::Refuse) {
+            failures.push(format!("{}: {}", path.display(), reply.trim_end()));
+        }
         let after = self.configuration()?;
         Ok(Reloaded {
             count,

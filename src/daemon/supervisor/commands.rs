@@ -38,12 +38,16 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             self.helpers.access_log.switch(destination);
         }
         let mut whole = Outcome::default();
-        let mut exit = false;
+        let (mut exit, mut refused) = (false, false);
         let names = commands.iter().any(Command::may_change_names);
         for command in commands {
             let Outcome { reply, effects } = self.apply(command, now);
-            // Only a command that comes alone has a reader for its reply.
-            whole.reply = reply;
+            // Only a command that comes alone has a reader for its reply; a refusal is told in any case.
+            let refuses = effects.contains(&Effect::Refuse);
+            if refuses || !refused {
+                whole.reply = reply;
+            }
+            refused |= refuses;
             let (effects, exits) = self.carry_out(effects);
             whole.effects.extend(effects);
             exit |= exits;
@@ -58,6 +62,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Does what all commands together have made due. It takes a time that grows with the number of servers, so it is done once for
     /// all of them.
     pub fn settle(&mut self, now: Instant) {
+        self.balancer.settle_lists();
         let Due { grant, idlers } = std::mem::take(&mut self.due);
         if grant || idlers {
             let settings = self.balancer.settings();

@@ -32,6 +32,10 @@ use crate::sys::log::Log;
 /// How often the pool is looked through for workers that are idle for long.
 const ROUND: Duration = Duration::from_secs(5);
 
+/// How often the bytes of some running sessions are booked: a client that was answered must not count as one that was not for the whole
+/// length of its session.
+const BOOK: Duration = Duration::from_secs(1);
+
 /// How soon what could not be done at once is tried again.
 const SOON: Duration = Duration::from_millis(20);
 
@@ -144,19 +148,23 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     /// Works until TERM, or until something has ended without which pen is of no use.
     pub fn run(&mut self) -> Result<(), Error> {
-        let mut looked = Instant::now();
+        let (mut looked, mut booked, mut next) = (Instant::now(), Instant::now(), 0);
         let mut crew = false;
         loop {
             let behind = !self.sessions.waiting.is_empty() || self.helpers.idlers.is_late() || self.front.is_changing();
             let event = self.events.next(match (behind, crew) {
                 (true, _) => Some(SOON),
-                (false, true) => Some(ROUND),
+                (false, true) => Some(BOOK),
                 (false, false) => None,
             });
             let now = Instant::now();
             self.collect(now);
             self.catch_up();
             self.front.release(now);
+            if now.duration_since(booked) >= BOOK {
+                booked = now;
+                next = self.account(next).unwrap_or(0);
+            }
             if now.duration_since(looked) >= ROUND {
                 looked = now;
                 self.front.permits.limit(self.front.grant.sessions);

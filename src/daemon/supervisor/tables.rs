@@ -40,7 +40,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// Books what has gone through running sessions, from that connection number on. Returns where to go on.
-    fn account(&mut self, from: usize) -> Option<usize> {
+    pub(super) fn account(&mut self, from: usize) -> Option<usize> {
         let end = self.sessions.running.len().min(from.saturating_add(Bounds::STEP.slots));
         for slot in from..end {
             let conn = ConnId(slot as u32);

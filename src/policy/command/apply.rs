@@ -96,7 +96,7 @@ impl Balancer {
                 let idlers = change.as_ref().and_then(|_| self.idlers_changed());
                 return Outcome { reply: String::new(), effects: change.into_iter().chain(idlers).collect() };
             }
-            Command::NoServer(id) => match self.servers.get_mut(id.index()).filter(|server| !server.is_empty()) {
+            Command::NoServer(id) => match self.servers.get_mut(id.index()).filter(|server| !server.is_as_new()) {
                 None => return Outcome::refusal(format!("There is no server {id}\n")),
                 Some(server) => {
                     server.reset(true, context.now);

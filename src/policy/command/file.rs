@@ -38,7 +38,7 @@ pub fn parse(name: &str, text: &str, port: Option<&Port>) -> Result<Vec<Located>
         let fits_a_name = !line.contains(|c: char| c.is_control() && c != '\t') && !line.ends_with(char::is_whitespace);
         let command = match (Command::parse(line, port), unseen) {
             (Ok(command), None) => Ok(command),
-            (Ok(command), Some(_)) if fits_a_name => Ok(command),
+            (Ok(command), Some(_)) if fits_a_name && command.names_a_file() => Ok(command),
             (_, Some(odd)) => Err(format!("there is a character U+{:04X} that cannot be seen", u32::from(odd))),
             (Err(error), None) => Err(error.to_string()),
         };
@@ -89,7 +89,7 @@ pub fn spare_servers(commands: &mut [Located]) {
             Command::Server(id, changes) if changes.iter().any(|change| matches!(change, ServerChange::Address(_))) => {
                 placed.insert(*id);
             }
-            Command::NoServers(spared) => *spared = std::mem::take(&mut placed).into_iter().collect(),
+            Command::NoServers(spared) => *spared = placed.iter().copied().collect(),
             _ => {}
         }
     }
@@ -121,7 +121,12 @@ pub fn unmentioned_servers(configuration: &[Command], mentioned: &BTreeSet<Serve
 pub fn changes(before: &[Command], after: &[Command]) -> Vec<String> {
     let lines = |commands: &[Command]| -> Vec<String> {
         let told = commands.iter().filter(|command| !matches!(command, Command::NoServers(_) | Command::NoAcl(_)));
-        told.map(ToString::to_string).collect()
+        // The time that is left on a blacklist passes without a command.
+        let settled = |line: String| match line.rsplit_once(" blacklist ") {
+            Some((rest, _)) if line.starts_with("server ") => rest.to_string(),
+            _ => line,
+        };
+        told.map(|command| settled(command.to_string())).collect()
     };
     let (before, after) = (lines(before), lines(after));
     let (old, new): (HashSet<_>, HashSet<_>) = (before.iter().collect(), after.iter().collect());

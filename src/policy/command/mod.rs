@@ -18,12 +18,13 @@ use std::path::PathBuf;
 
 use self::server::ServerChange;
 use self::setting::{Setting, Value};
-use crate::endpoint::{Host, Port};
+use crate::endpoint::{Endpoint, Host, Port};
 use crate::id::{AclId, ServerId, Upstream};
 use crate::policy::acl::Whom;
 use crate::policy::country::GeoipFile;
 use crate::policy::listeners::Listeners;
 use crate::policy::report::query::Query;
+use crate::policy::settings::LogTarget;
 
 /// One command (penctl(1)).
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +79,21 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it has the name of a file, or of a socket that is one.
+    pub fn names_a_file(&self) -> bool {
+        let is_path = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Unix(_));
+        match self {
+            Self::Geoip(Some(_)) | Self::Include(_) | Self::Write(Some(_)) => true,
+            Self::Set(_, Value::Path(Some(_)) | Value::Log(Some(LogTarget::File(_)))) => true,
+            Self::Set(_, Value::Server(Some(endpoint))) => is_path(endpoint),
+            Self::Server(_, changes) => {
+                changes.iter().any(|change| matches!(change, ServerChange::Address(endpoint) if is_path(endpoint)))
+            }
+            Self::Listen(listeners) => listeners.text().contains('/'),
+            _ => false,
+        }
+    }
+
     /// Whether it asks for more than an answer.
     pub fn is_change(&self) -> bool {
         !matches!(self, Self::Get(_) | Self::Help(_) | Self::Nothing(_) | Self::Show(_))

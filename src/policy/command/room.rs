@@ -6,6 +6,7 @@ use std::collections::TryReserveError;
 use super::Command;
 use super::setting::{Touches, Value};
 use crate::id::AclId;
+use crate::policy::acl::Acl;
 use crate::policy::balancer::Balancer;
 
 impl Balancer {
@@ -26,6 +27,11 @@ impl Balancer {
             }
         }
         Ok(sessions)
+    }
+
+    /// Gives back what the lists do not need after all commands of a load.
+    pub fn settle_lists(&mut self) {
+        self.acls.iter_mut().for_each(Acl::settle);
     }
 
     fn make_room_for(&mut self, command: &Command, entries: &mut [usize; AclId::COUNT]) -> Result<(), TryReserveError> {

@@ -170,12 +170,17 @@ pub fn read(no: bool, word: &str, words: &mut Words<'_>) -> Option<Result<Comman
     read.map(|read| read(words))
 }
 
+/// As many slips of the finger do not hide which command was meant.
+const MOST_EDITS: usize = 2;
+
 /// The command that was probably meant by a word that is none, after `no` or not.
 pub fn closest(text: &str) -> Option<&'static str> {
     let word = text.trim_start_matches("no ");
-    let distances = entries().into_iter().map(|entry| (edits(word, entry.word), entry.word));
+    // Of a word of another length there is nothing to compare.
+    let similar = entries().into_iter().filter(|entry| entry.word.len().abs_diff(word.len()) <= MOST_EDITS);
+    let distances = similar.map(|entry| (edits(word, entry.word), entry.word));
     // A slip or two; of a short word less, since then everything is near.
-    distances.min().filter(|(edits, _)| *edits <= 2 && edits * 3 <= word.len()).map(|(_, word)| word)
+    distances.min().filter(|(edits, _)| *edits <= MOST_EDITS && edits * 3 <= word.len()).map(|(_, word)| word)
 }
 
 /// How many letters must be inserted, deleted or replaced to make one word of the other (Levenshtein distance).
