@@ -260,7 +260,7 @@ fn every_value_that_makes_no_sense_is_named_and_changes_nothing() {
     let (_backend, _pen, control) = pen();
     let scratch = Scratch::new();
     let missing = format!("include {}", scratch.join("missing").display());
-    let before = (control.configuration(), control.say("servers"));
+    let before = (control.configuration(), control.servers());
     for (line, culprit) in [
         ("server 99999999 address 127.0.0.1 port 1", "\"99999999\""),
         ("server 10000 address 127.0.0.1 port 1", "\"10000\""),
@@ -343,5 +343,5 @@ fn every_value_that_makes_no_sense_is_named_and_changes_nothing() {
         assert_eq!(answer.matches('\n').count(), 1, "{line}: {answer:?}");
         assert!(answer.ends_with('\n'), "{line}: {answer:?}");
     }
-    assert_eq!((control.configuration(), control.say("servers")), before);
+    assert_eq!((control.configuration(), control.servers()), before);
 }

@@ -1,9 +1,10 @@
 //! A server that ends a session before its client does.
 
 use std::io;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Client, End, Pen, Visit, reset, wait_until};
+use crate::harness::{Backend, Client, End, Launch, Pen, Visit, reset, wait_until};
 
 /// More than one read, less than all buffers on the way.
 const ANSWER: usize = 300_000;
@@ -111,4 +112,22 @@ fn the_last_words_of_a_client_arrive_with_tcp_fastclose_down_although_the_server
         visit.wait_end();
         assert_eq!(visit.count(), 400_000);
     }
+}
+
+#[test]
+fn waiting_for_a_client_that_does_not_read_takes_no_time_of_the_processor_and_ends_by_command() {
+    let a = Backend::new("a", refuse);
+    let pen = Launch::ours().control().options(&["-O", "tcp_fastclose up"]).servers(&[&a]).start();
+    let client = Client::connect(&pen);
+    client.send("question");
+    client.finish();
+    a.visit(0).wait_end();
+    pen.wait_for_connections(0, 1);
+    let (start, before) = (Instant::now(), pen.processor_time());
+    // What it would take if it spun, it takes in this time several times over.
+    thread::sleep(Duration::from_millis(500));
+    let (real, taken) = (start.elapsed(), pen.processor_time() - before);
+    assert!(taken < real / 4, "{taken:?} of {real:?}");
+    pen.control().say("close 0");
+    pen.wait_for_connections(0, 0);
 }

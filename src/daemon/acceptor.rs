@@ -29,17 +29,13 @@ pub fn start(listener: Arc<Listener>, permits: Permits, events: &Handle<Event>, 
 
 fn accept(listener: &Listener, permits: &Permits, events: &Handle<Event>, log: &Log) {
     let mut reminded: Option<Instant> = None;
-    let mut told = 0;
     loop {
         permits.wait_for_free(
             || listener.is_retired(),
             |most| {
-                // Once for each limit.
-                if std::mem::replace(&mut told, most) != most {
-                    log.warning(format_args!(
-                        "{most} connections, the limit: more clients wait; conn_max (-x) or more descriptors and threads raise it"
-                    ));
-                }
+                log.warning(format_args!(
+                    "{most} connections, the limit: more clients wait; conn_max (-x) or more descriptors and threads raise it"
+                ));
             },
         );
         let (socket, peer) = match listener.accept() {

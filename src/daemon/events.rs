@@ -37,8 +37,8 @@ pub enum Event {
     Short(String),
     /// A client that is peeked at has spoken, and this is known about it; the worker waits for `Order::Retry` or `Order::Refuse`.
     Spoke(ConnId, ClientFacts),
-    /// Apply this. The answer has the replies, one after the other, and the effects that are left to the caller; after an error
-    /// nothing was changed.
+    /// Apply this. The answer has the reply of the last command, or of the last that was refused, and the effects that are left to the
+    /// caller; after an error nothing was changed.
     Apply(Prepared, Sender<Result<Outcome, Error>>),
     /// A report reads a part of the tables.
     Read(Read),

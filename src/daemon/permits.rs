@@ -29,6 +29,8 @@ struct Count {
     starving: usize,
     /// How many acceptors wait; with none, no thread needs to be woken.
     waiting: usize,
+    /// The limit that was told to be reached.
+    told: usize,
 }
 
 /// The right to one session; given back when it is dropped.
@@ -50,7 +52,7 @@ impl Count {
 impl Permits {
     /// So many at once.
     pub fn new(max: usize) -> Self {
-        let count = Mutex::new(Count { used: 0, max, grant: None, starving: 0, waiting: 0 });
+        let count = Mutex::new(Count { used: 0, max, grant: None, starving: 0, waiting: 0, told: 0 });
         Self { shared: Arc::new(Shared { count, released: Condvar::new(), idle: Idle::default() }) }
     }
 
@@ -61,11 +63,12 @@ impl Permits {
     }
 
     /// Waits until there is a permit, or `enough` holds ([`Self::wake`]). An acceptor that waits for a client has none, so that clients of
-    /// another listener can have it. `full` is told the limit when all permits are given out.
+    /// another listener can have it. `full` is told the limit when all permits are given out, once for each limit.
     pub fn wait_for_free(&self, enough: impl Fn() -> bool, full: impl FnOnce(usize)) {
         let mut count = self.shared.lock();
-        if count.used >= count.max {
-            full(count.max);
+        let most = count.max;
+        if count.used >= most && std::mem::replace(&mut count.told, most) != most {
+            full(most);
         }
         while count.is_exhausted() && !enough() {
             count = self.shared.wait(count);

@@ -1,8 +1,8 @@
 //! Threads: each has a name, a stack of a known size, and an event for its end.
 //!
 //! pen cannot do without any of the threads that [`start`] starts. The end of one is an event, and the supervisor then ends the
-//! process (see [`Event::Ended`]). A panic while a client of the
-//! control port is served ends the service for that client alone (see [`contain`]).
+//! process (see [`Event::Ended`]). A panic while a client of the control port is served ends the service for that client alone
+//! (see [`contain`]).
 
 use std::any::Any;
 use std::io;

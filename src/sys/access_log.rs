@@ -1,14 +1,14 @@
 //! Where the request log goes, and what its lines look like: a file, or penlogd at the other end of a UDP socket.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, open, openat};
 use rustix::io::retry_on_intr;
 use rustix::stdio::{stderr, stdout};
 
@@ -147,16 +147,21 @@ fn open_to_append(path: &Path) -> io::Result<File> {
     match opened {
         Ok(file) => Ok(file.into()),
         // The target of a link in proc(5), such as `pipe:[4711]`, is no path.
-        Err(error) => match open(path, flags, Mode::empty()).map(File::from) {
-            Ok(file) if !file.metadata()?.is_file() => Ok(file),
-            _ => Err(error.into()),
-        },
+        Err(error) if fstatfs(place.directory())?.f_type == PROC_SUPER_MAGIC => {
+            match open(path, flags, Mode::empty()).map(File::from) {
+                Ok(file) if !file.metadata()?.is_file() => Ok(file),
+                _ => Err(error.into()),
+            }
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
 /// The last byte of a file. It may fail for a file that may only be written.
 fn last_byte(path: &Path) -> io::Result<u8> {
-    let mut file = File::open(path)?;
+    // By now another file may have this name.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
     let mut byte = [0];
     file.seek(SeekFrom::End(-1))?;
     file.read_exact(&mut byte)?;

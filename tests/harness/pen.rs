@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use socket2::SockAddr;
@@ -333,6 +334,15 @@ impl Pen {
     /// The most memory in bytes that it has had.
     pub(crate) fn peak_memory(&self) -> usize {
         self.status("VmHWM:") * 1024
+    }
+
+    /// How much time of the processors it has taken.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // proc_pid_stat(5): fields 14 and 15, in hundredths of a second; the name before them may have blanks.
+        let rest = text.rsplit_once(')').unwrap().1;
+        let ticks: u64 = rest.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// How many threads it has.

@@ -142,6 +142,11 @@ impl<S: Fn(&Client) + Clone + Send + 'static> Crew<S> {
         self.places.shared.arrived.notify_one();
     }
 
+    /// Has a silent client give way, since its descriptor is needed.
+    pub(super) fn make_room(&self, dropped: &Complaints) {
+        self.places.lock().make_room(dropped, Instant::now());
+    }
+
     /// Waits until a client leaves, for so long at most.
     pub(super) fn wait_for_leave(&self, time: Duration) {
         drop(self.places.wait(&self.places.shared.left, self.places.lock(), time));

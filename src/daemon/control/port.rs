@@ -63,6 +63,9 @@ where
             Err(error) => {
                 let cause = reason(&io::Error::from(error));
                 short.tell(format_args!("cannot accept clients: {cause}"), Instant::now());
+                if matches!(error, Errno::MFILE | Errno::NFILE) {
+                    crew.make_room(dropped);
+                }
                 crew.wait_for_leave(PAUSE);
             }
         }

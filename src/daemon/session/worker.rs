@@ -134,6 +134,7 @@ impl Worker {
             half_closed_timeout: settings.half_closed_timeout,
             idle_timeout: settings.idle_timeout,
             fastclose: settings.tcp_fastclose,
+            closing: &link.closing,
         }
         .run();
         if let Some(requests) = requests {

@@ -65,7 +65,9 @@ impl Front {
     pub fn listen(&mut self, listeners: Vec<Arc<Listener>>, log: &Log, now: Instant) -> Result<(), Error> {
         if let Some(ended) = listeners.iter().find(|listener| listener.is_retired()) {
             let cause = io::Error::other("it is just being closed; try again");
-            return Err(Error::Bind(ended.address().to_string(), cause));
+            let error = Error::Bind(ended.address().to_string(), cause);
+            self.decline(&listeners);
+            return Err(error);
         }
         let there = self.all();
         for listener in listeners.iter().filter(|listener| !contains(&there, listener)) {
@@ -101,8 +103,8 @@ impl Front {
         }
     }
 
-    /// Ends the listeners that have served all their clients.
-    pub(super) fn release(&mut self, now: Instant) {
+    /// Ends the listeners that have served all their clients. Tells whether there were any.
+    pub(super) fn release(&mut self, now: Instant) -> bool {
         let before = self.leaving.len();
         self.leaving.retain(|(listener, since)| {
             let stays = now.duration_since(*since) < HANDSHAKE || listener.has_queued();
@@ -111,9 +113,11 @@ impl Front {
             }
             stays
         });
-        if self.leaving.len() < before {
+        let released = self.leaving.len() < before;
+        if released {
             self.permits.wake();
         }
+        released
     }
 
     /// Whether listeners are about to go.

@@ -160,7 +160,10 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             let now = Instant::now();
             self.collect(now);
             self.catch_up();
-            self.front.release(now);
+            if self.front.release(now) {
+                self.due.grant = true;
+                self.settle(now);
+            }
             if now.duration_since(booked) >= BOOK {
                 booked = now;
                 next = self.account(next).unwrap_or(0);

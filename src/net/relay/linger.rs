@@ -5,6 +5,8 @@
 //! servers do (nginx: lingering_close).
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -42,6 +44,8 @@ pub(super) struct Linger<'a> {
     pub(super) hears: bool,
     /// How long a peer that was sending must be silent.
     pub(super) silence: Duration,
+    /// The session is to end at once.
+    pub(super) closing: &'a AtomicBool,
 }
 
 impl Linger<'_> {
@@ -70,6 +74,9 @@ impl Linger<'_> {
             if left < before {
                 progress = now;
             }
+            if self.closing.load(Ordering::SeqCst) {
+                return;
+            }
             let silent = ended || heard.is_none_or(|at| now - at >= self.silence);
             if (left == 0 && silent) || now - progress >= patience || self.dropped > MOST {
                 return;
@@ -77,10 +84,14 @@ impl Linger<'_> {
             if received.is_ok() {
                 continue;
             }
-            // It fails only when a signal comes.
-            let time = Timespec { tv_sec: 0, tv_nsec: i64::from(nap.subsec_nanos()) };
-            let wanted = if ended { PollFlags::empty() } else { PollFlags::IN };
-            let _ = poll(&mut [PollFd::new(peer.socket(), wanted)], Some(&time));
+            if ended {
+                // A socket of which both directions have ended would wake a poll at once.
+                thread::sleep(nap);
+            } else {
+                // It fails only when a signal comes.
+                let time = Timespec { tv_sec: 0, tv_nsec: i64::from(nap.subsec_nanos()) };
+                let _ = poll(&mut [PollFd::new(peer.socket(), PollFlags::IN)], Some(&time));
+            }
             nap = NAP.min(nap * 2);
         }
     }

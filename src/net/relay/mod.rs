@@ -25,6 +25,7 @@ mod turns;
 pub mod yields;
 
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,8 @@ pub struct Relay<'a> {
     pub idle_timeout: Option<Duration>,
     /// Which end closes both.
     pub fastclose: FastClose,
+    /// The session is to end at once, and both sockets were shut down for that.
+    pub closing: &'a AtomicBool,
 }
 
 /// How a session ended.
@@ -110,6 +113,7 @@ impl Relay<'_> {
             half_closed_timeout: self.half_closed_timeout,
             idle_timeout: self.idle_timeout,
             fastclose: self.fastclose,
+            closing: self.closing,
         };
         let end = course.copy(&yields);
         course.leave(&end);
@@ -128,6 +132,7 @@ struct Course<'a> {
     half_closed_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     fastclose: FastClose,
+    closing: &'a AtomicBool,
 }
 
 impl Course<'_> {
@@ -285,9 +290,9 @@ impl Course<'_> {
 
     /// Sees to it that what was written arrives before the sockets are closed.
     fn leave(&mut self, end: &End) {
-        let Self { client, server, up, buffers, idle_timeout, .. } = self;
+        let Self { client, server, up, buffers, idle_timeout, closing, .. } = self;
         let (dropped, hears) = (up.dropped, up.is_discarding() || !up.writing().is_empty());
-        let linger = Linger { buffers, idle_timeout: *idle_timeout, dropped, hears, silence: linger::SILENCE };
+        let linger = Linger { buffers, idle_timeout: *idle_timeout, dropped, hears, silence: linger::SILENCE, closing };
         match end {
             // Without an end of its direction, which would tell the client that it has all.
             End::ServerBroke(_) => Linger { hears: dropped > 0, ..linger }.wait(client),

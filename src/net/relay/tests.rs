@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Barrier;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -87,6 +88,7 @@ pub(super) fn relay(
             half_closed_timeout: rules.half_closed_timeout,
             idle_timeout: rules.idle_timeout,
             fastclose: rules.fastclose,
+            closing: &AtomicBool::new(false),
         }
         .run();
         drop((client_socket, server_socket));

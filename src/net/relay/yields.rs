@@ -46,7 +46,7 @@ impl Yields {
     /// Whether a relay may yield.
     pub(super) fn pay(&self, now: Instant) -> bool {
         let until = self.shared.until.load(Ordering::Relaxed);
-        if until != 0 && self.millis(now) >= until {
+        if until != 0 && self.millis(now).wrapping_sub(until) as i32 >= 0 {
             self.shared.until.store(0, Ordering::Relaxed);
             return true;
         }
@@ -70,7 +70,7 @@ impl Yields {
         }
     }
 
-    /// It wraps after 49 days.
+    /// It wraps after 49 days, so that times are compared by their difference.
     fn millis(&self, time: Instant) -> u32 {
         time.saturating_duration_since(self.start).as_millis() as u32
     }
