@@ -319,19 +319,26 @@ fn a_table_that_does_not_fit_into_the_memory_prevents_a_start() {
 #[test]
 fn out_of_memory_for_threads_it_serves_with_those_it_has_and_tells_that_once() {
     let a = Backend::named("a");
-    // A thread allocates twice. Which of them fails depends on what is left.
+    const CLIENTS: usize = 320;
+    // A thread allocates twice. Which of them fails depends on what is left. How many threads there can be depends on how many heaps the C
+    // library has made for the first ones, so it may be enough for all clients now and then.
+    let mut short = 0;
     for kib in (0..6).map(|step| 250_000 + 24 * step) {
         let wrapper = with_address_space(&kib.to_string());
         let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
         let mut pen = Launch::ours().wrapper(&wrapper).options(&["-x", "400"]).servers(&[&a]).start();
-        let clients: Vec<_> = (0..320).map(|_| Client::connect(&pen)).collect();
-        pen.wait_for_line("cannot start more than ");
+        let clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(&pen)).collect();
+        let is_short = || pen.stderr().contains("cannot start more than ");
+        wait_until("all threads that there can be", || is_short() || pen.threads() > CLIENTS);
+        let told = usize::from(is_short());
+        short += told;
         for client in clients {
             assert_eq!(client.line().as_deref(), Some("a"), "with {kib} KiB");
         }
-        assert_eq!(pen.stderr().matches("cannot start").count(), 1, "{}", pen.stderr());
+        assert_eq!(pen.stderr().matches("cannot start").count(), told, "{}", pen.stderr());
         pen.terminate();
     }
+    assert!(short > 0, "it was never short of memory");
 }
 
 #[test]
