@@ -77,7 +77,7 @@ impl Permits {
 
     /// Lets those who wait look again.
     pub fn wake(&self) {
-        // With the lock, so that nobody is between the look and the wait.
+        // With the lock, so that no acceptor is between its look and its wait.
         let _count = self.shared.lock();
         self.shared.released.notify_all();
     }

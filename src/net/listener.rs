@@ -145,7 +145,7 @@ impl Listener {
         let file = File::from(openat(CWD, path, flags, Mode::empty())?);
         let found = file.metadata()?;
         if !found.file_type().is_socket() || found.nlink() != 1 {
-            return Err(io::Error::other("somebody has put something else in its place"));
+            return Err(io::Error::other("another file has taken its place"));
         }
         let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
         Ok(chownat(&file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)

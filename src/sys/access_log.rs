@@ -225,7 +225,7 @@ fn end_of_writing(mut file: &File) -> io::Result<u64> {
 fn take_back(file: &File, start: u64, done: usize, whole: usize) -> io::Result<()> {
     let end = start + done as u64;
     if end_of_writing(file)? != end || file.metadata()?.len() != end {
-        return Err(io::Error::other("somebody else has written"));
+        return Err(io::Error::other("another process has written"));
     }
     file.set_len(start + whole as u64)
 }

@@ -42,7 +42,7 @@ impl Readiness {
     /// must not find it running later.
     pub(super) fn ready(&mut self) -> Result<(), Error> {
         let told = self.0.take().map_or(Ok(()), |mut pipe| pipe.write_all(READY));
-        told.map_err(|error| Error::System(String::from("whoever started pen has given up"), error))
+        told.map_err(|error| Error::System(String::from("the process that started pen has given up"), error))
     }
 
     /// Tells why the daemon cannot work, unless it was ready before.
@@ -104,7 +104,7 @@ mod tests {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         drop(reader);
         let mut readiness = Readiness(Some(writer.into()));
-        assert!(readiness.ready().unwrap_err().to_string().starts_with("whoever started pen has given up: "));
+        assert!(readiness.ready().unwrap_err().to_string().starts_with("the process that started pen has given up: "));
         assert!(Readiness::nobody().ready().is_ok());
     }
 }
