@@ -265,7 +265,10 @@ fn explain_tells_what_would_happen_and_changes_nothing() {
         (&["acl 2 deny 127.0.0.9"], "::1", "it is new", "->"),
     ];
     // The time that is left on the blacklist passes.
-    let left = |line: &str| line.split_once(" blacklist 1").map_or(line, |(line, _)| line).to_string() + "\n";
+    let left = |line: &str| match line.rsplit_once(" blacklist ") {
+        Some((rest, _)) if line.starts_with("server ") => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
     let configuration = || control.configuration().lines().map(left).collect::<String>();
     let facts = || (control.servers(), control.say("recent"), configuration());
     for (commands, client, why, outcome) in steps {
