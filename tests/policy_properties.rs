@@ -396,7 +396,7 @@ impl Model {
                 prop_assert!(refused_at_the_door);
                 return Ok(());
             }
-            Admission::AfterFirstBytes(_) | Admission::Dummy(_) => {
+            Admission::Later(..) | Admission::Dummy(_) => {
                 return Err(TestCaseError::fail("nobody asked for that"));
             }
         };

@@ -21,7 +21,7 @@ use crate::policy::settings::LogTarget;
 use crate::sys::privileges::{Account, is_root};
 
 /// The options as getopt(3) takes them.
-const OPTIONS: &str = "b:c:e:B:fhj:l:Np:q:rst:T:x:Wdam:O:o:C:F:Xu:w:DnPQS:";
+const OPTIONS: &str = "b:c:e:B:fhj:l:Np:q:rst:T:x:Wdam:O:o:C:F:Xu:w:E:K:G:A:L:RZDnPQS:";
 
 /// Options that are others by another name.
 const SAME: &[(char, char)] = &[('o', 'O')];
@@ -34,23 +34,29 @@ host[:port[:soft[:hard[:weight[:prio]]]]] or /path/to/socket; IPv6 addresses go 
 The default port is that of the first listener; soft and hard limit the connections
 (0 = no limit).
 
+  -A dir        directory of authorities (CAs) of clients, by hash
   -a            dump traffic (-ddd) in ASCII instead of hexadecimal
   -B host:port  abuse server, for clients that client_acl denies
   -C [host:]port|/path  control port, for penctl
   -b sec        how long a server is blacklisted after a failed connect [30]
   -c N          size of the client table [2048]
   -d            debug messages: -d decisions, -dd connections, -ddd traffic
+  -E file       terminate TLS with this certificate (PEM, with its chain)
   -e host:port  emergency server, used when no regular server can be used
   -F file       execute the commands in this file, after the options and at HUP
+  -G file       authorities (CAs) of clients
   -f            run in the foreground; log to stderr
   -h            choose the first server by a hash of the client's address (-hr: and port)
   -j dir        change the root directory to this one (chroot)
+  -K file       the key of the certificate, if it is not in the file of -E
+  -L version    oldest TLS version: ssl23 (tls1.2), tls1, tls1.1, tls1.2, tls1.3
   -l file|host:port  log requests to a file, or to penlogd at host:port
   -m N          accepted for compatibility
   -N            choose by hash and do not remember clients
   -O command    execute a penctl command, e.g. -O 'idle_timeout 60' (-o is the same)
   -p file       write the process id to this file
   -q N          listen backlog: how many clients the kernel may queue [500]
+  -R            clients must have a valid certificate
   -r            round robin, without remembering clients
   -s            stubborn: no failover
   -T sec        how long clients are remembered [0 = no limit]
@@ -59,6 +65,7 @@ The default port is that of the first listener; soft and hard limit the connecti
   -W            choose by weight
   -w file       status page in HTML, written at USR1 and by penctl status
   -X            enable penctl exit
+  -Z            accepted for compatibility
   -x N          maximum number of simultaneous connections [500]
   --check       test the options and the file, and exit
   --help        print this text
@@ -148,11 +155,23 @@ fn configure(mut line: CommandLine) -> Result<Options, Error> {
 }
 
 /// The options that are switches under another name.
-const SWITCHES: [(&str, &str); 5] =
-    [("-a", "ascii"), ("-h", "hash"), ("-r", "roundrobin"), ("-s", "stubborn"), ("-W", "weight")];
+const SWITCHES: [(&str, &str); 7] = [
+    ("-a", "ascii"),
+    ("-h", "hash"),
+    ("-R", "ssl_verify"),
+    ("-r", "roundrobin"),
+    ("-s", "stubborn"),
+    ("-W", "weight"),
+    ("-Z", "ssl_compat"),
+];
 
 /// The options that are settings under another name.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 14] = [
+    ("-A", "ssl_ca_path"),
+    ("-E", "ssl_certificate"),
+    ("-G", "ssl_ca_file"),
+    ("-K", "ssl_key"),
+    ("-L", "ssl_protocol"),
     ("-b", "blacklist"),
     ("-t", "timeout"),
     ("-T", "tracking"),

@@ -14,13 +14,16 @@ use crate::endpoint::ClientAddr;
 use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::listener::Listener;
+use crate::net::tls::Keyring;
 use crate::policy::clients::Client;
 use crate::policy::command::Command;
 use crate::policy::command::apply::Outcome;
+use crate::policy::command::tls::TlsConfig;
 use crate::policy::facts::ClientFacts;
 use crate::policy::lookups::Lookups;
 use crate::policy::report::batch::{Batch, ConnectionRow, Summary};
 use crate::policy::servers::{Server, Target};
+use crate::policy::tls::HandshakeFault;
 use crate::sys::access_log::Destination;
 
 /// What the supervisor waits for.
@@ -35,8 +38,13 @@ pub enum Event {
     Failed(ConnId, io::Error),
     /// A session cannot connect for want of descriptors or memory, and waits; this is the reason.
     Short(String),
-    /// A client that is peeked at has spoken, and this is known about it; the worker waits for `Order::Retry` or `Order::Refuse`.
-    Spoke(ConnId, ClientFacts),
+    /// The TLS handshake with a client has succeeded, or has failed, so that the session ends.
+    Handshake(Result<Handshake, HandshakeFault>),
+    /// What a choice has waited for is over, perhaps a handshake, and this is known about the client; the worker waits for
+    /// `Order::Retry` or `Order::Refuse`.
+    Known(ConnId, ClientFacts, Option<Handshake>),
+    /// Asks for the keys in use, and for all that is configured about TLS.
+    Keys(Sender<(TlsConfig, Arc<Keyring>)>),
     /// Apply this. The answer has the reply of the last command, or of the last that was refused, and the effects that are left to the
     /// caller; after an error nothing was changed.
     Apply(Prepared, Sender<Result<Outcome, Error>>),
@@ -52,6 +60,13 @@ pub enum Event {
     Terminate,
     /// A thread that pen cannot do without has ended.
     Ended(&'static str),
+}
+
+/// A TLS handshake that has succeeded.
+#[derive(Clone, Copy, Debug)]
+pub struct Handshake {
+    /// By resuming a session.
+    pub resumed: bool,
 }
 
 /// A client that has just been accepted.
@@ -72,6 +87,8 @@ pub struct Prepared {
     pub commands: Vec<Command>,
     /// Names of hosts among them that cannot be looked up.
     pub unresolved: Vec<Unresolved>,
+    /// Certificates and keys for what is configured after them, if they are about TLS, or are to be read again.
+    pub keyring: Option<Arc<Keyring>>,
     /// What the last `listen` among them asks for, open already.
     pub listeners: Option<Vec<Arc<Listener>>>,
     /// What the last `log` among them asks for, open already; `Some(None)` is no log.

@@ -2,6 +2,7 @@
 
 pub mod acceptor;
 pub mod access_log;
+pub mod complaints;
 pub mod control;
 pub mod events;
 pub mod idle;

@@ -32,7 +32,7 @@ fn serve(hups: &Receiver<()>, reload: impl Fn()) {
 
 fn reload(executor: &Executor, file: Option<&Path>, log: &Log) {
     match file {
-        None => log.debug(1, || String::from("HUP: there is no file to read again")),
+        None => renew_keys(executor, log),
         Some(path) => match executor.reload(path) {
             Ok(reloaded) => tell(&reloaded, path, log),
             Err(error) => log.error(format_args!("the old configuration stays: {error}")),
@@ -42,9 +42,10 @@ fn reload(executor: &Executor, file: Option<&Path>, log: &Log) {
 }
 
 fn tell(reloaded: &Reloaded, path: &Path, log: &Log) {
-    let Reloaded { count, failures, unmentioned, changes } = reloaded;
+    let Reloaded { count, failures, warnings, unmentioned, changes } = reloaded;
     let path = path.display();
     failures.iter().for_each(|failure| log.error(failure));
+    warnings.iter().for_each(|warning| log.warning(warning));
     log.notice(format_args!("{path}: read again, {count} commands, {} changes", changes.len()));
     for change in changes.iter().take(MOST_TOLD) {
         log.notice(format_args!("{path}: {change}"));
@@ -57,6 +58,18 @@ fn tell(reloaded: &Reloaded, path: &Path, log: &Log) {
         log.notice(format_args!(
             "{path}: does not mention server {first}{more}, which stay in use; with \"no servers\" at its beginning they would be removed"
         ));
+    }
+}
+
+/// What a reload of the file does too.
+fn renew_keys(executor: &Executor, log: &Log) {
+    match executor.renew_keys() {
+        Ok(None) => log.debug(1, || String::from("HUP: there is no file to read again")),
+        Ok(Some(warnings)) => {
+            warnings.iter().for_each(|warning| log.warning(warning));
+            log.notice("certificates and keys: read again");
+        }
+        Err(error) => log.error(format_args!("the old certificates and keys stay: {error}")),
     }
 }
 

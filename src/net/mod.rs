@@ -8,3 +8,5 @@ pub mod relay;
 pub mod resolve;
 mod syn_filter;
 mod timed;
+#[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
+pub mod tls;

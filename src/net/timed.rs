@@ -6,10 +6,11 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::io::{Errno, retry_on_intr};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{RecvFlags, SendFlags, connect, recv, send};
+use rustix::net::{RecvFlags, connect, recv};
 
 /// The shortest time limit: 0 would be none (socket(7)).
 const LEAST: Duration = Duration::from_millis(1);
@@ -35,12 +36,18 @@ pub(super) fn recv_until(socket: &OwnedFd, part: &mut [u8], deadline: Instant) -
     })
 }
 
-/// Writes all. The socket's own time limit holds for each part.
-pub(super) fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        bytes = &bytes[retry_on_intr(|| send(socket, bytes, SendFlags::NOSIGNAL))?..];
+/// Waits until one of these is possible on the socket. [`Errno::TIMEDOUT`]: the deadline has come.
+pub(super) fn ready_until(socket: &OwnedFd, wanted: PollFlags, deadline: Instant) -> Result<(), Errno> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let time = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        match poll(&mut [PollFd::new(socket, wanted)], Some(&time)) {
+            Ok(0) if left.is_zero() => return Err(Errno::TIMEDOUT),
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
 }
 
 /// Makes the call with the time that is left until the deadline as its limit. After an interruption it is made once more even if no

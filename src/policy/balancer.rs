@@ -13,6 +13,7 @@ use super::identity::Identity;
 use super::select::{View, Why, rule};
 use super::servers::{Health, Server, Target};
 use super::settings::Settings;
+use super::tls::Handshakes;
 use crate::endpoint::ClientAddr;
 use crate::id::{AclId, ConnId, ServerId, Upstream};
 
@@ -35,6 +36,7 @@ pub struct Balancer {
     pub(super) listen: String,
     /// Whether a command set it, and not the command line.
     pub(super) listen_commanded: bool,
+    pub(super) handshakes: Handshakes,
     /// From now on the tables only grow (penctl(1)).
     pub(super) serving: bool,
 }
@@ -56,13 +58,22 @@ pub struct Choice {
     pub unproven: bool,
 }
 
+/// What a choice waits for, besides the handshake where TLS is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Nothing.
+    No,
+    /// The client's first bytes: `peek`.
+    FirstBytes,
+}
+
 /// The answer to a client that has come.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Choose for it now.
     AtOnce(ConnId),
-    /// Choose for it when it has sent its first bytes (`peek`).
-    AfterFirstBytes(ConnId),
+    /// Choose for it when more is known: when TLS is spoken, or when it has sent its first bytes.
+    Later(ConnId, Wait),
     /// pen answers it itself (`dummy`).
     Dummy(ConnId),
     /// It is not served.
@@ -93,6 +104,7 @@ impl Balancer {
             identity,
             listen,
             listen_commanded: false,
+            handshakes: Handshakes::default(),
             serving: false,
         }
     }
@@ -126,7 +138,11 @@ impl Balancer {
         }
         let conn = self.connections.insert(connection);
         // The abuse server does not depend on what the client says.
-        if self.settings.peek && !denied { Admission::AfterFirstBytes(conn) } else { Admission::AtOnce(conn) }
+        match (self.settings.peek && !denied, self.settings.terminates_tls()) {
+            (true, _) => Admission::Later(conn, Wait::FirstBytes),
+            (false, true) => Admission::Later(conn, Wait::No),
+            (false, false) => Admission::AtOnce(conn),
+        }
     }
 
     /// Chooses for a client that was admitted; `facts` are those known by now. After an error the connection is still to be closed.

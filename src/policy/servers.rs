@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hash;
-use crate::endpoint::{Address, Endpoint, Port};
+use super::tls::{ServerFault, ServerTls, Trust};
+use crate::endpoint::{Address, Endpoint, Host, Port};
 use crate::id::AclId;
 
 /// What a worker needs in order to connect: shared, so that handing it over costs nothing.
@@ -19,6 +20,17 @@ pub struct Target {
     pub addresses: Vec<Address>,
     /// See [`hash::of_server`].
     pub hash: u64,
+    /// How TLS is spoken to it; `None`, not at all.
+    pub tls: Option<TlsTarget>,
+}
+
+/// How TLS is spoken to a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsTarget {
+    /// The name that is sent and verified.
+    pub name: String,
+    /// What is verified and shown.
+    pub trust: Trust,
 }
 
 impl Target {
@@ -31,7 +43,16 @@ impl Target {
                 host.addresses().iter().map(|ip| Address::Ip(SocketAddr::new(*ip, port))).collect()
             }
         };
-        Self { name: endpoint.to_string(), hash: hash::of_server(&addresses), addresses, endpoint }
+        Self { name: endpoint.to_string(), hash: hash::of_server(&addresses), addresses, endpoint, tls: None }
+    }
+
+    /// One to which TLS is spoken like this.
+    fn with_tls(self, tls: &ServerTls) -> Self {
+        // A Unix socket has no name. TLS servers behind one are usually asked for this.
+        let host = || self.endpoint.host().map_or("localhost", Host::name).to_string();
+        let name = || tls.name.clone().unwrap_or_else(host);
+        let tls = tls.on.then(|| TlsTarget { name: name(), trust: tls.trust.clone() });
+        Self { tls, ..self }
     }
 
     /// Whether its name cannot be looked up, so that there is no address to connect to.
@@ -42,7 +63,7 @@ impl Target {
     /// Whether it was written alike and has the same addresses, in whatever order: name servers change the order with each answer.
     fn is_same(&self, other: &Self) -> bool {
         let all = |of: &Self, among: &Self| of.addresses.iter().all(|address| among.addresses.contains(address));
-        self.endpoint == other.endpoint && all(self, other) && all(other, self)
+        self.endpoint == other.endpoint && self.tls == other.tls && all(self, other) && all(other, self)
     }
 }
 
@@ -141,6 +162,9 @@ pub struct Server {
     pub sent: u64,
     /// Bytes received from it.
     pub received: u64,
+    tls: ServerTls,
+    /// How often no TLS could be had, in the order of [`ServerFault::ALL`].
+    pub tls_failed: [u64; ServerFault::ALL.len()],
 }
 
 impl Default for Server {
@@ -160,6 +184,8 @@ impl Default for Server {
             connections: 0,
             sent: 0,
             received: 0,
+            tls: ServerTls::default(),
+            tls_failed: Default::default(),
         }
     }
 }
@@ -185,10 +211,20 @@ impl Server {
         self.turn + i64::from(self.weight)
     }
 
+    /// How TLS is spoken to it.
+    pub fn tls(&self) -> &ServerTls {
+        &self.tls
+    }
+
     /// Changes its address. If it keeps none of its addresses, the health is reset.
     pub fn move_to(&mut self, endpoint: Endpoint, port: u16, now: Instant) {
-        self.port = port;
-        let target = Target::new(endpoint.with_port(Port::Number(port)));
+        self.aim(endpoint, port, self.tls.clone(), now);
+    }
+
+    /// Changes its address and how TLS is spoken to it.
+    pub fn aim(&mut self, endpoint: Endpoint, port: u16, tls: ServerTls, now: Instant) {
+        (self.port, self.tls) = (port, tls);
+        let target = Target::new(endpoint.with_port(Port::Number(port))).with_tls(&self.tls);
         if target.is_same(&self.target) {
             return;
         }
@@ -204,16 +240,17 @@ impl Server {
 
     /// Whether nothing was ever said about it, or all of it was taken back.
     pub fn is_as_new(&self) -> bool {
-        let Self { soft, hard, weight, prio, acl, admin, .. } = Self::default();
+        let Self { soft, hard, weight, prio, acl, admin, tls, .. } = Self::default();
         self.is_empty()
+            && self.tls == tls
             && (self.soft, self.hard, self.weight, self.prio) == (soft, hard, weight, prio)
             && (self.acl, self.admin) == (acl, admin)
     }
 
     /// Makes it as a new one, but for its counters; unless it is removed, it also keeps its state, and its address until it gets one.
     pub fn reset(&mut self, is_removed: bool, now: Instant) {
-        let Self { soft, hard, weight, turn, prio, acl, .. } = Self::default();
-        *self = Self { soft, hard, weight, turn, prio, acl, ..self.clone() };
+        let Self { soft, hard, weight, turn, prio, acl, tls, .. } = Self::default();
+        *self = Self { soft, hard, weight, turn, prio, acl, tls, ..self.clone() };
         if is_removed {
             self.move_to(Endpoint::nowhere(), 0, now);
             self.admin = AdminState::Ready;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::servers::Target;
+use super::tls::Ssl;
 use crate::endpoint::Endpoint;
 use crate::id::AclId;
 
@@ -197,6 +198,8 @@ pub struct Settings {
     pub roundrobin: bool,
     /// Local address towards the servers: `source`.
     pub source: Option<IpAddr>,
+    /// TLS with clients.
+    pub ssl: Ssl,
     /// No failover: `stubborn`, `-s`.
     pub stubborn: bool,
     /// The facility of messages to syslog: `syslog_facility`.
@@ -240,6 +243,7 @@ impl Default for Settings {
             resolve: None,
             roundrobin: false,
             source: None,
+            ssl: Ssl::default(),
             stubborn: false,
             syslog_facility: Facility::USER,
             timeout: Duration::from_secs(3),
@@ -252,6 +256,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether clients must speak TLS.
+    pub fn terminates_tls(&self) -> bool {
+        self.ssl.certificate.is_some()
+    }
+
     /// Whether a client goes back to the server it used last.
     pub fn tracks(&self) -> bool {
         !self.roundrobin && self.tracking != Tracking::Off

@@ -5,6 +5,7 @@ pub mod address_space;
 pub mod clock;
 pub mod files;
 pub mod geoip;
+pub mod key_files;
 pub mod limits;
 pub mod log;
 pub mod pidfile;

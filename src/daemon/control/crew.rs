@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::complaints::Complaints;
+use crate::daemon::complaints::Complaints;
 use crate::daemon::events::Event;
 use crate::daemon::mailbox::Handle;
 use crate::daemon::thread::{self, DEEP_STACK};

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -17,6 +18,7 @@ use crate::endpoint::Host;
 use crate::error::{Error, reason};
 use crate::id::{ServerId, Upstream};
 use crate::net::control::Verdict;
+use crate::net::tls::Keyring;
 use crate::policy::command::Command;
 use crate::policy::command::apply::{Effect, Outcome};
 use crate::policy::command::file::{self, Located};
@@ -52,6 +54,8 @@ pub struct Reloaded {
     pub count: usize,
     /// Sentences about files that could not be written.
     pub failures: Vec<String>,
+    /// What is odd about certificates and keys that were read.
+    pub warnings: Vec<String>,
     /// Servers in use that the file does not mention.
     pub unmentioned: Vec<ServerId>,
     /// The commands that are now true and were not before.
@@ -66,6 +70,17 @@ struct Done {
     failures: Vec<String>,
     /// Names that cannot be looked up.
     unresolved: Vec<String>,
+    /// What is odd about certificates and keys that were read.
+    warnings: Vec<String>,
+}
+
+/// Whether certificates and keys are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// If the commands are about them.
+    AsNeeded,
+    /// In any case: they may have changed.
+    Again,
 }
 
 impl Executor {
@@ -82,7 +97,7 @@ impl Executor {
             Err(wrong) => (Verdict::Refused, wrong.reply()),
             Ok(command) => {
                 let silent = matches!(command, Command::Include(_));
-                match self.perform(vec![Located { place: String::new(), command }]) {
+                match self.perform(vec![Located { place: String::new(), command }], Keys::AsNeeded) {
                     Ok(Done { failures, .. }) if !failures.is_empty() => (Verdict::Refused, failures.join("\n") + "\n"),
                     Ok(Done { outcome: Outcome { reply, effects }, .. }) if effects.contains(&Effect::Refuse) => {
                         (Verdict::Refused, reply)
@@ -90,7 +105,10 @@ impl Executor {
                     Ok(Done { unresolved, .. }) if silent => {
                         (Verdict::Accepted, unresolved.iter().map(|line| format!("{line}\n")).collect())
                     }
-                    Ok(Done { outcome: Outcome { reply, .. }, .. }) => (Verdict::Accepted, reply),
+                    Ok(Done { outcome: Outcome { reply, .. }, warnings, .. }) => (
+                        Verdict::Accepted,
+                        reply + &warnings.iter().map(|line| format!("{line}\n")).collect::<String>(),
+                    ),
                     Err(error) => (Verdict::Refused, format!("{error}\n")),
                 }
             }
@@ -123,8 +141,8 @@ impl Executor {
                 }
             }
         }
-        let Done { mut failures, outcome: Outcome { reply, effects }, .. } =
-            self.perform(file::rebuild_lists(commands))?;
+        let Done { mut failures, outcome: Outcome { reply, effects }, warnings, .. } =
+            self.perform(file::rebuild_lists(commands), Keys::Again)?;
         if effects.contains(&Effect::Refuse) {
             failures.push(format!("{}: {}", path.display(), reply.trim_end()));
         }
@@ -132,6 +150,7 @@ impl Executor {
         Ok(Reloaded {
             count,
             failures,
+            warnings,
             unmentioned: mentioned.map_or_else(Vec::new, |mentioned| file::unmentioned_servers(&after, &mentioned)),
             changes: file::changes(&before, &after),
         })
@@ -154,6 +173,15 @@ impl Executor {
         Ok(Some(path))
     }
 
+    /// Reads certificates and keys again, if any are in use. Tells what is odd about them.
+    pub fn renew_keys(&self) -> Result<Option<Vec<String>>, Error> {
+        let (config, _) = self.ask(Event::Keys)?;
+        if !config.needs_tls() {
+            return Ok(None);
+        }
+        self.perform(Vec::new(), Keys::Again).map(|done| Some(done.warnings))
+    }
+
     /// A name was looked up again: the server follows if it still has that name.
     pub fn relocate(&self, upstream: Upstream, host: Host) -> Result<(), Error> {
         self.send(vec![Command::Resolved(upstream, host)]).map(drop)
@@ -167,7 +195,7 @@ impl Executor {
 
     /// Carries out commands, all or none. A name that cannot be looked up is an error only in a command of its own: one in a file costs
     /// its server alone.
-    fn perform(&self, commands: Vec<Located>) -> Result<Done, Error> {
+    fn perform(&self, commands: Vec<Located>, keys: Keys) -> Result<Done, Error> {
         let mut prepared = self.loader.prepare(commands, &|| self.geoip())?;
         if let Some(alone) = prepared.unresolved.iter().find(|unresolved| unresolved.place.is_empty()) {
             return Err(Error::Config(alone.to_string()));
@@ -183,6 +211,14 @@ impl Executor {
         self.loader.open_access_log(&mut prepared, || {
             settings::find("log").map_or(Ok(String::new()), |log| self.value(Command::Get(log)))
         })?;
+        let mut warnings = Vec::new();
+        if keys == Keys::Again || prepared.commands.iter().any(Command::is_tls) {
+            let (config, before) = self.ask(Event::Keys)?;
+            let config = config.after(&prepared.commands);
+            let keyring =
+                Keyring::load(config, &self.loader.key_files, Some(&before), &mut |text| warnings.push(text))?;
+            prepared.keyring = Some(Arc::new(keyring));
+        }
         // Last: a listener that is not used would have to be given back.
         let now = || self.value(Command::Show(Query::Listen));
         self.loader.open_listeners(&mut prepared, self.backlog, now, || self.ask(Event::Listeners))?;
@@ -196,7 +232,7 @@ impl Executor {
             let published = thread::apart("status page", move || reports.publish_again());
             failures.extend(published.unwrap_or_else(|error| Err(format!("status: {error}"))).err());
         }
-        Ok(Done { outcome, failures, unresolved })
+        Ok(Done { outcome, failures, unresolved, warnings })
     }
 
     /// The value that a command shows.

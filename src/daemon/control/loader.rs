@@ -19,6 +19,7 @@ use crate::policy::country::GeoipFile;
 use crate::policy::settings::LogTarget;
 use crate::sys::access_log::Destination;
 use crate::sys::files;
+use crate::sys::key_files::KeyFiles;
 use crate::sys::root::Root;
 
 /// How deep files may include files.
@@ -106,6 +107,8 @@ pub struct Loader {
     pub port: Option<Port>,
     /// Where the names of files begin.
     pub root: Root,
+    /// For certificates and keys.
+    pub key_files: KeyFiles,
     /// What names of hosts and services mean.
     pub names: Arc<Names>,
     /// The lengths of files that were read.

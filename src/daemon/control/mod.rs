@@ -1,6 +1,5 @@
 //! Commands on their way to the supervisor: the control port, files, and what a command needs read or opened.
 
-mod complaints;
 mod countries;
 pub mod crew;
 pub mod executor;

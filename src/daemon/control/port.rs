@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use rustix::io::Errno;
 
-use super::complaints::Complaints;
 use super::crew::{Client, Crew, Places};
 use super::executor::Executor;
+use crate::daemon::complaints::Complaints;
 use crate::daemon::events::Event;
 use crate::daemon::thread::{self, STACK};
 use crate::endpoint::ClientAddr;
@@ -33,12 +33,12 @@ pub fn start(listeners: &[Arc<Listener>], executor: Executor, log: &Log) -> Resu
         return Ok(None);
     }
     let events = executor.events.clone();
-    let dropped = Arc::new(Complaints::new(log.clone()));
+    let dropped = Arc::new(Complaints::new(log.clone(), "control port"));
     let complaints = Arc::clone(&dropped);
     let told = log.clone();
     let crew = Crew::start(&events, log, move |client: &Client| serve(client, &executor, &told, &complaints))?;
     let places = crew.places();
-    let short = Arc::new(Complaints::new(log.clone()));
+    let short = Arc::new(Complaints::new(log.clone(), "control port"));
     for listener in listeners {
         let (listener, crew) = (Arc::clone(listener), crew.clone());
         let (dropped, short) = (Arc::clone(&dropped), Arc::clone(&short));

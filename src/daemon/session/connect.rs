@@ -1,16 +1,18 @@
 //! Connecting a session: to the server that was chosen, then to those that the supervisor names when that one fails.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::job::{Order, Proof};
+use super::job::{Order, Proof, Route, Server};
 use super::worker::{Session, Worker};
 use crate::daemon::events::Event;
 use crate::error::reason;
 use crate::net::connect::{Fault, connect_any, is_gone};
+use crate::net::tls::Connector;
 use crate::policy::servers::Target;
+use crate::policy::settings::Settings;
 
 /// How long to wait before connecting again when this host is short of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -21,10 +23,11 @@ const HUNGER: Duration = Duration::from_secs(30);
 impl Worker {
     /// Connects to the server, or to whichever the supervisor names when that one fails. `None`: there is none left.
     #[inline(never)]
-    pub(super) fn connect(&self, session: &Session<'_>, mut target: Arc<Target>, mut proof: Proof) -> Option<OwnedFd> {
+    pub(super) fn connect(&self, session: &Session<'_>, mut route: Route) -> Option<Server> {
         let Session { conn, orders, .. } = *session;
         loop {
-            match self.connect_patiently(session, &target) {
+            let Route { target, connector, proof } = route;
+            match self.connect_patiently(session, &target, connector.as_ref()) {
                 Ok(server) => {
                     self.log.debug(2, || format!("connection {conn}: connected to {}", target.name));
                     if proof == Proof::Wanted {
@@ -38,7 +41,7 @@ impl Worker {
                 }
             }
             match orders.recv() {
-                Ok(Order::Retry(next, wanted)) => (target, proof) = (next, wanted),
+                Ok(Order::Retry(next)) => route = next,
                 _ => return None,
             }
         }
@@ -46,12 +49,17 @@ impl Worker {
 
     /// Connects. While this host is short of descriptors or memory it waits for other sessions to end, as long as there are any
     /// and the client stays; meanwhile no client is accepted, who would need what this one waits for.
-    fn connect_patiently(&self, session: &Session<'_>, target: &Target) -> io::Result<OwnedFd> {
+    fn connect_patiently(
+        &self,
+        session: &Session<'_>,
+        target: &Target,
+        connector: Option<&Connector>,
+    ) -> io::Result<Server> {
         let Session { link, peer, settings, permit, .. } = *session;
         let deadline = Instant::now() + settings.timeout;
         let mut starving = None;
         loop {
-            match connect_any(&target.addresses, &settings.into(), peer) {
+            match connect_once(target, connector, settings, peer) {
                 Err(error) if Fault::of(&error) == Fault::Shortage && permit.make_way(1) => {}
                 Err(error) if Fault::of(&error) == Fault::Shortage => {
                     if starving.is_none() {
@@ -68,4 +76,21 @@ impl Worker {
             }
         }
     }
+}
+
+/// Connects, and shakes hands if TLS is spoken to the server. Both together may take the connect timeout.
+fn connect_once(
+    target: &Target,
+    connector: Option<&Connector>,
+    settings: &Settings,
+    peer: Option<SocketAddr>,
+) -> io::Result<Server> {
+    let deadline = Instant::now() + settings.timeout;
+    let socket = Arc::new(connect_any(&target.addresses, &settings.into(), peer)?);
+    let session = match (&target.tls, connector) {
+        (None, _) => None,
+        (Some(tls), Some(connector)) => Some(connector.connect(&tls.name, Arc::clone(&socket), deadline)?),
+        (Some(_), None) => return Err(io::Error::other("its certificates and keys were not read")),
+    };
+    Ok(Server { socket, session })
 }

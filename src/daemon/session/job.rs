@@ -12,6 +12,8 @@ use crate::daemon::permits::Permit;
 use crate::daemon::pool::WorkerId;
 use crate::id::ConnId;
 use crate::net::relay::meter::Meter;
+use crate::net::tls::{Connector, Session, Terminator};
+use crate::policy::balancer::Wait;
 use crate::policy::report::SocketStats;
 use crate::policy::servers::Target;
 use crate::policy::settings::Settings;
@@ -21,10 +23,21 @@ use crate::policy::settings::Settings;
 pub enum Order {
     /// Serve this client.
     Serve(Job),
-    /// The connect failed, or the client has spoken: try this one.
-    Retry(Arc<Target>, Proof),
+    /// The connect failed, or more is known of the client: try this one.
+    Retry(Route),
     /// There is no server for it.
     Refuse,
+}
+
+/// The way to a server.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Which server.
+    pub target: Arc<Target>,
+    /// Speaks TLS to it, if that is to be spoken.
+    pub connector: Option<Connector>,
+    /// Whether success must be reported.
+    pub proof: Proof,
 }
 
 /// Whether a successful connect must be reported.
@@ -47,6 +60,8 @@ pub struct Job {
     pub peer: Option<SocketAddr>,
     /// What it gets.
     pub task: Task,
+    /// Speaks TLS with it first, if that is to be spoken.
+    pub terminator: Option<Arc<Terminator>>,
     /// The settings of the moment it came.
     pub settings: Arc<Settings>,
     /// Given back when the session is over and reported.
@@ -57,9 +72,9 @@ pub struct Job {
 #[derive(Debug)]
 pub enum Task {
     /// A server.
-    Connect(Arc<Target>, Proof),
-    /// A server, once it has spoken.
-    Peek,
+    Connect(Route),
+    /// A server, once this is over.
+    Wait(Wait),
     /// A page of pen's own, which names this address.
     Dummy(Arc<str>),
 }
@@ -80,8 +95,8 @@ pub trait Live: Debug + Send + Sync {
 /// The sockets and counters of a session between two of them. Its worker owns it.
 #[derive(Debug)]
 pub struct Link {
-    pub(super) client: OwnedFd,
-    pub(super) server: OnceLock<OwnedFd>,
+    pub(super) client: Arc<OwnedFd>,
+    pub(super) server: OnceLock<Arc<OwnedFd>>,
     pub(super) up: Meter,
     pub(super) down: Meter,
     /// The session is to end.
@@ -92,7 +107,7 @@ impl Link {
     /// A session with a client and no server yet.
     pub fn new(client: OwnedFd) -> Self {
         Self {
-            client,
+            client: Arc::new(client),
             server: OnceLock::new(),
             up: Meter::default(),
             down: Meter::default(),
@@ -123,11 +138,18 @@ impl Live for Link {
     fn socket_stats(&self) -> SocketStats {
         SocketStats {
             down: self.client.as_raw_fd(),
-            up: self.server.get().map_or(-1, AsRawFd::as_raw_fd),
+            up: self.server.get().map_or(-1, |server| server.as_raw_fd()),
             pending_down: self.down.pending(),
             pending_up: self.up.pending(),
         }
     }
+}
+
+/// A server that was connected to.
+pub(super) struct Server {
+    pub(super) socket: Arc<OwnedFd>,
+    /// With it, if TLS is spoken.
+    pub(super) session: Option<Session>,
 }
 
 /// The end of a session. It travels in a channel of its own, which wakes no thread: the supervisor empties it before it looks

@@ -2,6 +2,7 @@
 
 mod connect;
 mod dump;
+mod handshake;
 pub mod job;
 mod requests;
 pub mod worker;

@@ -4,14 +4,16 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::dump::Dump;
-use super::job::{Closed, Job, Link, Live, Order, Task};
+use super::job::{Closed, Job, Link, Live, Order, Server, Task};
 use super::requests::{Listener, RequestLog};
 use crate::daemon::access_log::AccessLog;
+use crate::daemon::complaints::Complaints;
 use crate::daemon::events::Event;
 use crate::daemon::mailbox::Handle;
 use crate::daemon::permits::Permit;
@@ -27,6 +29,8 @@ use crate::net::relay::pipes::Pipes;
 use crate::net::relay::stream::Stream;
 use crate::net::relay::yields::Yields;
 use crate::net::relay::{End, Relay, first_bytes};
+use crate::net::tls::Terminator;
+use crate::policy::balancer::Wait;
 use crate::policy::facts::ClientFacts;
 use crate::policy::settings::Settings;
 use crate::policy::weblog::Parties;
@@ -55,6 +59,8 @@ pub struct Worker {
     pub closed: Sender<Closed>,
     /// Messages to the administrator.
     pub log: Log,
+    /// Messages that clients cause.
+    pub complaints: Arc<Complaints>,
     /// The request log.
     pub access_log: AccessLog,
     /// Buffers for relays.
@@ -70,9 +76,10 @@ impl Worker {
     pub fn work(&self, worker: WorkerId, orders: &Receiver<Order>) {
         for order in orders {
             // A late answer to a job that is over already is of no interest.
-            let Order::Serve(Job { conn, link, peer, task, settings, permit }) = order else { continue };
+            let Order::Serve(Job { conn, link, peer, task, terminator, settings, permit }) = order else { continue };
             let served = catch_unwind(AssertUnwindSafe(|| {
-                self.serve(&Session { conn, link: &link, peer, settings: &settings, permit: &permit, orders }, task);
+                let session = Session { conn, link: &link, peer, settings: &settings, permit: &permit, orders };
+                self.serve(&session, task, terminator.as_deref());
             }));
             if served.is_err() {
                 self.log.error(format_args!("connection {conn}: ended by a fault in pen; please report it"));
@@ -87,32 +94,42 @@ impl Worker {
         }
     }
 
-    fn serve(&self, session: &Session<'_>, task: Task) {
+    fn serve(&self, session: &Session<'_>, task: Task, terminator: Option<&Terminator>) {
         let Session { conn, link, peer, settings, orders, .. } = *session;
         let start = Instant::now();
         let mut early = Vec::new();
-        let (target, proof) = match task {
-            Task::Connect(target, proof) => (target, proof),
-            Task::Peek => {
-                early.reserve_exact(FIRST);
-                let heard = first_bytes(&mut Stream::Plain(&link.client), &mut early, settings.idle_timeout);
-                if !heard || self.events.send(Event::Spoke(conn, ClientFacts::of(peer))).is_err() {
+        let Some((mut client, handshake)) = self.meet(session, terminator) else { return };
+        let route = match task {
+            Task::Connect(route) => route,
+            Task::Wait(wait) => {
+                if wait == Wait::FirstBytes {
+                    early.reserve_exact(FIRST);
+                    if !first_bytes(&mut client, &mut early, settings.idle_timeout) {
+                        return;
+                    }
+                }
+                if self.events.send(Event::Known(conn, ClientFacts::of(peer), handshake)).is_err() {
                     return;
                 }
                 match orders.recv() {
-                    Ok(Order::Retry(target, proof)) => (target, proof),
+                    Ok(Order::Retry(route)) => route,
                     _ => return,
                 }
             }
-            Task::Dummy(name) => return self.answer(session, &name),
+            Task::Dummy(name) => {
+                if let Some(handshake) = handshake {
+                    let _ = self.events.send(Event::Handshake(Ok(handshake)));
+                }
+                return self.answer(session, &mut client, &name);
+            }
         };
         if peer.is_some() {
             if let Err(error) = set_client_options(&link.client, &settings.into()) {
                 return self.log.debug(2, || format!("connection {conn}: client: {}", reason(&error)));
             }
         }
-        let Some(server) = self.connect(session, target, proof) else { return };
-        let server = link.server.get_or_init(|| server);
+        let Some(Server { socket, session: tls }) = self.connect(session, route) else { return };
+        let server = link.server.get_or_init(|| socket);
         if link.is_closing() {
             return;
         }
@@ -121,8 +138,8 @@ impl Worker {
         let listener = |way| requests.map(|requests| Listener::new(requests, way));
         let dump = |way| Dump { conn, way, log: &self.log, ascii: settings.ascii };
         let end = Relay {
-            client: Stream::Plain(&link.client),
-            server: Stream::Plain(server),
+            client,
+            server: tls.map_or(Stream::Plain(server), |tls| Stream::Tls(Box::new(tls))),
             up: &link.up,
             down: &link.down,
             up_filter: &mut (listener(Way::Up), dump(Way::Up)),
@@ -145,7 +162,7 @@ impl Worker {
             End::ServerBroke(_) => break_off(&link.client),
             // What is lost then must not look like a proper end.
             End::Idle | End::HalfClosed => {
-                [(&link.client, &link.down), (server, &link.up)]
+                [(&*link.client, &link.down), (server, &link.up)]
                     .into_iter()
                     .filter(|(_, meter)| meter.pending() > 0)
                     .for_each(|(socket, _)| break_off(socket));
@@ -157,9 +174,9 @@ impl Worker {
         });
     }
 
-    fn answer(&self, session: &Session<'_>, name: &str) {
-        let Session { conn, link, .. } = *session;
-        let outcome = dummy::answer(&link.client, name);
+    fn answer(&self, session: &Session<'_>, client: &mut Stream<'_>, name: &str) {
+        let Session { conn, .. } = *session;
+        let outcome = dummy::answer(client, name);
         self.log.debug(2, || match outcome {
             Ok((asked, answered)) => format!("connection {conn}: {asked} bytes asked, {answered} bytes answered"),
             Err(error) => format!("connection {conn}: {}", reason(&error)),

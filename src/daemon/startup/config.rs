@@ -9,6 +9,7 @@ use crate::daemon::events::{Prepared, Unresolved};
 use crate::endpoint::Address;
 use crate::error::Error;
 use crate::net::resolve::{Names, Place};
+use crate::net::tls::Keyring;
 use crate::policy::balancer::Balancer;
 use crate::policy::command::Command;
 use crate::policy::command::apply::Effect;
@@ -18,6 +19,7 @@ use crate::policy::listeners::Listeners;
 use crate::policy::lookups::RETRY;
 use crate::policy::report::Context;
 use crate::sys::clock::Clock;
+use crate::sys::key_files::KeyFiles;
 use crate::sys::privileges::{Account, may_become};
 use crate::sys::root::Root;
 
@@ -49,6 +51,10 @@ pub struct Config {
     pub control: Vec<Place>,
     /// What the balancer was configured with. Nothing is open yet.
     pub prepared: Prepared,
+    /// Certificates and keys. They are read before pen gives up the right to read them.
+    pub keyring: Arc<Keyring>,
+    /// What is odd about them.
+    pub key_warnings: Vec<String>,
     /// What the commands ask of the world outside.
     pub effects: Vec<Effect>,
     /// What the commands were read with, outside the jail.
@@ -60,6 +66,7 @@ pub struct Config {
 pub fn check(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
     let config = Config::make(&options, &|_| ())?;
     config.tell_unresolved(warn);
+    config.key_warnings.iter().for_each(|text| warn(text));
     let Config { balancer, control, loader, .. } = config;
     if let Some(file) = &options.identity.file {
         // A start goes on without it.
@@ -100,6 +107,7 @@ impl Config {
         let mut listeners = options.listeners.clone();
         let loader = Loader {
             port: listeners.as_ref().and_then(Listeners::port).cloned(),
+            key_files: KeyFiles::new(Root::new(None)?, Root::new(options.identity.jail.as_deref())?.jail()),
             root: Root::new(None)?,
             names: Arc::new(Names::new(options.identity.jail.is_some())),
             lengths: Lengths::default(),
@@ -144,7 +152,11 @@ impl Config {
         let places = loader.names.places(&listeners)?;
         let control = options.control.as_ref().map(|control| loader.names.places(control)).transpose()?;
         let control = control.unwrap_or_default();
-        Ok(Self { balancer, places, control, prepared, effects, loader })
+        let mut key_warnings = Vec::new();
+        let keyring =
+            Keyring::load(balancer.tls_config(), &loader.key_files, None, &mut |text| key_warnings.push(text))?;
+        let keyring = Arc::new(keyring);
+        Ok(Self { balancer, places, control, prepared, keyring, key_warnings, effects, loader })
     }
 
     /// Tells of names that cannot be looked up where the log does not: on a terminal.

@@ -21,6 +21,7 @@ use crate::daemon::logger::{Logger, Output};
 use crate::daemon::{mailbox, signals};
 use crate::error::Error;
 use crate::net::relay::pipes;
+use crate::net::tls::Keyring;
 use crate::policy::balancer::Balancer;
 use crate::policy::command::Command;
 use crate::policy::report::query::Query;
@@ -68,8 +69,9 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     signals::hold();
     let mut bound = Bound::open(options, &config)?;
     let exposed = config::control_is_exposed(&config.balancer, &config.control);
-    let Config { balancer, mut prepared, effects, loader, .. } = config;
-    let loader = Loader { root: root.clone(), ..loader };
+    let Config { balancer, mut prepared, keyring, key_warnings, effects, loader, .. } = config;
+    let key_files = loader.key_files.clone().confined(root.clone());
+    let loader = Loader { root: root.clone(), key_files, ..loader };
     // Read, and raised, while the rights for that are there.
     let host = Host::read();
     let Settings { conn_max, idlers, .. } = **balancer.settings();
@@ -104,6 +106,7 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     let log = logger.log.clone();
     log.set_debug(balancer.settings().debug);
     log.set_facility(balancer.settings().syslog_facility);
+    key_warnings.iter().for_each(|text| log.warning(text));
     tell_oddities(options, &balancer, (grant, exposed), &loader, &log);
     if !foreground {
         let log = log.clone();
@@ -111,7 +114,8 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     }
     let destination = prepared.access_log.flatten().map(|destination| *destination);
     let access_log = AccessLog::start(destination, root, log.clone(), &events)?;
-    let wiring = Wiring { events, inbox, log: log.clone(), access_log: access_log.clone(), clock, loader, host, grant };
+    let wiring =
+        Wiring { events, inbox, log: log.clone(), access_log: access_log.clone(), clock, loader, keyring, host, grant };
     let Wired { mut supervisor, places } = wiring.start(options, balancer, &mut bound)?;
     let (_, exit) = supervisor.carry_out(effects);
     supervisor.settle(Instant::now());
@@ -162,6 +166,12 @@ fn tell_oddities(options: &Options, balancer: &Balancer, (grant, exposed): (Gran
         Some(Err(Error::System(_, cause))) if !is_jailed && cause.kind() == io::ErrorKind::NotFound => {}
         Some(Err(error)) => log.warning(format_args!("HUP will not read the file again: {error}")),
         _ => {}
+    }
+    let config = balancer.tls_config();
+    if moved && config.needs_tls() {
+        if let Err(error) = Keyring::load(config, &loader.key_files, None, &mut |_| {}) {
+            log.warning(format_args!("HUP will not read certificates and keys again: {error}"));
+        }
     }
     if balancer.lacks_weights() {
         log.warning(config::LACKS_WEIGHTS);

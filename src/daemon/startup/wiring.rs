@@ -1,6 +1,7 @@
 //! The threads, and the channels between them. Nothing but a lack of threads can fail here.
 
 use std::process;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, unbounded};
@@ -8,6 +9,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use super::bound::Bound;
 use super::config::Options;
 use crate::daemon::access_log::AccessLog;
+use crate::daemon::complaints::Complaints;
 use crate::daemon::control::crew::Places;
 use crate::daemon::control::executor::Executor;
 use crate::daemon::control::loader::Loader;
@@ -25,6 +27,7 @@ use crate::daemon::{idlers, reloader, reporter, resolver, signals, thread};
 use crate::error::Error;
 use crate::net::relay::buffers::Buffers;
 use crate::net::relay::yields::Yields;
+use crate::net::tls::Keyring;
 use crate::policy::balancer::Balancer;
 use crate::sys::clock::Clock;
 use crate::sys::limits::{Grant, Host};
@@ -41,6 +44,7 @@ pub(super) struct Wiring {
     pub(super) clock: Clock,
     /// For the names of files from now on.
     pub(super) loader: Loader,
+    pub(super) keyring: Arc<Keyring>,
     pub(super) host: Host,
     /// What it grants to the sessions.
     pub(super) grant: Grant,
@@ -62,7 +66,7 @@ impl Wiring {
         mut balancer: Balancer,
         bound: &mut Bound,
     ) -> Result<Wired<impl Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static>, Error> {
-        let Self { events, inbox, log, access_log, clock, loader, host, grant } = self;
+        let Self { events, inbox, log, access_log, clock, loader, keyring, host, grant } = self;
         let permits = Permits::new(grant.sessions);
         let idlers = idlers::start(permits.clone(), &events)?;
         let executor =
@@ -83,6 +87,7 @@ impl Wiring {
             events: events.clone(),
             closed,
             log: log.clone(),
+            complaints: Arc::new(Complaints::new(log.clone(), "TLS")),
             access_log: access_log.clone(),
             buffers: Buffers::default(),
             pipes: front.pipes.clone(),
@@ -94,7 +99,7 @@ impl Wiring {
         });
         let helpers = Helpers { idlers: Latest::new(idlers), idle: 0, resolver, access_log };
         let conn_max = balancer.settings().conn_max;
-        let mut supervisor = Supervisor::new(balancer, inbox, (pool, ended), front, helpers, (log, clock));
+        let mut supervisor = Supervisor::new(balancer, inbox, (pool, ended), (front, keyring), helpers, (log, clock));
         supervisor.make_room_for(conn_max)?;
         Ok(Wired { supervisor, places })
     }

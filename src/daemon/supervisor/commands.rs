@@ -12,18 +12,23 @@ use crate::daemon::session::job::Order;
 use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::connect::ConnectOptions;
+use crate::net::tls::Keyring;
 use crate::policy::command::Command;
 use crate::policy::command::apply::{Effect, Outcome};
 use crate::policy::command::room::not_enough;
 use crate::policy::report::Context;
 use crate::policy::report::SocketStats;
 
+/// The error for commands between which and their keys others have come.
+const CHANGED: &str = "another command has changed what TLS needs at the same time: try again";
+
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Applies what was prepared, whole or not at all. Gives the reply of the last command, and the effects that are left to
     /// the caller, and tells whether pen is to end.
     pub(super) fn obey(&mut self, prepared: Prepared, now: Instant) -> Result<(Outcome, bool), Error> {
-        let Prepared { commands, listeners, access_log, .. } = prepared;
-        if let Err(error) = self.make_room(&commands) {
+        let Prepared { commands, keyring, listeners, access_log, .. } = prepared;
+        let possible = self.make_room(&commands).and_then(|()| self.has_keys(&commands, keyring.as_deref()));
+        if let Err(error) = possible {
             if let Some(listeners) = listeners {
                 self.front.decline(&listeners);
             }
@@ -33,6 +38,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             self.front.listen(listeners, &self.log, now)?;
             self.name = self.front.names().into();
             self.due.grant = true;
+        }
+        if let Some(keyring) = keyring {
+            self.keyring = keyring;
         }
         if let Some(destination) = access_log {
             self.helpers.access_log.switch(destination);
@@ -57,6 +65,15 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         }
         self.settle(now);
         Ok((whole, exit))
+    }
+
+    /// Whether the keys are those of what will be configured. It may have changed since they were read.
+    fn has_keys(&self, commands: &[Command], keyring: Option<&Keyring>) -> Result<(), Error> {
+        let fits = match keyring {
+            Some(keyring) => keyring.serves(&self.balancer.tls_config().after(commands)),
+            None => !commands.iter().any(Command::is_tls),
+        };
+        if fits { Ok(()) } else { Err(Error::Config(String::from(CHANGED))) }
     }
 
     /// Does what all commands together have made due. It takes a time that grows with the number of servers, so it is done once for

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use self::front::Front;
 use crate::daemon::access_log::AccessLog;
-use crate::daemon::events::Event;
+use crate::daemon::events::{Event, Handshake};
 use crate::daemon::idlers::Wanted;
 use crate::daemon::latest::Latest;
 use crate::daemon::mailbox::Mailbox;
@@ -24,6 +24,7 @@ use crate::daemon::pool::{Pool, WorkerId};
 use crate::daemon::session::job::{Closed, Job, Live, Order};
 use crate::error::Error;
 use crate::id::ConnId;
+use crate::net::tls::Keyring;
 use crate::policy::balancer::{Balancer, Choice, Transition};
 use crate::policy::report::SocketStats;
 use crate::sys::clock::Clock;
@@ -49,6 +50,8 @@ pub struct Supervisor<F> {
     events: Mailbox<Event>,
     sessions: Sessions<F>,
     front: Front,
+    /// Certificates and keys for what is configured.
+    keyring: Arc<Keyring>,
     helpers: Helpers,
     log: Log,
     clock: Clock,
@@ -120,7 +123,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         balancer: Balancer,
         events: Mailbox<Event>,
         (pool, closed): (Pool<F, Order>, Receiver<Closed>),
-        front: Front,
+        (front, keyring): (Front, Arc<Keyring>),
         helpers: Helpers,
         (log, clock): (Log, Clock),
     ) -> Self {
@@ -131,6 +134,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             events,
             sessions,
             front,
+            keyring,
             helpers,
             log,
             clock,
@@ -188,7 +192,18 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     }
                 }
                 Event::Terminate => return Ok(()),
-                Event::Spoke(conn, facts) => self.spoke(conn, facts, now),
+                Event::Known(conn, facts, handshake) => {
+                    if let Some(Handshake { resumed }) = handshake {
+                        self.balancer.shook_hands(resumed);
+                    }
+                    self.known(conn, facts, now);
+                }
+                Event::Handshake(Ok(Handshake { resumed })) => self.balancer.shook_hands(resumed),
+                Event::Handshake(Err(fault)) => self.balancer.shook_no_hands(fault),
+                Event::Keys(answer) => {
+                    // The caller may have given up; then the reply is dropped.
+                    let _ = answer.try_send((self.balancer.tls_config(), Arc::clone(&self.keyring)));
+                }
                 Event::Apply(prepared, answer) => {
                     let outcome = self.obey(prepared, now);
                     let exit = matches!(outcome, Ok((_, true)));
@@ -275,7 +290,7 @@ mod tests {
             Balancer::new(Identity::default(), String::new()),
             inbox,
             (Pool::new(|_, _| {}), unbounded().1),
-            Front::new(Permits::new(1), host, grant, 0, events.clone()),
+            (Front::new(Permits::new(1), host, grant, 0, events.clone()), Arc::default()),
             Helpers { idlers: Latest::new(bounded(1).0), idle: 0, resolver: bounded(1).0, access_log },
             (log, Clock::local()),
         );

@@ -9,10 +9,11 @@ use crossbeam_channel::Receiver;
 use super::{Running, Supervisor};
 use crate::daemon::events::Arrival;
 use crate::daemon::pool::WorkerId;
-use crate::daemon::session::job::{Closed, Job, Link, Live, Order, Proof, Task};
+use crate::daemon::session::job::{Closed, Job, Link, Live, Order, Proof, Route, Task};
 use crate::error::reason;
 use crate::id::ConnId;
 use crate::net::connect::Fault;
+use crate::net::tls::ServerFailure;
 use crate::policy::balancer::{Admission, Choice};
 use crate::policy::facts::ClientFacts;
 
@@ -50,7 +51,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let client = facts.address;
         let (conn, task) = match self.balancer.admit(facts.clone(), now) {
             Admission::Refused(why) => return self.log.debug(1, || format!("client {client}: refused: {why}")),
-            Admission::AfterFirstBytes(conn) => (conn, Task::Peek),
+            Admission::Later(conn, wait) => (conn, Task::Wait(wait)),
             Admission::Dummy(conn) => (conn, Task::Dummy(Arc::clone(&self.name))),
             Admission::AtOnce(conn) => match self.balancer.choose(conn, facts, now) {
                 Err(why) => {
@@ -59,8 +60,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
                 Ok(choice) => {
                     self.tell_choice(&client, conn, &choice);
-                    let proof = proof(&choice);
-                    (conn, Task::Connect(choice.target, proof))
+                    (conn, Task::Connect(self.route(choice)))
                 }
             },
         };
@@ -70,7 +70,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         }
         self.sessions.running[conn.index()] = Some(Running { live: Arc::<Link>::downgrade(&link), worker: None });
         let settings = Arc::clone(self.balancer.settings());
-        let job = Job { conn, link, peer, task, settings, permit };
+        let terminator = self.keyring.terminator().cloned();
+        let job = Job { conn, link, peer, task, terminator, settings, permit };
         match self.sessions.pool.hire() {
             Ok(worker) => self.start(worker, job),
             Err(error) => self.wait_for_worker(job, &error, now),
@@ -111,6 +112,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             // It has waited, and would lack the same for any other server.
             return self.proceed(conn, Err("this host is short of descriptors or memory"), "");
         }
+        if let Some(failure) = ServerFailure::of(error) {
+            self.balancer.lacks_tls(conn, failure.fault);
+        }
         let (next, transition) = self.balancer.fail_over(conn, blame, now);
         if let Some(transition) = transition {
             self.tell(&transition, &reason(error));
@@ -118,9 +122,15 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         self.proceed(conn, next.ok_or("no server is available"), "failed over");
     }
 
-    pub(super) fn spoke(&mut self, conn: ConnId, facts: ClientFacts, now: Instant) {
+    pub(super) fn known(&mut self, conn: ConnId, facts: ClientFacts, now: Instant) {
         let choice = self.balancer.choose(conn, facts, now);
-        self.proceed(conn, choice, "has spoken");
+        self.proceed(conn, choice, "is known");
+    }
+
+    /// The way to the server that was chosen.
+    fn route(&self, Choice { target, unproven, .. }: Choice) -> Route {
+        let connector = target.tls.as_ref().and_then(|tls| self.keyring.connector(tls)).cloned();
+        Route { target, connector, proof: if unproven { Proof::Wanted } else { Proof::Unneeded } }
     }
 
     /// Tells a worker that waits for it how its session goes on.
@@ -129,8 +139,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         match choice {
             Ok(choice) => {
                 self.tell_choice(&who, conn, &choice);
-                let proof = proof(&choice);
-                self.sessions.pool.order(worker, Order::Retry(choice.target, proof));
+                self.sessions.pool.order(worker, Order::Retry(self.route(choice)));
             }
             Err(why) => {
                 self.log.debug(1, || format!("connection {conn}: refused: {why}"));
@@ -146,8 +155,4 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     pub(super) fn running(&self, conn: ConnId) -> Option<&Running> {
         self.sessions.running.get(conn.index())?.as_ref()
     }
-}
-
-fn proof(choice: &Choice) -> Proof {
-    if choice.unproven { Proof::Wanted } else { Proof::Unneeded }
 }

@@ -236,7 +236,9 @@ impl<'a> Half<'a> {
     /// The source has ended.
     fn finish(&mut self, sink: &mut Stream<'_>, last: bool) -> Moved {
         self.finished = true;
-        if !self.discarding && !last {
+        // The end of a plain socket is told when it is closed.
+        let is_told = last && sink.plain().is_some();
+        if !self.discarding && !is_told {
             sink.end();
         }
         Moved::Finished

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use super::buffers::Buffers;
 use super::stream::Stream;
+use crate::net::timed::ready_until;
 
 /// The longest time in which the peer confirms nothing, or ends nothing although it has all: nginx's lingering_time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,6 +50,17 @@ pub(super) struct Linger<'a> {
 }
 
 impl Linger<'_> {
+    /// Tells the end of this direction, which did not have room when it came. Not for ever.
+    pub(super) fn tell_end(&self, peer: &mut Stream<'_>) {
+        let deadline = Instant::now() + self.idle_timeout.map_or(PATIENCE, |time| time.min(PATIENCE));
+        while peer.is_ending() && !self.closing.load(Ordering::SeqCst) {
+            if ready_until(peer.socket(), PollFlags::OUT, deadline).is_err() {
+                return;
+            }
+            peer.go_on();
+        }
+    }
+
     /// Waits until the peer has confirmed all that was written, and has stopped sending; not for ever.
     #[inline(never)]
     pub(super) fn wait(mut self, peer: &mut Stream<'_>) {

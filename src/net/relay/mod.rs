@@ -228,8 +228,9 @@ impl Course<'_> {
         if buffered.up || buffered.down {
             return Ok(buffered);
         }
-        let wanted_of_client = up.reading() | down.writing() | client.wants();
-        let wanted_of_server = down.reading() | up.writing() | server.wants();
+        let ending = |stream: &Stream<'_>| if stream.is_ending() { PollFlags::OUT } else { PollFlags::empty() };
+        let wanted_of_client = client.waits_for(up.reading() | down.writing()) | ending(client);
+        let wanted_of_server = server.waits_for(down.reading() | up.writing()) | ending(server);
         let mut sockets = [
             PollFd::new(client.socket(), wanted_of_client | heard.client.wanted(up)),
             PollFd::new(server.socket(), wanted_of_server | heard.server.wanted(down)),
@@ -262,10 +263,13 @@ impl Course<'_> {
         heard.server.note(server_found, wanted_of_server);
         let ends = PollFlags::HUP | PollFlags::ERR;
         let is = |found: PollFlags, wanted: PollFlags| !wanted.is_empty() && found.intersects(wanted | ends);
-        let inner = is(client_found, client.wants()) || is(server_found, server.wants());
+        client.go_on();
+        server.go_on();
+        let of_client = |wanted| is(client_found, client.waits_for(wanted));
+        let of_server = |wanted| is(server_found, server.waits_for(wanted));
         Ok(Ready {
-            up: inner || is(client_found, up.reading()) || is(server_found, up.writing()),
-            down: inner || is(server_found, down.reading()) || is(client_found, down.writing()),
+            up: of_client(up.reading()) || of_server(up.writing()),
+            down: of_server(down.reading()) || of_client(down.writing()),
         })
     }
 
@@ -290,7 +294,7 @@ impl Course<'_> {
 
     /// Sees to it that what was written arrives before the sockets are closed.
     fn leave(&mut self, end: &End) {
-        let Self { client, server, up, buffers, idle_timeout, closing, .. } = self;
+        let Self { client, server, up, down, buffers, idle_timeout, closing, .. } = self;
         let (dropped, hears) = (up.dropped, up.is_discarding() || !up.writing().is_empty());
         let linger = Linger { buffers, idle_timeout: *idle_timeout, dropped, hears, silence: linger::SILENCE, closing };
         match end {
@@ -299,15 +303,33 @@ impl Course<'_> {
             End::ServerClosed | End::FastClosed(Way::Down) => {
                 server.end();
                 client.end();
+                linger.tell_end(client);
                 linger.wait(client);
             }
             // What the server goes on to send does not matter, so it need not be silent.
             End::FastClosed(Way::Up) => {
                 client.end();
                 server.end();
+                linger.tell_end(server);
                 Linger { silence: Duration::ZERO, ..linger }.wait(server);
             }
-            End::Finished | End::Idle | End::HalfClosed | End::ClientBroke(_) => {}
+            End::Finished => {
+                linger.tell_end(client);
+                linger.tell_end(server);
+            }
+            End::Idle | End::HalfClosed => {
+                if down.writing().is_empty() {
+                    client.end();
+                }
+                if up.writing().is_empty() {
+                    server.end();
+                }
+            }
+            // A TLS client may have been cut off behind bytes that are still under way.
+            End::ClientBroke(_) if client.plain().is_none() => {
+                Linger { hears: false, silence: Duration::ZERO, ..linger }.wait(server);
+            }
+            End::ClientBroke(_) => {}
         }
     }
 }
@@ -316,11 +338,14 @@ impl Course<'_> {
 /// `false`: it sent nothing for the whole idle timeout, or broke the connection.
 pub fn first_bytes(client: &mut Stream<'_>, bytes: &mut Vec<u8>, idle_timeout: Option<Duration>) -> bool {
     loop {
-        match poll(&mut [PollFd::new(client.socket(), PollFlags::IN)], timespec(idle_timeout).as_ref()) {
-            Ok(0) => return false,
-            Ok(_) => {}
-            Err(Errno::INTR) => continue,
-            Err(_) => return false,
+        if !client.has_buffered() {
+            let wanted = client.waits_for(PollFlags::IN);
+            match poll(&mut [PollFd::new(client.socket(), wanted)], timespec(idle_timeout).as_ref()) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(_) => return false,
+            }
         }
         match client.recv(bytes) {
             Ok(_) => return true,

@@ -203,11 +203,12 @@ impl Balancer {
                 _ => {}
             }
         }
-        server.move_to(endpoint, port, now);
+        let mut tls = server.tls().clone();
+        changes.iter().for_each(|change| tls.change(change));
+        server.aim(endpoint, port, tls, now);
         let (mut weights_changed, mut closes) = (false, false);
         for change in changes {
             match change {
-                ServerChange::Address(_) | ServerChange::Port(_) => {}
                 ServerChange::Acl(list) => server.acl = list,
                 ServerChange::Max(n) => server.soft = n,
                 ServerChange::Hard(n) => server.hard = n,
@@ -228,6 +229,15 @@ impl Balancer {
                 }
                 ServerChange::Weight(_) => {}
                 ServerChange::Prio(n) => server.prio = n,
+                // These went into the target.
+                ServerChange::Address(_)
+                | ServerChange::Port(_)
+                | ServerChange::Tls(_)
+                | ServerChange::TlsVerify(_)
+                | ServerChange::TlsName(_)
+                | ServerChange::TlsCa(_)
+                | ServerChange::TlsCert(_)
+                | ServerChange::TlsKey(_) => {}
             }
         }
         server.note(now);

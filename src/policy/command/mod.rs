@@ -9,7 +9,9 @@ pub mod room;
 pub mod server;
 pub mod setting;
 pub mod settings;
+mod ssl;
 pub mod table;
+pub mod tls;
 pub mod words;
 mod write;
 
@@ -90,6 +92,15 @@ impl Command {
                 changes.iter().any(|change| matches!(change, ServerChange::Address(endpoint) if is_path(endpoint)))
             }
             Self::Listen(listeners) => listeners.text().contains('/'),
+            _ => false,
+        }
+    }
+
+    /// Whether what pen must read for TLS may be other files after it.
+    pub fn is_tls(&self) -> bool {
+        match self {
+            Self::Set(setting, _) => setting.is_tls(),
+            Self::Server(_, changes) => changes.iter().any(ServerChange::is_tls),
             _ => false,
         }
     }

@@ -173,7 +173,7 @@ mod tests {
             (
                 "server 1 color red",
                 "server 1: \"color\" cannot be set; there are: acl, address, port, max, hard, blacklist, weight, prio, \
-                 drain, maint, ready, close",
+                 tls, tls_verify, tls_name, tls_ca, tls_cert, tls_key, drain, maint, ready, close",
             ),
             ("server 1", "server 1: nothing to change"),
             ("tcp_nodelay yes", "\"tcp_nodelay yes\": nothing is expected from \"yes\" on"),

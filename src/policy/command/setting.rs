@@ -56,7 +56,7 @@ pub enum Kind {
     Choice {
         /// The words.
         words: fn() -> Vec<&'static str>,
-        /// The error for a word that is not in the list, behind the word.
+        /// The error for a word that is not in the list, with `%` in its place.
         not: &'static str,
         /// The error lists the words.
         lists: bool,
@@ -65,6 +65,15 @@ pub enum Kind {
     },
     /// The name of a file, or `no word`.
     Path,
+    /// The rest of the line, or `no word`.
+    Text,
+    /// Words, or `no word`.
+    Words {
+        /// The only words there are.
+        valid: &'static [&'static str],
+        /// They are added to those that were set before.
+        adds: bool,
+    },
     /// A destination of the request log, or `no word`.
     Log,
     /// A server, or `no word`.
@@ -101,6 +110,8 @@ pub enum Value {
     Acl(AclId),
     Choice(&'static str),
     Path(Option<PathBuf>),
+    Text(Option<String>),
+    Words(Vec<String>),
     Log(Option<LogTarget>),
     Server(Option<Endpoint>),
     Address(Option<IpAddr>),
@@ -121,6 +132,11 @@ impl Setting {
             other => other,
         };
         Self { kind, ..self }
+    }
+
+    /// Whether it is about TLS with clients.
+    pub fn is_tls(&self) -> bool {
+        self.word.starts_with("ssl_")
     }
 
     /// Its value.
@@ -164,6 +180,8 @@ impl Setting {
             Kind::Switch => Some(Value::Switch(false)),
             Kind::OptionalSeconds | Kind::Interval => Some(Value::OptionalSeconds(None)),
             Kind::Path => Some(Value::Path(None)),
+            Kind::Text => Some(Value::Text(None)),
+            Kind::Words { .. } => Some(Value::Words(Vec::new())),
             Kind::Log => Some(Value::Log(None)),
             Kind::Server => Some(Value::Server(None)),
             Kind::Address => Some(Value::Address(None)),
@@ -185,9 +203,18 @@ impl Setting {
                 let valid = valid();
                 let found = valid.iter().find(|word| **word == text);
                 let list = if lists { format!("; there are: {}", valid.join(", ")) } else { String::new() };
-                Value::Choice(found.ok_or_else(|| format!("{what}: \"{text}\" {not}{list}"))?)
+                Value::Choice(found.ok_or_else(|| format!("{what}: {}{list}", not.replace('%', text)))?)
             }
             Kind::Path => Value::Path(Some(words.path("a file")?)),
+            Kind::Text => Value::Text(Some(words.rest("a value")?.to_string())),
+            Kind::Words { valid, .. } => {
+                let mut all = vec![words.next("a word")?];
+                all.extend(std::iter::from_fn(|| words.optional()));
+                if let Some(wrong) = all.iter().find(|word| !valid.is_empty() && !valid.contains(word)) {
+                    return Err(format!("{what}: \"{wrong}\" is unknown; there are: {}", valid.join(", ")));
+                }
+                Value::Words(all.into_iter().map(String::from).collect())
+            }
             Kind::Log => {
                 let text = words.rest("a file or host:port")?;
                 Value::Log(Some(LogTarget::parse(text).map_err(|e| format!("{what}: {e}"))?))
@@ -254,6 +281,8 @@ impl Value {
             Self::Acl(list) => Some(list.to_string()),
             Self::Choice(word) => Some((*word).to_string()),
             Self::Path(path) => path.as_ref().map(|path| path.display().to_string()),
+            Self::Text(text) => text.clone(),
+            Self::Words(words) => Some(words.join(" ")).filter(|text| !text.is_empty()),
             Self::Log(target) => target.as_ref().map(LogTarget::to_string),
             Self::Server(endpoint) => endpoint.as_ref().map(Endpoint::to_string),
             Self::Address(ip) => ip.map(|ip| ip.to_string()),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::setting::{Kind, Setting, Touches, Value};
+use super::ssl::SSL;
 use crate::policy::clients::Clients;
 use crate::policy::servers::Target;
 use crate::policy::settings::{Facility, FastClose, Tracking};
@@ -155,7 +156,7 @@ pub const AFTER_SERVERS: &[Setting] = &[
         tcp_fastclose,
         "tcp_fastclose up|down|both|off",
         FastClose,
-        "is not up, down, both or off",
+        "\"%\" is not up, down, both or off",
         false,
         Some("do_cmd: ignoring tcp_fastclose without argument"),
         "which closing end closes both"
@@ -211,7 +212,7 @@ pub const AFTER_SERVERS: &[Setting] = &[
         syslog_facility,
         "syslog_facility [NAME]",
         Facility,
-        "is not a facility",
+        "\"%\" is not a facility",
         true,
         None,
         "the facility of messages to syslog"
@@ -222,7 +223,7 @@ pub const AFTER_SERVERS: &[Setting] = &[
 
 /// All settings.
 pub fn all() -> impl Iterator<Item = &'static Setting> {
-    BEFORE_SERVERS.iter().chain(AFTER_SERVERS)
+    BEFORE_SERVERS.iter().chain(AFTER_SERVERS).chain(SSL)
 }
 
 /// The setting of that word.
@@ -257,7 +258,11 @@ mod tests {
             }
             Kind::Acl => vec![Value::Acl(crate::id::AclId::new(7).unwrap())],
             Kind::Choice { words, .. } => words().into_iter().map(Value::Choice).collect(),
-            Kind::Path | Kind::Log | Kind::Server | Kind::Address => {
+            Kind::Words { valid, .. } => {
+                let word = valid.last().copied().unwrap_or("http/1.1");
+                vec![Value::Words(vec![word.to_string()]), Value::Words(Vec::new())]
+            }
+            Kind::Path | Kind::Text | Kind::Log | Kind::Server | Kind::Address => {
                 let text = match setting.kind {
                     Kind::Server => "192.0.2.1:80",
                     Kind::Address => "2001:db8::1",

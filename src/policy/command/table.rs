@@ -1,10 +1,11 @@
 //! The table of commands: each with its forms, what it is for, and how the rest of its line is read. `help`, the manual page
 //! and the error for an unknown word all follow from it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Command;
-use super::server::ServerChange;
+use super::server::{NONE, ServerChange};
 use super::setting::Setting;
 use super::settings;
 use super::words::{Words, number, seconds};
@@ -89,6 +90,9 @@ const COMMANDS: &[Entry] = &[
         |w| read_or(w, Query::Geoip, |w| Ok(Command::Geoip(Some(GeoipFile::named(w.path("a file")?))))),
         |_| Ok(Command::Geoip(None)),
     ),
+    entry("handshakes", "handshakes [json]", "how many TLS handshakes succeeded, and why others failed", |w| {
+        Ok(show(Query::Handshakes(read_format(w)?)))
+    }),
     entry("help", "help [COMMAND]", "the commands, or one of them", |w| {
         Ok(Command::Help(w.optional().map(String::from)))
     }),
@@ -121,7 +125,8 @@ const COMMANDS: &[Entry] = &[
     obsolete!("select"),
     with_no(
         "server",
-        "server N [acl A] [address A] [port P] [max M] [hard H] [blacklist T] [weight W] [prio P] [drain|maint|ready] [close] | \
+        "server N [acl A] [address A] [port P] [max M] [hard H] [blacklist T] [weight W] [prio P] [tls on|off] \
+         [tls_verify on|off] [tls_name NAME] [tls_ca FILE] [tls_cert FILE] [tls_key FILE] [drain|maint|ready] [close] | \
          no server N",
         "change, add or remove a server",
         read_server,
@@ -137,11 +142,6 @@ const COMMANDS: &[Entry] = &[
     entry("socket", "socket N", "the connection that socket N belongs to", |w| {
         Ok(show(Query::Socket(if w.is_empty() { 0 } else { w.number("socket", 0, i32::MAX as u64)? })))
     }),
-    later!("ssl_ciphers"),
-    later!("ssl_client_renegotiation_interval"),
-    later!("ssl_ocsp_response"),
-    later!("ssl_option"),
-    later!("ssl_sni_path"),
     entry("status", "status", "the status page, which is also written to the web_stats file", |_| {
         Ok(show(Query::Status))
     }),
@@ -266,6 +266,19 @@ fn read_number(words: &mut Words<'_>) -> Result<ServerId, String> {
     ServerId::new(id).ok_or_else(|| format!("server: \"{text}\" is not a server number"))
 }
 
+fn read_switch(what: &str, words: &mut Words<'_>) -> Result<bool, String> {
+    match words.next("on or off")? {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => Err(format!("{what}: \"{other}\" is neither on nor off")),
+    }
+}
+
+/// A name; `None` for what stands for none.
+fn read_name<'a>(words: &mut Words<'a>, what: &str) -> Result<Option<&'a str>, String> {
+    Ok(Some(words.next(what)?).filter(|name| *name != NONE))
+}
+
 fn read_server(words: &mut Words<'_>) -> Result<Command, String> {
     let id = read_number(words)?;
     let mut changes = Vec::new();
@@ -296,6 +309,12 @@ fn read_server(words: &mut Words<'_>) -> Result<Command, String> {
             "blacklist" => ServerChange::Blacklist(words.seconds(&what, 0)?),
             "weight" => ServerChange::Weight(words.number(&what, 0, limit)?),
             "prio" => ServerChange::Prio(words.number(&what, 0, limit)?),
+            "tls" => ServerChange::Tls(read_switch(&what, words)?),
+            "tls_verify" => ServerChange::TlsVerify(read_switch(&what, words)?),
+            "tls_name" => ServerChange::TlsName(read_name(words, "a name")?.map(String::from)),
+            "tls_ca" => ServerChange::TlsCa(read_name(words, "a file")?.map(PathBuf::from)),
+            "tls_cert" => ServerChange::TlsCert(read_name(words, "a file")?.map(PathBuf::from)),
+            "tls_key" => ServerChange::TlsKey(read_name(words, "a file")?.map(PathBuf::from)),
             "drain" => ServerChange::Drain,
             "maint" => ServerChange::Maint,
             "ready" => ServerChange::Ready,

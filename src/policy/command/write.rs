@@ -8,6 +8,7 @@ use super::apply::{Effect, Outcome};
 use super::server::ServerChange;
 use super::setting::Setting;
 use super::settings::{AFTER_SERVERS, BEFORE_SERVERS};
+use super::ssl::SSL;
 use crate::endpoint::Port;
 use crate::id::{AclId, ServerId};
 use crate::policy::acl::Acl;
@@ -103,10 +104,11 @@ impl Balancer {
                 AdminState::Drain => Some(ServerChange::Drain),
                 AdminState::Maint => Some(ServerChange::Maint),
             };
+            changes.extend(server.tls().changes());
             changes.extend(state);
             Command::Server(id, changes)
         }));
-        commands.extend(AFTER_SERVERS.iter().map(set));
+        commands.extend(AFTER_SERVERS.iter().chain(SSL).map(set));
         commands.extend(later);
         if self.listen_commanded {
             commands.extend(self.listeners().map(Command::Listen));

@@ -1,7 +1,7 @@
 //! Answers to questions, in pen's words and formats: scripts parse them.
 
-use super::query::Query;
-use super::{SocketStats, upstream};
+use super::query::{Format, Query};
+use super::{SocketStats, json, text, upstream};
 use crate::id::ConnId;
 use crate::policy::balancer::Balancer;
 use crate::policy::report::Context;
@@ -23,6 +23,8 @@ impl Balancer {
             Query::Geoip => {
                 format!("{}\n", self.geoip.as_ref().map_or_else(String::new, |file| file.path().display().to_string()))
             }
+            Query::Handshakes(Format::Text) => text::handshakes(&self.handshakes),
+            Query::Handshakes(Format::Json) => json::handshakes(&self.handshakes),
             Query::Listen => format!("{}\n", self.listen),
             Query::Mode => self.mode(),
             Query::Pid => format!("{}\n", self.identity.pid),

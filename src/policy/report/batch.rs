@@ -15,6 +15,7 @@ use crate::policy::clients::Client;
 use crate::policy::select::{Why, rule};
 use crate::policy::servers::Server;
 use crate::policy::settings::Settings;
+use crate::policy::tls::Handshakes;
 
 /// How large a batch may be.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,8 @@ pub struct Summary {
     pub clients_max: usize,
     /// How many connections there are.
     pub connections: usize,
+    /// TLS handshakes with clients.
+    pub handshakes: Handshakes,
     /// The settings.
     pub settings: Arc<Settings>,
 }
@@ -96,6 +99,7 @@ impl Balancer {
             listen: self.listen.clone(),
             clients_max: self.clients.max(),
             connections: self.connections.len(),
+            handshakes: self.handshakes,
             settings: Arc::clone(&self.settings),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{address, status};
 use crate::policy::clients::Client;
 use crate::policy::servers::Server;
+use crate::policy::tls::{HandshakeFault, Handshakes, ServerFault};
 
 /// What stands before the first item of a list.
 pub const BEGIN: &str = "[";
@@ -15,9 +16,11 @@ pub const END: &str = "]\n";
 
 /// An item of `servers json`.
 pub fn server(number: usize, server: &Server, now: Instant) -> String {
+    let failed = ServerFault::ALL.iter().zip(server.tls_failed);
+    let failed: Vec<_> = failed.map(|((_, key), count)| format!("\"{key}\":{count}")).collect();
     format!(
         "{{\"server\":{number},\"address\":{},\"port\":{},\"status\":{},\"state\":\"{}\",\"since\":{},\"blacklisted\":{},\"connections\":{},\"max\":{},\
-         \"hard\":{},\"weight\":{},\"prio\":{},\"acl\":{},\"sent\":{},\"received\":{}}}",
+         \"hard\":{},\"weight\":{},\"prio\":{},\"acl\":{},\"sent\":{},\"received\":{},\"tls\":{},\"tls_failed\":{{{}}}}}",
         string(&address(server)),
         server.port(),
         string(&status(server, now)),
@@ -31,7 +34,9 @@ pub fn server(number: usize, server: &Server, now: Instant) -> String {
         server.prio,
         server.acl,
         server.sent,
-        server.received
+        server.received,
+        server.tls().on,
+        failed.join(",")
     )
 }
 
@@ -46,6 +51,14 @@ pub fn client(client: &Client, now: Instant) -> String {
         client.sent,
         client.received
     )
+}
+
+/// The reply to `handshakes json`.
+pub fn handshakes(counts: &Handshakes) -> String {
+    let failed = HandshakeFault::ALL.iter().zip(counts.failed);
+    let failed: Vec<_> = failed.map(|((_, _, key), count)| format!("\"{key}\":{count}")).collect();
+    let Handshakes { done, resumed, .. } = counts;
+    format!("{{\"done\":{done},\"resumed\":{resumed},\"failed\":{{{}}}}}\n", failed.join(","))
 }
 
 fn string(text: &str) -> String {

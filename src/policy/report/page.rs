@@ -8,6 +8,7 @@ use super::item::Item;
 use super::{SocketStats, address, upstream};
 use crate::policy::balancer::Balancer;
 use crate::policy::servers::Server;
+use crate::policy::tls::{HandshakeFault, Handshakes};
 
 const STYLE: &str = "\
 :root{--ink:#1d2329;--soft:#5d6975;--line:#dfe4e9;--paper:#f6f8fa;--card:#fff;--good:#1a7f4b;--bad:#b3261e;--mid:#96610a}
@@ -105,6 +106,17 @@ fn write_item(out: &mut String, item: Item<'_>, summary: &Summary) -> std::fmt::
             writeln!(out, "<p>{name}listens on {listen}</p>")?;
             let current = current.map_or_else(String::new, |id| format!(", {id} current"));
             writeln!(out, "<p>Time {time}, {servers} servers{current}</p>")?;
+            if summary.settings.terminates_tls() {
+                let Handshakes { done, resumed, failed } = &summary.handshakes;
+                let failed = HandshakeFault::ALL.iter().zip(failed).filter(|(_, count)| **count > 0);
+                let failed: String = failed.map(|((_, words, _), count)| format!(", {count} {words}")).collect();
+                let none = if failed.is_empty() { " 0" } else { "" };
+                writeln!(
+                    out,
+                    "<p>TLS handshakes: {done} done, {resumed} of them resumed; failed:{none}{}</p>",
+                    failed.trim_start_matches(',')
+                )?;
+            }
             begin(out, &SERVERS)
         }
         Item::Server(number, server) => write_server(out, number, server, summary.now),

@@ -6,6 +6,7 @@ use super::batch::ConnectionRow;
 use super::{address, upstream};
 use crate::policy::clients::Client;
 use crate::policy::servers::Server;
+use crate::policy::tls::{HandshakeFault, Handshakes};
 
 /// A line of `servers`. What pen 0.34.1 does not print stands at its end.
 pub fn server(number: usize, server: &Server, now: Instant) -> String {
@@ -29,6 +30,13 @@ pub fn server(number: usize, server: &Server, now: Instant) -> String {
 pub fn client(client: &Client) -> String {
     let Client { address, connects, sent, received, .. } = client;
     format!("{address} connects {connects} sx {sent} rx {received}\n")
+}
+
+/// The reply to `handshakes`.
+pub fn handshakes(counts: &Handshakes) -> String {
+    let failed = HandshakeFault::ALL.iter().zip(counts.failed);
+    let failed = failed.map(|((_, words, _), count)| format!("failed, {words}: {count}\n"));
+    format!("done: {}\nresumed: {}\n", counts.done, counts.resumed) + &failed.collect::<String>()
 }
 
 /// A line of `connections`.

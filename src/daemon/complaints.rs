@@ -1,4 +1,4 @@
-//! Messages about the clients of the control port, of which anyone can cause as many as he likes.
+//! Messages that clients cause, as many as they like.
 
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
@@ -11,8 +11,10 @@ const REMIND: Duration = Duration::from_secs(1);
 
 /// Logs a message a second at most, with the number of those that it has left out before.
 #[derive(Debug)]
-pub(super) struct Complaints {
+pub struct Complaints {
     log: Log,
+    /// What the messages begin with.
+    about: &'static str,
     state: Mutex<State>,
 }
 
@@ -23,12 +25,13 @@ struct State {
 }
 
 impl Complaints {
-    pub(super) fn new(log: Log) -> Self {
-        Self { log, state: Mutex::default() }
+    /// Messages that begin with `about`.
+    pub fn new(log: Log, about: &'static str) -> Self {
+        Self { log, about, state: Mutex::default() }
     }
 
     /// Logs a warning, or counts it.
-    pub(super) fn tell(&self, text: impl Display, now: Instant) {
+    pub fn tell(&self, text: impl Display, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.told.is_some_and(|then| now.duration_since(then) < REMIND) {
             state.left_out += 1;
@@ -39,7 +42,7 @@ impl Complaints {
             count => format!(" ({count} earlier messages about it were left out)"),
         };
         state.told = Some(now);
-        self.log.warning(format_args!("control port: {text}{more}"));
+        self.log.warning(format_args!("{}: {text}{more}", self.about));
     }
 }
 
@@ -51,7 +54,7 @@ mod tests {
     #[test]
     fn one_message_a_second_is_logged_and_the_others_are_counted() {
         let (messages, queue) = bounded(8);
-        let complaints = Complaints::new(Log::new(messages));
+        let complaints = Complaints::new(Log::new(messages), "control port");
         let start = Instant::now();
         for text in ["one", "two", "three"] {
             complaints.tell(text, start);

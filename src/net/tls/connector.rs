@@ -1,0 +1,126 @@
+//! TLS to servers: what pen verifies of them and shows to them, and the handshake.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use native_tls::{Certificate, HandshakeError, Identity, Protocol, TlsConnector};
+use openssl::error::ErrorStack;
+use rustix::event::PollFlags;
+
+use super::pem_file::{PemFile, explain};
+use super::session::Session;
+use super::wire::Wire;
+use crate::error::Error;
+use crate::net::timed::ready_until;
+use crate::policy::tls::{ServerFault, Trust};
+use crate::sys::key_files::KeyFiles;
+
+/// Speaks TLS to servers that are trusted alike.
+#[derive(Clone, Debug)]
+pub struct Connector(TlsConnector);
+
+/// What failed in a handshake with a server: the content of an [`io::Error`].
+#[derive(Debug)]
+pub struct ServerFailure {
+    /// For the counters.
+    pub fault: ServerFault,
+    text: String,
+}
+
+impl ServerFailure {
+    /// That of an error, if it has one.
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl fmt::Display for ServerFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TLS: {}", self.text)
+    }
+}
+
+impl std::error::Error for ServerFailure {}
+
+impl Connector {
+    /// Reads the files that are named. `warn` is told what is odd.
+    pub(super) fn load(trust: &Trust, files: &KeyFiles, warn: &mut dyn FnMut(String)) -> Result<Self, Error> {
+        let refused = |error: &dyn fmt::Display| Error::Config(format!("TLS to servers: {error}"));
+        let mut builder = TlsConnector::builder();
+        builder.min_protocol_version(Some(Protocol::Tlsv12));
+        builder.danger_accept_invalid_certs(!trust.verify).danger_accept_invalid_hostnames(!trust.verify);
+        if let Some(path) = &trust.ca {
+            builder.disable_built_in_roots(true);
+            for authority in PemFile::new(path, files.read(path))?.some_certificates()? {
+                let der = authority.to_der().map_err(|error| refused(&error))?;
+                builder.add_root_certificate(Certificate::from_der(&der).map_err(|error| refused(&error))?);
+            }
+        }
+        if let Some(path) = &trust.cert {
+            let file = PemFile::new(path, files.read(path))?;
+            let key = trust.key.as_ref().map(|path| PemFile::new(path, files.read(path))).transpose()?;
+            builder.identity(identity(&file, key.as_ref(), warn)?);
+        } else if let Some(key) = &trust.key {
+            return Err(refused(&format_args!("tls_key {} needs tls_cert", key.display())));
+        }
+        builder.build().map(Self).map_err(|error| refused(&error))
+    }
+
+    /// Shakes hands with a server of that name until the deadline. A failure has a [`ServerFailure`] in it.
+    #[inline(never)]
+    pub fn connect(&self, name: &str, socket: Arc<OwnedFd>, deadline: Instant) -> io::Result<Session> {
+        let fail = |fault, text: String| Err(io::Error::other(ServerFailure { fault, text }));
+        let mut outcome = self.0.connect(name, Wire::new(socket));
+        loop {
+            let mut middle = match outcome {
+                Ok(stream) => return Ok(Session::connected(stream)),
+                Err(HandshakeError::WouldBlock(middle)) => middle,
+                Err(HandshakeError::Failure(error)) => {
+                    let text = explain_failure(&error);
+                    let is_certificate = text.contains("certificate") || text.contains("unknown ca");
+                    return fail(if is_certificate { ServerFault::Certificate } else { ServerFault::Other }, text);
+                }
+            };
+            let blocked = middle.get_mut().take_blocked();
+            let wanted = if blocked.is_empty() { PollFlags::IN } else { blocked };
+            if ready_until(middle.get_ref().socket(), wanted, deadline).is_err() {
+                return fail(ServerFault::Timeout, String::from("the handshake timed out"));
+            }
+            outcome = middle.handshake();
+        }
+    }
+}
+
+/// The certificate that is shown, and its key, in the forms that native-tls takes.
+fn identity(file: &PemFile, key: Option<&PemFile>, warn: &mut dyn FnMut(String)) -> Result<Identity, Error> {
+    let keys = key.unwrap_or(file);
+    let key = keys.key()?.ok_or_else(|| keys.wrong("there is no key in it"))?;
+    keys.tell_exposed(warn);
+    let mut chain = file.some_certificates()?;
+    let own = chain.iter().position(|one| one.public_key().is_ok_and(|public| public.public_eq(&key)));
+    let own = own.ok_or_else(|| keys.wrong("the key does not belong to the certificate"))?;
+    chain.swap(0, own);
+    let made = || -> Result<Identity, Box<dyn std::error::Error>> {
+        let mut pem = Vec::new();
+        for one in &chain {
+            pem.extend(one.to_pem()?);
+        }
+        Ok(Identity::from_pkcs8(&pem, &key.private_key_to_pem_pkcs8()?)?)
+    };
+    made().map_err(|error| file.wrong(&error.to_string()))
+}
+
+/// OpenSSL's reasons, and what is wrong with the certificate, which native-tls puts into brackets at the end.
+fn explain_failure(error: &native_tls::Error) -> String {
+    let whole = error.to_string();
+    let reasons = error.source().and_then(|source| source.downcast_ref::<ErrorStack>()).map(explain);
+    let Some(reasons) = reasons else { return whole };
+    match whole.rsplit_once('(').filter(|_| whole.ends_with(')')) {
+        Some((_, why)) => format!("{reasons} ({why}"),
+        None => reasons,
+    }
+}

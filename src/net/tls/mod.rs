@@ -1,0 +1,65 @@
+//! TLS on sockets: with clients, and with servers.
+
+mod connector;
+mod context;
+mod identity;
+mod names;
+mod pem_file;
+mod session;
+mod terminator;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use self::connector::{Connector, ServerFailure};
+pub use self::session::Session;
+pub use self::terminator::{Failure, Terminator};
+use crate::error::Error;
+use crate::policy::command::tls::TlsConfig;
+use crate::policy::servers::TlsTarget;
+use crate::policy::tls::Trust;
+use crate::sys::key_files::KeyFiles;
+
+/// All keys and certificates that a configuration needs, read and understood.
+#[derive(Debug, Default)]
+pub struct Keyring {
+    /// What it was read for.
+    config: TlsConfig,
+    terminator: Option<Arc<Terminator>>,
+    connectors: BTreeMap<Trust, Connector>,
+}
+
+impl Keyring {
+    /// Reads what that configuration names. `before` is what is in use, if anything is. `warn` is told what is odd.
+    pub fn load(
+        config: TlsConfig,
+        files: &KeyFiles,
+        before: Option<&Self>,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<Self, Error> {
+        let terminator_before = before.and_then(|before| before.terminator.as_deref());
+        let terminator = Terminator::load(config.ssl(), files, terminator_before, warn)?.map(Arc::new);
+        let mut connectors = BTreeMap::new();
+        for trust in config.trusts() {
+            let connector = Connector::load(&trust, files, warn)?;
+            connectors.insert(trust, connector);
+        }
+        Ok(Self { config, terminator, connectors })
+    }
+
+    /// Whether it was read for that configuration.
+    pub fn serves(&self, config: &TlsConfig) -> bool {
+        self.config.reads_as(config)
+    }
+
+    /// What terminates TLS, if anything does.
+    pub fn terminator(&self) -> Option<&Arc<Terminator>> {
+        self.terminator.as_ref()
+    }
+
+    /// What speaks TLS to a server.
+    pub fn connector(&self, target: &TlsTarget) -> Option<&Connector> {
+        self.connectors.get(&target.trust)
+    }
+}

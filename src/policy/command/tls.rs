@@ -1,0 +1,72 @@
+//! All that commands have said about TLS. Certificates and keys are read before commands are applied, so the loader must know what
+//! will be configured after them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Command;
+use crate::id::ServerId;
+use crate::policy::balancer::Balancer;
+use crate::policy::settings::Settings;
+use crate::policy::tls::{ServerTls, Ssl, Trust};
+
+/// All that is configured about TLS: what must be read from files before commands can be applied.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TlsConfig {
+    settings: Settings,
+    /// Servers of which something was said.
+    servers: BTreeMap<ServerId, ServerTls>,
+}
+
+impl TlsConfig {
+    /// As it will be after these commands.
+    pub fn after(mut self, commands: &[Command]) -> Self {
+        for command in commands {
+            match command {
+                Command::Set(setting, value) if setting.is_tls() => {
+                    setting.set(&mut self.settings, value.clone(), false);
+                }
+                Command::Server(id, changes) if command.is_tls() => {
+                    let server = self.servers.entry(*id).or_default();
+                    changes.iter().for_each(|change| server.change(change));
+                }
+                Command::NoServer(id) => drop(self.servers.remove(id)),
+                Command::NoServers(_) => self.servers.clear(),
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// How clients are met.
+    pub fn ssl(&self) -> &Ssl {
+        &self.settings.ssl
+    }
+
+    /// What servers with TLS are asked for.
+    pub fn trusts(&self) -> BTreeSet<Trust> {
+        self.servers.values().filter(|server| server.on).map(|server| server.trust.clone()).collect()
+    }
+
+    /// Whether anything speaks TLS, or would if more was configured.
+    pub fn needs_tls(&self) -> bool {
+        let Ssl { certificate, verify, sni_path, .. } = self.ssl();
+        certificate.is_some() || *verify || sni_path.is_some() || self.servers.values().any(|server| server.on)
+    }
+
+    /// Whether the same is to be read from files.
+    pub fn reads_as(&self, other: &Self) -> bool {
+        self.ssl() == other.ssl() && self.trusts() == other.trusts()
+    }
+}
+
+impl Balancer {
+    /// All that is configured about TLS.
+    pub fn tls_config(&self) -> TlsConfig {
+        let servers = (0..).map_while(ServerId::new).zip(&self.servers);
+        let said = servers.filter(|(_, server)| *server.tls() != ServerTls::default());
+        TlsConfig {
+            settings: (*self.settings).clone(),
+            servers: said.map(|(id, server)| (id, server.tls().clone())).collect(),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Counts TLS handshakes: with clients, and with servers.
+
+use super::balancer::Balancer;
+use super::tls::{HandshakeFault, ServerFault};
+use crate::id::{ConnId, Upstream};
+
+impl Balancer {
+    /// The handshake with a client has succeeded.
+    pub fn shook_hands(&mut self, resumed: bool) {
+        self.handshakes.succeeded(resumed);
+    }
+
+    /// The handshake with a client has failed.
+    pub fn shook_no_hands(&mut self, fault: HandshakeFault) {
+        self.handshakes.failed(fault);
+    }
+
+    /// The server of a connection was connected to, and no TLS could be had.
+    pub fn lacks_tls(&mut self, id: ConnId, fault: ServerFault) {
+        let server = self.connections.find(id).and_then(|connection| connection.upstream);
+        if let Some(Upstream::Regular(server)) = server {
+            self.servers[server.index()].tls_failed[fault as usize] += 1;
+        }
+    }
+}
