@@ -14,6 +14,9 @@ use super::wire::Wire;
 /// The most bytes in a record (RFC 8446 section 5.1).
 const RECORD: usize = 16 * 1024;
 
+/// Bytes that most requests fit into. What a record has more is asked for when it is known to be there.
+const FEW: usize = 1024;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Session {
@@ -80,8 +83,9 @@ impl Session {
         let start = buffer.len();
         let mut end = start;
         while buffer.capacity() > end && (end == start || self.has_buffered()) {
-            // Bytes of a Vec must be initialised: 16 kB take less than a hundredth of the time that it takes to decrypt them.
-            buffer.resize((end + RECORD).min(buffer.capacity()), 0);
+            // Bytes of a Vec must be initialised, so only as many as are likely to be needed.
+            let room = if end == start { FEW } else { RECORD };
+            buffer.resize((end + room).min(buffer.capacity()), 0);
             let result = self.read(&mut buffer[end..]);
             match result {
                 Ok(count @ 1..) => end += count,

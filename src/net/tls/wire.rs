@@ -9,8 +9,11 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-/// Bytes that are read at a time: the largest record (RFC 8446 section 5.2) and the beginning of another.
-const SIZE: usize = 5 + 16384 + 256 + 1024;
+/// Bytes that are read at a time while few come: a handshake, or a request.
+const SMALL: usize = 4096;
+
+/// Bytes that are read at a time after those filled the room for few: four of the largest records (RFC 8446 section 5.2).
+const LARGE: usize = 4 * (5 + 16384 + 256);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(super) struct Wire {
     /// What was read and not taken, from `start` on. It has memory only while there is something in it.
     inbox: Vec<u8>,
     start: usize,
+    /// How many bytes are read next.
+    size: usize,
     /// The first bytes that came.
     first: Vec<u8>,
     /// What was not possible without waiting.
@@ -38,6 +43,7 @@ impl Wire {
             socket,
             inbox: Vec::new(),
             start: 0,
+            size: SMALL,
             first: Vec::new(),
             blocked: PollFlags::empty(),
             ended: false,
@@ -69,11 +75,12 @@ impl Wire {
     }
 
     fn fill(&mut self) -> Result<usize, Errno> {
-        let mut inbox = Vec::with_capacity(SIZE);
+        let mut inbox = Vec::with_capacity(self.size);
         let (_, count) = recv(&self.socket, spare_capacity(&mut inbox), RecvFlags::DONTWAIT)?;
         if self.first.is_empty() {
             self.first.extend_from_slice(&inbox[..count.min(8)]);
         }
+        self.size = if count == self.size { LARGE } else { SMALL };
         (self.inbox, self.start) = (inbox, 0);
         Ok(count)
     }
