@@ -13,8 +13,8 @@ const REMIND: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Complaints {
     log: Log,
-    /// What the messages begin with.
-    about: &'static str,
+    /// What each message begins with.
+    prefix: &'static str,
     state: Mutex<State>,
 }
 
@@ -25,9 +25,9 @@ struct State {
 }
 
 impl Complaints {
-    /// Messages that begin with `about`.
-    pub fn new(log: Log, about: &'static str) -> Self {
-        Self { log, about, state: Mutex::default() }
+    /// Messages that begin with `prefix`.
+    pub fn new(log: Log, prefix: &'static str) -> Self {
+        Self { log, prefix, state: Mutex::default() }
     }
 
     /// Logs a warning, or counts it.
@@ -42,7 +42,7 @@ impl Complaints {
             count => format!(" ({count} earlier messages about it were left out)"),
         };
         state.told = Some(now);
-        self.log.warning(format_args!("{}: {text}{more}", self.about));
+        self.log.warning(format_args!("{}{text}{more}", self.prefix));
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn one_message_a_second_is_logged_and_the_others_are_counted() {
         let (messages, queue) = bounded(8);
-        let complaints = Complaints::new(Log::new(messages), "control port");
+        let complaints = Complaints::new(Log::new(messages), "control port: ");
         let start = Instant::now();
         for text in ["one", "two", "three"] {
             complaints.tell(text, start);

@@ -33,12 +33,12 @@ pub fn start(listeners: &[Arc<Listener>], executor: Executor, log: &Log) -> Resu
         return Ok(None);
     }
     let events = executor.events.clone();
-    let dropped = Arc::new(Complaints::new(log.clone(), "control port"));
+    let dropped = Arc::new(Complaints::new(log.clone(), "control port: "));
     let complaints = Arc::clone(&dropped);
     let told = log.clone();
     let crew = Crew::start(&events, log, move |client: &Client| serve(client, &executor, &told, &complaints))?;
     let places = crew.places();
-    let short = Arc::new(Complaints::new(log.clone(), "control port"));
+    let short = Arc::new(Complaints::new(log.clone(), "control port: "));
     for listener in listeners {
         let (listener, crew) = (Arc::clone(listener), crew.clone());
         let (dropped, short) = (Arc::clone(&dropped), Arc::clone(&short));

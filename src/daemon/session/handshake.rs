@@ -43,7 +43,7 @@ impl Worker {
             HandshakeFault::Closed => {
                 self.log.debug(2, || format!("connection {conn}: client {client}: no TLS: {text}"))
             }
-            _ => self.complaints.tell(format_args!("client {client}: {text}"), Instant::now()),
+            _ => self.complaints.tell(format_args!("client {client}: no TLS: {text}"), Instant::now()),
         }
         if *fault == HandshakeFault::PlainHttp {
             // Its end says nothing more.

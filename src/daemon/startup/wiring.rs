@@ -87,7 +87,7 @@ impl Wiring {
             events: events.clone(),
             closed,
             log: log.clone(),
-            complaints: Arc::new(Complaints::new(log.clone(), "TLS")),
+            complaints: Arc::new(Complaints::new(log.clone(), "")),
             access_log: access_log.clone(),
             buffers: Buffers::default(),
             pipes: front.pipes.clone(),
