@@ -60,12 +60,31 @@ impl Default for Ssl {
     }
 }
 
+impl Ssl {
+    /// Whether a version is left that clients may speak.
+    pub fn leaves_a_version(&self) -> bool {
+        let oldest = match self.protocol {
+            Protocol::Ssl23 | Protocol::Ssl3 => Protocol::Tls12,
+            version => version,
+        };
+        let versions = [
+            (Protocol::Tls10, "no_tlsv1"),
+            (Protocol::Tls11, "no_tlsv1.1"),
+            (Protocol::Tls12, "no_tlsv1.2"),
+            (Protocol::Tls13, "no_tlsv1.3"),
+        ];
+        versions
+            .iter()
+            .any(|(version, excludes)| *version >= oldest && !self.options.iter().any(|option| option == excludes))
+    }
+}
+
 /// The words of `ssl_option`. Those about SSL 2 and SSL 3 are always in force.
 pub const OPTIONS: [&str; 7] =
     ["no_sslv2", "no_sslv3", "no_tlsv1", "no_tlsv1.1", "no_tlsv1.2", "no_tlsv1.3", "cipher_server_preference"];
 
 /// The oldest version of TLS that clients may speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each is the word of its name")]
 pub enum Protocol {
     /// TLS 1.2, the oldest that is safe (RFC 8996).
@@ -193,6 +212,17 @@ impl Handshakes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_left_unless_all_from_the_oldest_on_are_excluded() {
+        let leaves = |protocol, options: &[&str]| {
+            let options = options.iter().map(ToString::to_string).collect();
+            Ssl { protocol, options, ..Ssl::default() }.leaves_a_version()
+        };
+        assert!(leaves(Protocol::Ssl23, &["no_tlsv1.2"]) && leaves(Protocol::Ssl3, &["no_tlsv1.3", "no_tlsv1"]));
+        assert!(leaves(Protocol::Tls10, &["no_tlsv1.1", "no_tlsv1.2", "no_tlsv1.3"]));
+        assert!(!leaves(Protocol::Ssl23, &["no_tlsv1.2", "no_tlsv1.3"]) && !leaves(Protocol::Tls13, &["no_tlsv1.3"]));
+    }
 
     #[test]
     fn each_fault_has_its_own_counter() {

@@ -48,6 +48,11 @@ pub(super) struct Terms {
 impl Terms {
     /// Reads the files of authorities that the settings name.
     pub(super) fn read(ssl: &Ssl, files: &KeyFiles) -> Result<Self, Error> {
+        if !ssl.leaves_a_version() {
+            return Err(Error::Config(String::from(
+                "ssl_option and ssl_protocol (-L) together exclude every version of TLS",
+            )));
+        }
         let mut terms = Self { ssl: ssl.clone(), files: Vec::new() };
         if let Some(path) = &ssl.ca_file {
             let file = PemFile::new(path, files.read(path))?;
