@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::buffer::spare_capacity;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
+use rustix::net::sockopt::set_tcp_nodelay;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 /// Bytes that are read at a time while few come: a handshake, or a request.
@@ -14,6 +15,9 @@ const SMALL: usize = 4096;
 
 /// Bytes that are read at a time after those filled the room for few: four of the largest records (RFC 8446 section 5.2).
 const LARGE: usize = 4 * (5 + 16384 + 256);
+
+/// The bytes that tell what a peer speaks: a method of HTTP and a blank.
+const FIRST: usize = 8;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ pub(super) struct Wire {
     start: usize,
     /// How many bytes are read next.
     size: usize,
-    /// The first bytes that came.
+    /// The first bytes that came, however many reads they took.
     first: Vec<u8>,
     /// What was not possible without waiting.
     blocked: PollFlags,
@@ -39,6 +43,9 @@ pub(super) struct Wire {
 impl Wire {
     /// Above that socket, of which nothing was read yet.
     pub(super) fn new(socket: Arc<OwnedFd>) -> Self {
+        // Nagle's algorithm would keep the first answer back until the client has confirmed the tickets, 40 ms later. It fails on a Unix
+        // socket, which has no such algorithm.
+        let _ = set_tcp_nodelay(&socket, true);
         Self {
             socket,
             inbox: Vec::new(),
@@ -77,9 +84,7 @@ impl Wire {
     fn fill(&mut self) -> Result<usize, Errno> {
         let mut inbox = Vec::with_capacity(self.size);
         let (_, count) = recv(&self.socket, spare_capacity(&mut inbox), RecvFlags::DONTWAIT)?;
-        if self.first.is_empty() {
-            self.first.extend_from_slice(&inbox[..count.min(8)]);
-        }
+        self.first.extend_from_slice(&inbox[..count.min(FIRST - self.first.len())]);
         self.size = if count == self.size { LARGE } else { SMALL };
         (self.inbox, self.start) = (inbox, 0);
         Ok(count)
