@@ -99,7 +99,13 @@ impl Terms {
         let mut context = SslContextBuilder::new(SslMethod::tls_server()).map_err(refused)?;
         context.set_options(self.options());
         context
-            .set_mode(SslMode::RELEASE_BUFFERS | SslMode::ENABLE_PARTIAL_WRITE | SslMode::ACCEPT_MOVING_WRITE_BUFFER);
+            // The chain is complete. OpenSSL would look for more of it in each handshake.
+            .set_mode(
+                SslMode::NO_AUTO_CHAIN
+                    | SslMode::RELEASE_BUFFERS
+                    | SslMode::ENABLE_PARTIAL_WRITE
+                    | SslMode::ACCEPT_MOVING_WRITE_BUFFER,
+            );
         context.set_min_proto_version(Some(oldest(self.ssl.protocol))).map_err(refused)?;
         set_ciphers(&mut context, ciphers.as_deref(), self.ssl.protocol)?;
         context.set_session_cache_mode(SslSessionCacheMode::SERVER);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use openssl::ssl::{ErrorCode, Ssl as Handle, SslContext, SslStream};
 use openssl::x509::X509VerifyResult;
@@ -23,10 +23,16 @@ use crate::sys::key_files::KeyFiles;
 /// See the module's documentation.
 pub struct Terminator {
     context: SslContext,
+    /// When it was made, with new keys for tickets.
+    made: Instant,
     /// What the context was made of. While it stays the same the context stays, so that clients can resume their sessions.
     terms: Terms,
     shown: Arc<Shown>,
 }
+
+/// How old the keys are at most with which sessions are resumed after a HUP: with such a key the traffic of all its sessions before TLS
+/// 1.3 can be decrypted (RFC 9325 section 3.4).
+const KEYS_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// What failed in a handshake.
 #[derive(Debug)]
@@ -75,11 +81,12 @@ impl Terminator {
             Names::read(path, files.directory_in_jail(path), before, warn)
         });
         let shown = Arc::new(Shown { default: Arc::new(default), names: names.transpose()? });
-        let context = match before.filter(|before| before.terms == terms) {
-            Some(before) => before.context.clone(),
-            None => terms.context(files, &others)?,
+        let is_new = |before: &&Self| before.made.elapsed() < KEYS_FOR && before.terms == terms;
+        let (context, made) = match before.filter(is_new) {
+            Some(before) => (before.context.clone(), before.made),
+            None => (terms.context(files, &others)?, Instant::now()),
         };
-        Ok(Some(Self { context, terms, shown }))
+        Ok(Some(Self { context, made, terms, shown }))
     }
 
     /// Shakes hands with a client until the deadline.
