@@ -1,248 +1,74 @@
-//! Finds the requests in the data of a client, in pieces of any size: HTTP/1 (RFC 9112). It does not change the data.
+//! Finds the requests in the data of a client, for the log. It does not change the data.
 //!
 //! In a stream that begins as HTTP every request counts, also one behind another, and bodies do not. Any other stream is taken
-//! read by read; that it is another shows at the latest when the server speaks before the first line has ended. Where it is not
-//! certain any more at which byte the next request begins, nothing further is found: a body must never pass for a request.
+//! read by read; that it is another shows at the latest when the server speaks before the first line has ended.
 
-use std::borrow::Cow;
+use super::framing::{Found, Framing, KEPT};
 
-use super::framing::{Body, chunk_length, field, is_token};
-
-/// As much of a line as is kept, in bytes. It is what fits into a datagram of pen's, beside two addresses.
-pub const KEPT: usize = 1000;
-
-/// The longest method, in bytes. The registered ones have up to 17.
-const LONGEST_METHOD: u32 = 32;
-
-/// The longest request target, in bytes: more than web servers take. What goes on for longer is something else.
-const LONGEST_TARGET: u32 = 64 * 1024;
-
-/// What stands at the end of a request line, before a digit.
-const VERSION: &[u8] = b"HTTP/1.";
-
-/// The state of one client's stream. It is small, and at most [`KEPT`] bytes are kept between two reads.
-#[derive(Debug)]
+/// The state of one client's stream. It is small, and at most 1000 bytes are kept between two reads.
+#[derive(Debug, Default)]
 pub struct Requests {
-    state: State,
-    /// The line that is under way: what came of it in earlier reads.
-    line: Vec<u8>,
-    /// More of that line came than is kept.
-    cut: bool,
+    framing: Framing,
+    stream: Stream,
+}
+
+/// What a stream has shown itself to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stream {
     /// No request was found yet.
-    first: bool,
-    /// What the head says about the body.
-    body: Body,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum State {
-    /// In a request line, or before it.
-    Request(Part),
-    /// In the lines of a head.
-    Head,
-    /// In a body, or in a chunk of one, of which this much is to come.
-    Length(u64),
-    Chunk(u64),
-    /// In the line that gives the length of a chunk, in the line end after a chunk, and in the lines after the last one.
-    ChunkLength,
-    ChunkEnd,
-    Trailer,
-    /// The stream is not HTTP.
+    #[default]
+    Unknown,
+    /// HTTP.
+    Http,
+    /// Something else.
     Other,
-    /// No more requests can be found.
-    Deaf,
-}
-
-/// Where in a request line: `method SP target SP HTTP/1.digit`, then the line's end. With what is there already.
-#[derive(Clone, Copy, Debug)]
-enum Part {
-    Method(u32),
-    Target(u32),
-    Version(usize),
-    End,
-}
-
-/// What a byte means to a request line.
-enum Step {
-    On(Part),
-    Done,
-    Wrong,
-}
-
-impl Default for Requests {
-    fn default() -> Self {
-        Self {
-            state: State::Request(Part::Method(0)),
-            line: Vec::new(),
-            cut: false,
-            first: true,
-            body: Body::default(),
-        }
-    }
 }
 
 impl Requests {
-    /// Takes what one read has brought. `found` is given the first line of each request, without its end, up to [`KEPT`] bytes
-    /// of it.
+    /// Takes what one read has brought. `found` is given the first line of each request, without its end, up to 1000 bytes of it.
     pub fn feed(&mut self, mut bytes: &[u8], found: &mut dyn FnMut(&[u8])) {
-        if matches!(self.state, State::Other) {
+        if self.stream == Stream::Other {
             return found(first_line(bytes));
         }
         while !bytes.is_empty() {
-            bytes = match self.state {
-                State::Request(part) => self.request_line(part, bytes, found),
-                State::Length(left) => self.pass(left, bytes, State::Length, START),
-                State::Chunk(left) => self.pass(left, bytes, State::Chunk, State::ChunkEnd),
-                State::Head | State::ChunkLength | State::ChunkEnd | State::Trailer => self.other_line(bytes),
-                State::Other | State::Deaf => return,
-            };
+            let (count, what) = self.framing.step(bytes);
+            bytes = &bytes[count..];
+            match what {
+                Found::RequestLine(line) => {
+                    found(first_line(&line));
+                    self.stream = Stream::Http;
+                }
+                Found::NoRequestLine(line) if self.stream == Stream::Unknown => {
+                    found(first_line(&line));
+                    self.stream = Stream::Other;
+                }
+                Found::NoRequestLine(_) | Found::Nothing | Found::Head | Found::Lost => {}
+            }
         }
     }
 
     /// The server has spoken. No web server does before the first line is whole, so if that was not HTTP it was whole without.
     pub fn answered(&mut self, found: &mut dyn FnMut(&[u8])) {
-        if matches!(self.state, State::Request(_)) && self.first && !self.line.is_empty() {
-            found(first_line(&self.line));
-            self.enter(State::Other);
+        if self.stream != Stream::Unknown {
+            return;
+        }
+        if let Some(line) = self.framing.begun_request_line() {
+            found(first_line(line));
+            self.stream = Stream::Other;
+            self.framing.give_up();
         }
     }
 
     /// The stream is over. What looked like the beginning of a request until now was something else, and counts.
     pub fn finish(&mut self, found: &mut dyn FnMut(&[u8])) {
         self.answered(found);
-        self.state = State::Deaf;
+        self.framing.give_up();
+        self.stream = Stream::Http;
     }
 
     /// Whether anything can still be found.
     pub fn is_deaf(&self) -> bool {
-        matches!(self.state, State::Deaf)
-    }
-
-    /// Reads on in a request line. Returns what follows it.
-    fn request_line<'a>(&mut self, mut part: Part, mut bytes: &'a [u8], found: &mut dyn FnMut(&[u8])) -> &'a [u8] {
-        if let Part::Method(0) = part {
-            // Empty lines before a request are ignored (RFC 9112 section 2.2).
-            let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-            bytes = &bytes[blank..];
-        }
-        for (at, byte) in bytes.iter().enumerate() {
-            part = match part.step(*byte) {
-                Step::On(part) => part,
-                Step::Done => {
-                    let line = self.complete(&bytes[..at]);
-                    found(first_line(&line));
-                    self.body = Body { tunnel: line.starts_with(b"CONNECT "), ..Body::default() };
-                    self.first = false;
-                    self.enter(State::Head);
-                    return &bytes[at + 1..];
-                }
-                Step::Wrong if self.first => {
-                    found(first_line(&self.complete(bytes)));
-                    self.enter(State::Other);
-                    return &[];
-                }
-                Step::Wrong => return self.give_up(),
-            };
-        }
-        self.keep(bytes);
-        self.state = State::Request(part);
-        &[]
-    }
-
-    /// Reads on in a line that is no request's. Returns what follows it.
-    fn other_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
-            self.keep(bytes);
-            return &[];
-        };
-        let line = self.complete(&bytes[..end]);
-        match self.after_line(&line) {
-            Some(state) => self.enter(state),
-            None => return self.give_up(),
-        }
-        &bytes[end + 1..]
-    }
-
-    /// What comes after this line. `None`: it cannot be told.
-    fn after_line(&mut self, line: &[u8]) -> Option<State> {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        match (self.state, line.is_empty()) {
-            (State::Head, true) => match self.body {
-                Body { tunnel: true, .. } => None,
-                Body { chunked: true, .. } => Some(State::ChunkLength),
-                Body { length, .. } => Some(length.filter(|n| *n > 0).map_or(START, State::Length)),
-            },
-            (State::Head, false) => self.body.heed(line, self.cut).map(|()| State::Head),
-            (State::ChunkLength, _) => match chunk_length(line)? {
-                0 => Some(State::Trailer),
-                length => Some(State::Chunk(length)),
-            },
-            (State::ChunkEnd, true) => Some(State::ChunkLength),
-            (State::Trailer, true) => Some(START),
-            (State::Trailer, false) => field(line).map(|_| State::Trailer),
-            _ => None,
-        }
-    }
-
-    /// Passes over a part of a body. Returns what follows it.
-    fn pass<'a>(&mut self, left: u64, bytes: &'a [u8], rest: fn(u64) -> State, next: State) -> &'a [u8] {
-        let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-        self.state = match left - here as u64 {
-            0 => next,
-            left => rest(left),
-        };
-        &bytes[here..]
-    }
-
-    /// The line that ends with these bytes, or as much of it as counts. Most come whole, and need not be copied.
-    fn complete<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        if self.line.is_empty() {
-            self.cut = bytes.len() > KEPT;
-            return Cow::Borrowed(&bytes[..bytes.len().min(KEPT)]);
-        }
-        self.keep(bytes);
-        Cow::Owned(std::mem::take(&mut self.line))
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        let room = KEPT - self.line.len();
-        self.cut |= bytes.len() > room;
-        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-
-    /// The line is over. Nothing of it is kept while a connection rests between two requests.
-    fn enter(&mut self, state: State) {
-        self.state = state;
-        self.cut = false;
-        self.line = Vec::new();
-    }
-
-    fn give_up<'a>(&mut self) -> &'a [u8] {
-        self.enter(State::Deaf);
-        &[]
-    }
-}
-
-/// Before a request.
-const START: State = State::Request(Part::Method(0));
-
-impl Part {
-    fn step(self, byte: u8) -> Step {
-        match (self, byte) {
-            (Self::Method(length), b' ') if length > 0 => Step::On(Self::Target(0)),
-            (Self::Method(length), _) if length < LONGEST_METHOD && is_token(byte) => {
-                Step::On(Self::Method(length + 1))
-            }
-            (Self::Target(length), b' ') if length > 0 => Step::On(Self::Version(0)),
-            (Self::Target(length), b'!'..=b'~' | 0x80..) if length < LONGEST_TARGET => {
-                Step::On(Self::Target(length + 1))
-            }
-            (Self::Version(there), _) if VERSION.get(there) == Some(&byte) => Step::On(Self::Version(there + 1)),
-            (Self::Version(there), b'0'..=b'9') if there == VERSION.len() => Step::On(Self::End),
-            (Self::End, b'\r') => Step::On(Self::End),
-            (Self::End, b'\n') => Step::Done,
-            _ => Step::Wrong,
-        }
+        self.framing.is_lost() && self.stream != Stream::Other
     }
 }
 
@@ -255,6 +81,7 @@ fn first_line(bytes: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::http::framing::LONGEST_TARGET;
 
     /// What is found in a stream that comes in these reads and then ends.
     fn found(reads: &[&[u8]]) -> Vec<String> {
@@ -263,7 +90,7 @@ mod tests {
         let mut requests = Requests::default();
         for read in reads {
             requests.feed(read, &mut found);
-            assert!(requests.line.len() <= KEPT);
+            assert!(requests.framing.begun_request_line().is_none_or(|line| line.len() <= KEPT));
         }
         requests.finish(&mut found);
         lines

@@ -1,0 +1,110 @@
+//! What the lines of an HTTP/1 head say about the body behind it (RFC 9112 sections 6 and 7). If servers might disagree about it,
+//! there is no result.
+
+/// What a head says about the body behind it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Body {
+    /// Its length in bytes.
+    pub(super) length: Option<u64>,
+    /// It comes in chunks.
+    pub(super) chunked: bool,
+    /// CONNECT: the bytes that follow are not HTTP.
+    pub(super) tunnel: bool,
+}
+
+impl Body {
+    /// Takes notice of a line of the head; `cut`: of the beginning of one. `None`: from now on it is not certain where the body
+    /// ends.
+    pub(super) fn heed(&mut self, line: &[u8], cut: bool) -> Option<()> {
+        let (name, value) = field(line)?;
+        let length = name.eq_ignore_ascii_case(b"content-length");
+        if !length && !name.eq_ignore_ascii_case(b"transfer-encoding") {
+            return Some(());
+        }
+        // Repeated, or both of them: servers interpret this differently (RFC 9112 sections 6.1 and 6.3).
+        if cut || self.length.is_some() || self.chunked {
+            return None;
+        }
+        if length {
+            self.length = Some(number(value, 10)?);
+        } else {
+            let last = value.rsplit(|byte| *byte == b',').next()?;
+            self.chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
+        }
+        (length || self.chunked).then_some(())
+    }
+}
+
+/// Name and value of a line `name: value`. `None`: it is not one, or the continuation of another.
+pub(super) fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let name = &line[..colon];
+    (colon > 0 && name.iter().all(|byte| is_token(*byte))).then(|| (name, line[colon + 1..].trim_ascii()))
+}
+
+/// The length at the beginning of a chunk (RFC 9112 section 7.1), which extensions may follow.
+pub(super) fn chunk_length(line: &[u8]) -> Option<u64> {
+    let length = line.split(|byte| *byte == b';').next()?;
+    number(length.trim_ascii_end(), 16)
+}
+
+/// Whether it may stand in the name of a method or of a header field (RFC 9110 section 5.6.2).
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn number(digits: &[u8], base: u32) -> Option<u64> {
+    let digits = std::str::from_utf8(digits).ok()?;
+    if digits.starts_with('+') { None } else { u64::from_str_radix(digits, base).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What these lines say: the length, or `chunked`.
+    fn heard(lines: &[&str]) -> Option<String> {
+        let mut body = Body::default();
+        lines.iter().try_for_each(|line| body.heed(line.as_bytes(), false))?;
+        Some(if body.chunked { String::from("chunked") } else { body.length.unwrap_or(0).to_string() })
+    }
+
+    #[test]
+    fn a_head_says_how_long_the_body_is() {
+        assert_eq!(heard(&["Host: x", "X-Empty:"]).as_deref(), Some("0"));
+        assert_eq!(heard(&["CONTENT-length:\t17 ", "Host: x"]).as_deref(), Some("17"));
+        assert_eq!(heard(&["Transfer-Encoding: gzip,Chunked"]).as_deref(), Some("chunked"));
+    }
+
+    #[test]
+    fn where_the_body_ends_is_not_guessed() {
+        for lines in [
+            &["Content-Length: 5", "Content-Length: 6"][..],
+            &["Content-Length: 5", "Content-Length: 5"],
+            &["Content-Length: 5, 5"],
+            &["Content-Length: +5"],
+            &["Content-Length: -5"],
+            &["Content-Length:"],
+            &["Content-Length: 99999999999999999999"],
+            &["Content-Length : 5"],
+            &["Content-Length: 5", "Transfer-Encoding: chunked"],
+            &["Transfer-Encoding: chunked", "Content-Length: 5"],
+            &["Transfer-Encoding: chunked, gzip"],
+            &["Transfer-Encoding:", " chunked"],
+            &["no colon"],
+        ] {
+            assert_eq!(heard(lines), None, "{lines:?}");
+        }
+        assert_eq!(Body::default().heed(b"Transfer-Encoding: gzip, chun", true), None);
+    }
+
+    #[test]
+    fn the_length_of_a_chunk_is_hexadecimal_and_may_be_followed_by_extensions() {
+        for (line, length) in [("0", 0), ("1f", 31), ("A;b=c", 10), ("a  ", 10), ("ffffffffffffffff", u64::MAX)] {
+            assert_eq!(chunk_length(line.as_bytes()), Some(length), "{line}");
+        }
+        for line in ["", "x", "-1", "+1", "10000000000000000", "1 2", ";a"] {
+            assert_eq!(chunk_length(line.as_bytes()), None, "{line}");
+        }
+    }
+}
