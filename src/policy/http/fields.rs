@@ -10,42 +10,69 @@ pub(super) struct Body {
     pub(super) chunked: bool,
     /// CONNECT: the bytes that follow are not HTTP.
     pub(super) tunnel: bool,
+    /// The next line may continue the last one: that was a field, and one that says nothing about the body.
+    continues: bool,
 }
 
 impl Body {
+    /// Before the first line of a request's head. `tunnel`: its method is CONNECT.
+    pub(super) fn of_request(tunnel: bool) -> Self {
+        Self { tunnel, ..Self::default() }
+    }
+
     /// Takes notice of a line of the head; `cut`: of the beginning of one. `None`: from now on it is not certain where the body
     /// ends.
     pub(super) fn heed(&mut self, line: &[u8], cut: bool) -> Option<()> {
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            return (self.continues && !trim_blanks(line).is_empty()).then_some(());
+        }
         let (name, value) = field(line)?;
-        let length = name.eq_ignore_ascii_case(b"content-length");
-        if !length && !name.eq_ignore_ascii_case(b"transfer-encoding") {
+        self.continues = !says_length(name);
+        if self.continues {
             return Some(());
         }
         // Repeated, or both of them: servers interpret this differently (RFC 9112 sections 6.1 and 6.3).
         if cut || self.length.is_some() || self.chunked {
             return None;
         }
-        if length {
+        if name.len() == LENGTH.len() {
             self.length = Some(number(value, 10)?);
-        } else {
-            let last = value.rsplit(|byte| *byte == b',').next()?;
-            self.chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
+            return Some(());
         }
-        (length || self.chunked).then_some(())
+        let mut codings = value.split(|byte| *byte == b',').rev().map(trim_blanks);
+        let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+        self.chunked = codings.next().is_some_and(is_chunked) && !codings.any(is_chunked);
+        self.chunked.then_some(())
     }
+}
+
+const LENGTH: &[u8] = b"content-length";
+const ENCODING: &[u8] = b"transfer-encoding";
+
+/// Whether a field of that name says where the body ends.
+pub(super) fn says_length(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(LENGTH) || name.eq_ignore_ascii_case(ENCODING)
 }
 
 /// Name and value of a line `name: value`. `None`: it is not one, or the continuation of another.
 pub(super) fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let name = &line[..colon];
-    (colon > 0 && name.iter().all(|byte| is_token(*byte))).then(|| (name, line[colon + 1..].trim_ascii()))
+    (colon > 0 && name.iter().all(|byte| is_token(*byte))).then(|| (name, trim_blanks(&line[colon + 1..])))
 }
 
 /// The length at the beginning of a chunk (RFC 9112 section 7.1), which extensions may follow.
 pub(super) fn chunk_length(line: &[u8]) -> Option<u64> {
     let length = line.split(|byte| *byte == b';').next()?;
-    number(length.trim_ascii_end(), 16)
+    number(trim_blanks(length), 16).filter(|_| !matches!(line.first(), Some(b' ' | b'\t')))
+}
+
+/// Without the blanks around it, which are spaces and tabs and nothing else (RFC 9110 section 5.6.3).
+fn trim_blanks(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
 /// Whether it may stand in the name of a method or of a header field (RFC 9110 section 5.6.2).
@@ -74,6 +101,7 @@ mod tests {
         assert_eq!(heard(&["Host: x", "X-Empty:"]).as_deref(), Some("0"));
         assert_eq!(heard(&["CONTENT-length:\t17 ", "Host: x"]).as_deref(), Some("17"));
         assert_eq!(heard(&["Transfer-Encoding: gzip,Chunked"]).as_deref(), Some("chunked"));
+        assert_eq!(heard(&["X: a", " b: c", "\tContent-Length: 9", "Content-Length: 5"]).as_deref(), Some("5"));
     }
 
     #[test]
@@ -91,6 +119,14 @@ mod tests {
             &["Transfer-Encoding: chunked", "Content-Length: 5"],
             &["Transfer-Encoding: chunked, gzip"],
             &["Transfer-Encoding:", " chunked"],
+            &["Transfer-Encoding: chunked, chunked"],
+            &["Transfer-Encoding: \u{b}chunked"],
+            &["Transfer-Encoding: chunked\r"],
+            &["Content-Length: \u{c}5"],
+            &["Content-Length: 5", " 6"],
+            &["Transfer-Encoding: gzip", " , chunked"],
+            &[" X: y"],
+            &["X: y", " \t "],
             &["no colon"],
         ] {
             assert_eq!(heard(lines), None, "{lines:?}");
@@ -103,7 +139,7 @@ mod tests {
         for (line, length) in [("0", 0), ("1f", 31), ("A;b=c", 10), ("a  ", 10), ("ffffffffffffffff", u64::MAX)] {
             assert_eq!(chunk_length(line.as_bytes()), Some(length), "{line}");
         }
-        for line in ["", "x", "-1", "+1", "10000000000000000", "1 2", ";a"] {
+        for line in ["", " 1", "1\r", "x", "-1", "+1", "10000000000000000", "1 2", ";a"] {
             assert_eq!(chunk_length(line.as_bytes()), None, "{line}");
         }
     }

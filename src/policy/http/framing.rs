@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::fields::{Body, chunk_length, field, is_token};
+use super::fields::{Body, chunk_length, field, is_token, says_length};
 
 /// As much of a line as is kept, in bytes. It is what fits into a datagram of pen's, beside two addresses.
 pub(super) const KEPT: usize = 1000;
@@ -127,7 +127,7 @@ impl Framing {
                 Step::On(part) => part,
                 Step::Done => {
                     let line = self.complete(&bytes[blank..at]);
-                    self.body = Body { tunnel: line.starts_with(b"CONNECT "), ..Body::default() };
+                    self.body = Body::of_request(line.starts_with(b"CONNECT "));
                     self.enter(State::Head);
                     return (at + 1, Found::RequestLine(line));
                 }
@@ -177,7 +177,7 @@ impl Framing {
             },
             (State::ChunkEnd, true) => Some(State::ChunkLength),
             (State::Trailer, true) => Some(START),
-            (State::Trailer, false) => field(line).map(|_| State::Trailer),
+            (State::Trailer, false) => field(line).filter(|(name, _)| !says_length(name)).map(|_| State::Trailer),
             _ => None,
         }
     }

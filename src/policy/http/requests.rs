@@ -119,6 +119,7 @@ mod tests {
         assert_found(&format!("POST / HTTP/1.1\nContent-Length: 9\n\nGET /a HTTP/1.1\n\n{next}"), &lines[..1]);
         assert_found(&format!("POST / HTTP/1.1\nContent-Length: 19\n\nGET /a HTTP/1.1\n\n{next}"), &lines);
         assert_found(&format!("POST / HTTP/1.1\ncontent-length:0\n\n{next}"), &lines);
+        assert_found(&format!("POST / HTTP/1.1\nX: a\n b\ncontent-length:0\n\n{next}"), &lines);
         let chunks = "13;a=b\nGET /a HTTP/1.1\n\n\n3  \nabc\n0\nX-Sum: 1\n\n";
         assert_found(&format!("POST / HTTP/1.1\nTRANSFER-Encoding: gzip, Chunked\n\n{chunks}{next}"), &lines);
     }
@@ -134,6 +135,7 @@ mod tests {
             "Transfer-Encoding: chunked\n\nx\n\n",
             "Transfer-Encoding: chunked\n\n1\nab\n\n",
             "Transfer-Encoding: chunked\n\n0\nno colon\n\n",
+            "Transfer-Encoding: chunked\n\n0\nContent-Length: 3\n\n",
         ] {
             assert_found(&format!("POST / HTTP/1.1\n{rest}{next}"), &["POST / HTTP/1.1"]);
         }
