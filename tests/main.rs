@@ -44,6 +44,7 @@ mod reports;
 mod request_log;
 mod request_log_files;
 mod requests;
+mod rewriting;
 mod selection;
 mod service;
 mod signals;

@@ -15,7 +15,7 @@ fn found(reads: &[&[u8]]) -> Vec<String> {
 }
 
 /// A request and its first line.
-fn request() -> impl Strategy<Value = (Vec<u8>, String)> {
+pub(crate) fn request() -> impl Strategy<Value = (Vec<u8>, String)> {
     let target = "/[a-z?&=%/]{0,20}";
     let content = prop_oneof![vec(any::<u8>(), 0..60), Just(b"GET /not HTTP/1.1\r\nHost: x\r\n\r\n".to_vec())];
     let body = (any::<bool>(), vec(content, 0..3), "(X-[a-z]{1,5}: [a-z ]{0,9}\r\n){0,3}");
@@ -40,7 +40,7 @@ fn request() -> impl Strategy<Value = (Vec<u8>, String)> {
 }
 
 /// The stream in reads that end at these places.
-fn split(stream: &[u8], places: Vec<prop::sample::Index>) -> Vec<&[u8]> {
+pub(crate) fn split(stream: &[u8], places: Vec<prop::sample::Index>) -> Vec<&[u8]> {
     let mut places: Vec<_> = places.iter().map(|place| place.index(stream.len() + 1)).collect();
     places.extend([0, stream.len()]);
     places.sort_unstable();

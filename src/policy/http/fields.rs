@@ -10,21 +10,33 @@ pub(super) struct Body {
     pub(super) chunked: bool,
     /// CONNECT: the bytes that follow are not HTTP.
     pub(super) tunnel: bool,
+    /// There is none, whatever the head says.
+    pub(super) is_none: bool,
+    /// The message is of HTTP/1.0, which has no chunks.
+    old: bool,
+    /// What servers might read in different ways is not accepted.
+    strict: bool,
     /// The next line may continue the last one: that was a field, and one that says nothing about the body.
     continues: bool,
 }
 
 impl Body {
-    /// Before the first line of a request's head. `tunnel`: its method is CONNECT.
-    pub(super) fn of_request(tunnel: bool) -> Self {
-        Self { tunnel, ..Self::default() }
+    /// Before the first line of a request's head. `tunnel`: its method is CONNECT. `old`: it is of HTTP/1.0. `strict`: what servers might
+    /// read in different ways is not accepted.
+    pub(super) fn of_request(tunnel: bool, old: bool, strict: bool) -> Self {
+        Self { tunnel, old, strict, ..Self::default() }
+    }
+
+    /// Before the first line of an answer's head. `is_none`: its status has no body.
+    pub(super) fn of_answer(is_none: bool) -> Self {
+        Self { is_none, ..Self::default() }
     }
 
     /// Takes notice of a line of the head; `cut`: of the beginning of one. `None`: from now on it is not certain where the body
     /// ends.
     pub(super) fn heed(&mut self, line: &[u8], cut: bool) -> Option<()> {
         if matches!(line.first(), Some(b' ' | b'\t')) {
-            return (self.continues && !trim_blanks(line).is_empty()).then_some(());
+            return (self.continues && !self.strict && !trim_blanks(line).is_empty()).then_some(());
         }
         let (name, value) = field(line)?;
         self.continues = !says_length(name);
@@ -38,6 +50,9 @@ impl Body {
         if name.len() == LENGTH.len() {
             self.length = Some(number(value, 10)?);
             return Some(());
+        }
+        if self.strict && (self.old || !value.eq_ignore_ascii_case(b"chunked")) {
+            return None;
         }
         let mut codings = value.split(|byte| *byte == b',').rev().map(trim_blanks);
         let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
@@ -73,6 +88,17 @@ fn trim_blanks(mut bytes: &[u8]) -> &[u8] {
         bytes = rest;
     }
     bytes
+}
+
+/// Whether a line, without its LF, ends in CRLF and has no other control characters than tabs.
+pub(super) fn is_exact(line: &[u8]) -> bool {
+    line.strip_suffix(b"\r").is_some_and(|line| line.iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control()))
+}
+
+/// Whether the length of a chunk has no blanks around it and no more digits than are needed.
+pub(super) fn is_exact_chunk_length(line: &[u8]) -> bool {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    (1..=16).contains(&digits) && matches!(line.get(digits), None | Some(b';'))
 }
 
 /// Whether it may stand in the name of a method or of a header field (RFC 9110 section 5.6.2).
@@ -132,6 +158,23 @@ mod tests {
             assert_eq!(heard(lines), None, "{lines:?}");
         }
         assert_eq!(Body::default().heed(b"Transfer-Encoding: gzip, chun", true), None);
+    }
+
+    #[test]
+    fn what_is_strict_takes_one_spelling_only() {
+        let strict = |old, line: &[u8]| Body::of_request(false, old, true).heed(line, false);
+        assert!(strict(false, b"Transfer-Encoding: Chunked").is_some());
+        assert!(strict(true, b"Transfer-Encoding: chunked").is_none());
+        for line in ["gzip, chunked", ",chunked", "chunked,", "chunked;a=b"] {
+            assert!(strict(false, format!("Transfer-Encoding: {line}").as_bytes()).is_none(), "{line}");
+        }
+        let mut body = Body::of_request(false, false, true);
+        assert!(body.heed(b"X: a", false).is_some() && body.heed(b" b", false).is_none());
+        assert!(is_exact(b"a\tb\r") && !is_exact(b"a") && !is_exact(b"a\rb\r") && !is_exact(b"a\r\r"));
+        assert!(is_exact_chunk_length(b"0") && is_exact_chunk_length(b"ff;a"));
+        for line in ["", " 1", "1 ", "1 ;a", "+1", "0x1", "00000000000000001"] {
+            assert!(!is_exact_chunk_length(line.as_bytes()), "{line}");
+        }
     }
 
     #[test]

@@ -1,31 +1,25 @@
-//! Where heads and bodies begin and end in what a client sends, in pieces of any size: HTTP/1 (RFC 9112). It does not change the data.
+//! Where heads and bodies begin and end in one direction of a connection, in pieces of any size: HTTP/1 (RFC 9112). It does not change
+//! the data.
 //!
-//! Where it is not certain any more at which byte the next request begins, nothing further is found: a body must never pass for a
+//! Where it is not certain any more at which byte the next message begins, nothing further is found: a body must never pass for a
 //! request.
 
 use std::borrow::Cow;
 
-use super::fields::{Body, chunk_length, field, is_token, says_length};
+use super::fields::{Body, chunk_length, field, is_exact, is_exact_chunk_length, says_length};
+use super::request_line::{Part, Step};
 
 /// As much of a line as is kept, in bytes. It is what fits into a datagram of pen's, beside two addresses.
 pub(super) const KEPT: usize = 1000;
 
-/// The longest method, in bytes. The registered ones have up to 17.
-const LONGEST_METHOD: u32 = 32;
-
-/// The longest request target, in bytes: more than web servers take. What goes on for longer is something else.
-pub(super) const LONGEST_TARGET: u32 = 64 * 1024;
-
-/// What stands at the end of a request line, before a digit.
-const VERSION: &[u8] = b"HTTP/1.";
-
-/// Before a request.
-const START: State = State::Request(Part::Method(0));
-
-/// The state of one stream of requests. It is small, and at most [`KEPT`] bytes are kept between two reads.
+/// The state of one direction. It is small, and at most [`KEPT`] bytes are kept between two reads.
 #[derive(Debug)]
 pub(super) struct Framing {
+    /// Where a message begins.
+    start: State,
     state: State,
+    /// What servers might read in different ways is not accepted.
+    strict: bool,
     /// The line that is under way: what came of it in earlier reads.
     line: Vec<u8>,
     /// More of that line came than is kept.
@@ -43,16 +37,20 @@ pub(super) enum Found<'a> {
     RequestLine(Cow<'a, [u8]>),
     /// What should be a request line, and is none: what there is of it, up to [`KEPT`] bytes.
     NoRequestLine(Cow<'a, [u8]>),
+    /// The status of an answer.
+    StatusLine(u16),
     /// The end of a head.
     Head,
-    /// It cannot be told any more where a request begins.
+    /// It cannot be told any more where a message begins.
     Lost,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// In a request line, or before it.
     Request(Part),
+    /// In a status line, or before it.
+    Status,
     /// In the lines of a head.
     Head,
     /// In a body, or in a chunk of one, of which this much is to come.
@@ -62,42 +60,76 @@ enum State {
     ChunkLength,
     ChunkEnd,
     Trailer,
-    /// No more requests can be found.
+    /// Nothing more can be found.
     Lost,
 }
 
-/// Where in a request line: `method SP target SP HTTP/1.digit`, then the line's end. With what is there already.
-#[derive(Clone, Copy, Debug)]
-enum Part {
-    Method(u32),
-    Target(u32),
-    Version(usize),
-    End,
-}
-
-/// What a byte means to a request line.
-enum Step {
-    On(Part),
-    Done,
-    Wrong,
+/// What follows a line.
+enum Next {
+    State(State),
+    /// What follows the head is no message: a tunnel, or an answer that goes on until the connection ends.
+    Bytes,
+    Unknown,
 }
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { state: START, line: Vec::new(), cut: false, body: Body::default() }
+        Self::of_requests(false)
     }
 }
 
 impl Framing {
+    /// Of what a client sends. `strict`: what servers might read in different ways is not accepted.
+    pub(super) fn of_requests(strict: bool) -> Self {
+        Self::new(State::Request(Part::Method(0)), strict)
+    }
+
+    /// Of what a server answers.
+    pub(super) fn of_answers() -> Self {
+        Self::new(State::Status, false)
+    }
+
+    fn new(start: State, strict: bool) -> Self {
+        Self { start, state: start, strict, line: Vec::new(), cut: false, body: Body::default() }
+    }
+
     /// Takes bytes up to the next thing that is found in them, and returns how many it took: at least one, if there is one.
     pub(super) fn step<'a>(&mut self, bytes: &'a [u8]) -> (usize, Found<'a>) {
         match self.state {
             State::Request(part) => self.request_line(part, bytes),
-            State::Length(left) => self.pass(left, bytes, State::Length, START),
-            State::Chunk(left) => self.pass(left, bytes, State::Chunk, State::ChunkEnd),
-            State::Head | State::ChunkLength | State::ChunkEnd | State::Trailer => self.other_line(bytes),
+            State::Length(_) | State::Chunk(_) => {
+                let here = usize::try_from(self.unseen()).unwrap_or(usize::MAX).min(bytes.len());
+                self.skip(here as u64);
+                (here, Found::Nothing)
+            }
             State::Lost => (bytes.len(), Found::Nothing),
+            _ => self.other_line(bytes),
         }
+    }
+
+    /// How many of the bytes that come next are of no interest; [`u64::MAX`]: all.
+    pub(super) fn unseen(&self) -> u64 {
+        match self.state {
+            State::Length(left) | State::Chunk(left) => left,
+            State::Lost => u64::MAX,
+            _ => 0,
+        }
+    }
+
+    /// Passes over so many bytes that are of no interest.
+    pub(super) fn skip(&mut self, count: u64) {
+        self.state = match self.state {
+            State::Length(left) if left > count => State::Length(left - count),
+            State::Length(_) => self.start,
+            State::Chunk(left) if left > count => State::Chunk(left - count),
+            State::Chunk(_) => State::ChunkEnd,
+            state => state,
+        };
+    }
+
+    /// The head that is under way has no body behind it, whatever it says.
+    pub(super) fn without_body(&mut self) {
+        self.body.is_none = true;
     }
 
     /// Gives up: nothing further is found.
@@ -107,12 +139,22 @@ impl Framing {
 
     /// Whether nothing further can be found.
     pub(super) fn is_lost(&self) -> bool {
-        matches!(self.state, State::Lost)
+        self.state == State::Lost
+    }
+
+    /// Whether a message is to begin with the next byte.
+    pub(super) fn is_between(&self) -> bool {
+        self.state == self.start && self.line.is_empty()
+    }
+
+    /// Whether a request line is under way or to come.
+    pub(super) fn is_before_head(&self) -> bool {
+        matches!(self.state, State::Request(_))
     }
 
     /// What there is of a request line that is under way, up to [`KEPT`] bytes of it.
     pub(super) fn begun_request_line(&self) -> Option<&[u8]> {
-        matches!(self.state, State::Request(_)).then_some(&self.line[..]).filter(|line| !line.is_empty())
+        self.is_before_head().then_some(&self.line[..]).filter(|line| !line.is_empty())
     }
 
     /// Reads on in a request line.
@@ -125,13 +167,14 @@ impl Framing {
         for (at, byte) in bytes.iter().enumerate().skip(blank) {
             part = match part.step(*byte) {
                 Step::On(part) => part,
-                Step::Done => {
+                Step::Done if !self.strict || matches!(part, Part::End { digit: b'0' | b'1', returns: 1 }) => {
+                    let old = matches!(part, Part::End { digit: b'0', .. });
                     let line = self.complete(&bytes[blank..at]);
-                    self.body = Body::of_request(line.starts_with(b"CONNECT "));
+                    self.body = Body::of_request(line.starts_with(b"CONNECT "), old, self.strict);
                     self.enter(State::Head);
                     return (at + 1, Found::RequestLine(line));
                 }
-                Step::Wrong => {
+                Step::Done | Step::Wrong => {
                     let line = self.complete(&bytes[blank..]);
                     self.give_up();
                     return (bytes.len(), Found::NoRequestLine(line));
@@ -150,46 +193,69 @@ impl Framing {
             return (bytes.len(), Found::Nothing);
         };
         let line = self.complete(&bytes[..end]);
-        let line = line.strip_suffix(b"\r").unwrap_or(&line);
-        let found = if line.is_empty() && matches!(self.state, State::Head) { Found::Head } else { Found::Nothing };
-        match self.after_line(line) {
-            Some(state) => self.enter(state),
-            None => {
-                self.give_up();
-                return (end + 1, if self.body.tunnel { found } else { Found::Lost });
+        let is_head = self.state == State::Head && line.strip_suffix(b"\r").unwrap_or(&line).is_empty();
+        let found = match self.after_line(&line) {
+            Next::State(state) => {
+                let found = match self.state {
+                    State::Status => status(&line).map_or(Found::Nothing, Found::StatusLine),
+                    _ if is_head => Found::Head,
+                    _ => Found::Nothing,
+                };
+                self.enter(state);
+                found
             }
-        }
+            Next::Bytes => {
+                self.give_up();
+                Found::Head
+            }
+            Next::Unknown => {
+                self.give_up();
+                Found::Lost
+            }
+        };
         (end + 1, found)
     }
 
-    /// What comes after this line. `None`: it cannot be told.
-    fn after_line(&mut self, line: &[u8]) -> Option<State> {
-        match (self.state, line.is_empty()) {
-            (State::Head, true) => match self.body {
-                Body { tunnel: true, .. } => None,
-                Body { chunked: true, .. } => Some(State::ChunkLength),
-                Body { length, .. } => Some(length.filter(|n| *n > 0).map_or(START, State::Length)),
-            },
+    /// What comes after this line, which ends in its CR if it has one.
+    fn after_line(&mut self, line: &[u8]) -> Next {
+        // The lines of a head are looked at as a whole, when they are all there.
+        if self.strict && self.state != State::Head && (self.cut || !is_exact(line)) {
+            return Next::Unknown;
+        }
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let next = match (self.state, line.is_empty()) {
+            (State::Status, _) => status(line).map(|status| {
+                self.body = Body::of_answer(matches!(status, 100..200 | 204 | 304));
+                State::Head
+            }),
+            (State::Head, true) => return self.after_head(),
             (State::Head, false) => self.body.heed(line, self.cut).map(|()| State::Head),
-            (State::ChunkLength, _) => match chunk_length(line)? {
-                0 => Some(State::Trailer),
-                length => Some(State::Chunk(length)),
-            },
+            (State::ChunkLength, _) if self.strict && !is_exact_chunk_length(line) => None,
+            (State::ChunkLength, _) => chunk_length(line).map(|length| match length {
+                0 => State::Trailer,
+                length => State::Chunk(length),
+            }),
             (State::ChunkEnd, true) => Some(State::ChunkLength),
-            (State::Trailer, true) => Some(START),
+            (State::Trailer, true) => Some(self.start),
             (State::Trailer, false) => field(line).filter(|(name, _)| !says_length(name)).map(|_| State::Trailer),
             _ => None,
-        }
+        };
+        next.map_or(Next::Unknown, Next::State)
     }
 
-    /// Passes over a part of a body.
-    fn pass<'a>(&mut self, left: u64, bytes: &'a [u8], rest: fn(u64) -> State, next: State) -> (usize, Found<'a>) {
-        let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-        self.state = match left - here as u64 {
-            0 => next,
-            left => rest(left),
-        };
-        (here, Found::Nothing)
+    fn after_head(&self) -> Next {
+        let Body { length, chunked, tunnel, is_none, .. } = self.body;
+        match length {
+            // Servers might take the body for the beginning of the tunnel, or not.
+            _ if tunnel && self.strict && (chunked || length.is_some()) => Next::Unknown,
+            _ if tunnel => Next::Bytes,
+            _ if is_none => Next::State(self.start),
+            _ if chunked => Next::State(State::ChunkLength),
+            Some(0) => Next::State(self.start),
+            Some(length) => Next::State(State::Length(length)),
+            None if self.start == State::Status => Next::Bytes,
+            None => Next::State(self.start),
+        }
     }
 
     /// The line that ends with these bytes, or as much of it as counts. Most come whole, and need not be copied.
@@ -208,7 +274,7 @@ impl Framing {
         self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    /// The line is over. Nothing of it is kept while a connection rests between two requests.
+    /// The line is over. Nothing of it is kept while a connection rests between two messages.
     fn enter(&mut self, state: State) {
         self.state = state;
         self.cut = false;
@@ -216,22 +282,14 @@ impl Framing {
     }
 }
 
-impl Part {
-    fn step(self, byte: u8) -> Step {
-        match (self, byte) {
-            (Self::Method(length), b' ') if length > 0 => Step::On(Self::Target(0)),
-            (Self::Method(length), _) if length < LONGEST_METHOD && is_token(byte) => {
-                Step::On(Self::Method(length + 1))
-            }
-            (Self::Target(length), b' ') if length > 0 => Step::On(Self::Version(0)),
-            (Self::Target(length), b'!'..=b'~' | 0x80..) if length < LONGEST_TARGET => {
-                Step::On(Self::Target(length + 1))
-            }
-            (Self::Version(there), _) if VERSION.get(there) == Some(&byte) => Step::On(Self::Version(there + 1)),
-            (Self::Version(there), b'0'..=b'9') if there == VERSION.len() => Step::On(Self::End),
-            (Self::End, b'\r') => Step::On(Self::End),
-            (Self::End, b'\n') => Step::Done,
-            _ => Step::Wrong,
+/// The status in a status line (RFC 9112 section 4).
+fn status(line: &[u8]) -> Option<u16> {
+    let rest = line.strip_prefix(b"HTTP/1.")?;
+    match rest {
+        [b'0'..=b'9', b' ', code @ ..] if code.len() == 3 || matches!(code.get(3), Some(b' ' | b'\r')) => {
+            let digits = std::str::from_utf8(&code[..3]).ok()?;
+            digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
         }
+        _ => None,
     }
 }

@@ -1,5 +1,10 @@
-//! HTTP/1: where requests begin and where they end.
+//! HTTP/1: where requests begin and where they end, and the headers that pen puts into them.
 
+mod answers;
 mod fields;
+pub mod forwarded;
 mod framing;
+pub mod header;
+mod request_line;
 pub mod requests;
+pub mod rewriter;

@@ -42,7 +42,7 @@ impl Requests {
                     found(first_line(&line));
                     self.stream = Stream::Other;
                 }
-                Found::NoRequestLine(_) | Found::Nothing | Found::Head | Found::Lost => {}
+                _ => {}
             }
         }
     }
@@ -81,7 +81,7 @@ fn first_line(bytes: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::http::framing::LONGEST_TARGET;
+    use crate::policy::http::request_line::LONGEST_TARGET;
 
     /// What is found in a stream that comes in these reads and then ends.
     fn found(reads: &[&[u8]]) -> Vec<String> {
