@@ -349,7 +349,7 @@ fn the_log_is_moved_switched_off_and_on_by_command() {
 }
 
 #[test]
-fn downloads_are_spliced_and_uploads_once_nobody_waits_for_requests() {
+fn bulk_is_spliced_where_no_request_can_be_in_it() {
     const TOTAL: usize = 8 << 20;
     let Some(strace) = program("strace") else { return skip("strace is not installed") };
     let scratch = Scratch::new();
@@ -360,10 +360,14 @@ fn downloads_are_spliced_and_uploads_once_nobody_waits_for_requests() {
     });
     let sink = Backend::new("sink", answer_at_the_end);
     let body = format!("POST / HTTP/1.1\r\nContent-Length: {TOTAL}\r\n\r\n");
+    let chunks = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let small = "8\r\naaaaaaaa\r\n".repeat(TOTAL / 13);
     for (server, head, bulk, spliced) in [
-        (&source, "GET / HTTP/1.1\r\n\r\n", 0, true),
-        (&sink, &body, TOTAL, false),
-        (&sink, "CONNECT a:80 HTTP/1.1\r\n\r\n", TOTAL, true),
+        (&source, "GET / HTTP/1.1\r\n\r\n", String::new(), true),
+        (&sink, &body, "x".repeat(TOTAL), true),
+        (&sink, &body, "x".repeat(TOTAL) + "GET /next HTTP/1.1\r\n\r\n", true),
+        (&sink, chunks, small + "0\r\n\r\nGET /next HTTP/1.1\r\n\r\n", false),
+        (&sink, "CONNECT a:80 HTTP/1.1\r\n\r\n", "x".repeat(TOTAL), true),
     ] {
         let (trace, file) = (scratch.join("trace"), scratch.join("log"));
         let trace = trace.display().to_string();
@@ -372,10 +376,14 @@ fn downloads_are_spliced_and_uploads_once_nobody_waits_for_requests() {
         let mut pen = Launch::ours().wrapper(&wrapper).options(&options).servers(&[server]).start();
         let client = Client::connect(&pen);
         client.send(head);
-        client.send(vec![b'x'; bulk]);
+        client.send(&bulk);
         client.finish();
         client.text();
         pen.terminate();
+        let next = if bulk.contains("/next") { vec!["GET /next HTTP/1.1"] } else { Vec::new() };
+        let found: Vec<_> = lines(&file).into_iter().skip(1).collect();
+        assert!(found.iter().map(|line| line.splitn(3, ' ').last().unwrap()).eq(next), "{head}: {found:?}");
+        fs::remove_file(&file).unwrap();
         // strace writes its last lines after pen has ended.
         let trace =
             wait_for("the trace", || fs::read_to_string(&trace).ok().filter(|text| text.contains("exit_group")));

@@ -26,7 +26,7 @@ impl Filter for Dump<'_> {
         });
     }
 
-    fn is_done(&self) -> bool {
-        self.log.debug_level() < 3
+    fn unseen(&self) -> u64 {
+        if self.log.debug_level() < 3 { u64::MAX } else { 0 }
     }
 }

@@ -32,11 +32,6 @@ impl RequestLog {
         });
     }
 
-    /// Whether anything that the client says can still matter.
-    pub(super) fn listens(&self) -> bool {
-        !self.requests.is_deaf()
-    }
-
     /// The session is over.
     pub(super) fn finish(&mut self) {
         self.tell(Requests::finish);
@@ -70,7 +65,13 @@ impl Filter for Listener<'_> {
     }
 
     /// Of the server only the first words matter, and bulk comes later.
-    fn is_done(&self) -> bool {
-        self.way == Way::Down || !self.requests.borrow().listens()
+    fn unseen(&self) -> u64 {
+        if self.way == Way::Down { u64::MAX } else { self.requests.borrow().requests.unseen() }
+    }
+
+    fn skip(&mut self, count: u64) {
+        if self.way == Way::Up {
+            self.requests.borrow_mut().requests.skip(count);
+        }
     }
 }

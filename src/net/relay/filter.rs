@@ -5,8 +5,20 @@ pub trait Filter {
     /// Takes bytes that were read. What it leaves in `bytes` is passed on.
     fn pass(&mut self, bytes: &mut Vec<u8>);
 
-    /// Whether the bytes that come next need not be seen. They may be spliced then. It is asked again before each read.
-    fn is_done(&self) -> bool;
+    /// How many of the bytes that come next need not be seen; [`u64::MAX`], none of them. They may be spliced. It is asked again before
+    /// each read.
+    fn unseen(&self) -> u64;
+
+    /// So many of them were passed on unseen.
+    fn skip(&mut self, _count: u64) {}
+
+    /// The source has ended. What it adds to `bytes` is passed on before the end.
+    fn end(&mut self, _bytes: &mut Vec<u8>) {}
+
+    /// The session is to end now, and these bytes are to be the last that the client gets.
+    fn verdict(&self) -> Option<&'static [u8]> {
+        None
+    }
 }
 
 /// One filter behind the other.
@@ -16,8 +28,27 @@ impl<A: Filter, B: Filter> Filter for (A, B) {
         self.1.pass(bytes);
     }
 
-    fn is_done(&self) -> bool {
-        self.0.is_done() && self.1.is_done()
+    fn unseen(&self) -> u64 {
+        self.0.unseen().min(self.1.unseen())
+    }
+
+    fn skip(&mut self, count: u64) {
+        self.0.skip(count);
+        self.1.skip(count);
+    }
+
+    fn end(&mut self, bytes: &mut Vec<u8>) {
+        let mut rest = Vec::new();
+        self.0.end(&mut rest);
+        if !rest.is_empty() {
+            self.1.pass(&mut rest);
+        }
+        bytes.append(&mut rest);
+        self.1.end(bytes);
+    }
+
+    fn verdict(&self) -> Option<&'static [u8]> {
+        self.0.verdict().or_else(|| self.1.verdict())
     }
 }
 
@@ -29,7 +60,23 @@ impl<F: Filter> Filter for Option<F> {
         }
     }
 
-    fn is_done(&self) -> bool {
-        self.as_ref().is_none_or(Filter::is_done)
+    fn unseen(&self) -> u64 {
+        self.as_ref().map_or(u64::MAX, Filter::unseen)
+    }
+
+    fn skip(&mut self, count: u64) {
+        if let Some(filter) = self {
+            filter.skip(count);
+        }
+    }
+
+    fn end(&mut self, bytes: &mut Vec<u8>) {
+        if let Some(filter) = self {
+            filter.end(bytes);
+        }
+    }
+
+    fn verdict(&self) -> Option<&'static [u8]> {
+        self.as_ref().and_then(Filter::verdict)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What could not be written stays here, and the source is not read until it is gone. A half that turns out to carry bulk goes
 //! through a pipe (splice(2)), so that its bytes are not copied into pen and out again: 0.19 s of CPU a GB instead of 0.36. That
-//! is possible only while no filter wants to see them.
+//! is possible only for bytes that no filter wants to see.
 
 use std::time::{Duration, Instant};
 
@@ -156,6 +156,20 @@ impl<'a> Half<'a> {
         self.broke = Some(error).filter(|error| *error != Errno::PIPE);
     }
 
+    /// See [`Filter::verdict`].
+    pub(super) fn verdict(&self) -> Option<&'static [u8]> {
+        self.filter.verdict().filter(|_| !self.discarding)
+    }
+
+    /// Nothing more is read of the source: these bytes come next, and then the end.
+    pub(super) fn conclude(&mut self, last: &[u8]) {
+        if !self.finished {
+            self.give_back();
+            self.settle(last.to_vec());
+            self.end = Some(Ok(()));
+        }
+    }
+
     /// Moves what can be moved without waiting. `last`: the other half has finished, so that the
     /// end of this one is the end of the session and the sockets are about to be closed.
     pub(super) fn pump(
@@ -179,7 +193,7 @@ impl<'a> Half<'a> {
         buffer.clear();
         if self.early.is_empty() {
             match sides.source.recv(buffer) {
-                Ok(0) => return self.pass_on(self.outcome(), sides.sink, last),
+                Ok(0) => self.end = Some(self.outcome()),
                 Ok(_) => {}
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(Moved::Nothing),
                 Err(error) => return Err(Broken::Source(error)),
@@ -187,18 +201,23 @@ impl<'a> Half<'a> {
         } else {
             buffer.extend_from_slice(&std::mem::take(&mut self.early));
         }
-        if self.discarding {
+        if self.discarding && self.end.is_none() {
             self.dropped += buffer.len();
             // The source is left to itself then: it can send until its window is full.
             self.finished = self.dropped > linger::MOST;
             return Ok(Moved::Full);
         }
-        if std::mem::take(&mut self.fresh) && buffer.len() < SIZE {
+        if std::mem::take(&mut self.fresh) && self.end.is_none() && buffer.len() < SIZE {
             self.look_ahead(sides.source, buffer);
         }
         let full = buffer.len() >= SIZE;
         self.run = self.bulk.min(self.run + buffer.len());
-        self.filter.pass(buffer);
+        if !buffer.is_empty() {
+            self.filter.pass(buffer);
+        }
+        if self.end.is_some() && !self.discarding {
+            self.filter.end(buffer);
+        }
         // If all of them fit, the end follows at once, and goes in the same packet.
         let more = self.end == Some(Ok(()));
         let sent = self.deliver(sides.sink, buffer, more)?;
@@ -257,7 +276,7 @@ impl<'a> Half<'a> {
 
     /// How many of the bytes the sink took.
     fn deliver(&self, sink: &mut Stream<'_>, bytes: &[u8], more: bool) -> Result<usize, Broken> {
-        match sink.send(bytes, more) {
+        match if bytes.is_empty() { Ok(0) } else { sink.send(bytes, more) } {
             Ok(sent) => {
                 self.meter.delivered(sent);
                 Ok(sent)
@@ -280,7 +299,7 @@ impl<'a> Half<'a> {
         }
         let sockets = sides.source.plain().zip(sides.sink.plain());
         let Some((source, sink)) =
-            sockets.filter(|_| self.run >= self.bulk && !self.discarding && self.filter.is_done())
+            sockets.filter(|_| self.run >= self.bulk && !self.discarding && self.filter.unseen() >= self.worth())
         else {
             self.give_back();
             return false;
@@ -298,11 +317,19 @@ impl<'a> Half<'a> {
         self.pipe.is_some()
     }
 
+    /// How many bytes that no filter wants to see are worth a pipe.
+    fn worth(&self) -> u64 {
+        if self.pipe.is_some() { 1 } else { BULK as u64 }
+    }
+
     fn pump_pipe(&mut self, sides: &Sides<'_, '_>) -> Result<Moved, Broken> {
         let Some(pipe) = &mut self.pipe else { return Ok(Moved::Nothing) };
         if pipe.held() == 0 {
-            let nothing = match pipe.fill(sides.source.socket()) {
-                Ok(1..) => None,
+            let nothing = match pipe.fill(sides.source.socket(), self.filter.unseen()) {
+                Ok(count @ 1..) => {
+                    self.filter.skip(count as u64);
+                    None
+                }
                 // The end, or urgent data with the end somewhere behind it: recv(2) can tell them apart.
                 Ok(0) => Some(Moved::Full),
                 // A pipe that waits with its session for more is a pipe that another could use. And what splice(2) leaves

@@ -12,6 +12,8 @@ pub mod buffers;
 #[cfg(test)]
 mod end_tests;
 pub mod filter;
+#[cfg(test)]
+mod filter_tests;
 pub mod half;
 #[cfg(test)]
 mod half_tests;
@@ -202,6 +204,14 @@ impl Course<'_> {
                     up.discard();
                     down.source_broke(error);
                 }
+            }
+        }
+        if let Some(last_words) = up.verdict().filter(|_| down.writing().is_empty()) {
+            up.discard();
+            down.conclude(last_words);
+            let mut sides = Sides { source: server, sink: client };
+            if let Err(Broken::Source(error) | Broken::Sink(error)) = down.pump(&mut sides, &mut buffer, false) {
+                return Err(End::ClientBroke(error.into()));
             }
         }
         match (moved_up, moved_down) {

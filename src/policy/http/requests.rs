@@ -66,9 +66,15 @@ impl Requests {
         self.stream = Stream::Http;
     }
 
-    /// Whether anything can still be found.
-    pub fn is_deaf(&self) -> bool {
-        self.framing.is_lost() && self.stream != Stream::Other
+    /// In how many of the bytes that come next nothing can be found; [`u64::MAX`]: in none that come. Those that do not come here are to
+    /// be told to [`Requests::skip`].
+    pub fn unseen(&self) -> u64 {
+        if self.stream == Stream::Other { 0 } else { self.framing.unseen() }
+    }
+
+    /// So many bytes were passed on and did not come here.
+    pub fn skip(&mut self, count: u64) {
+        self.framing.skip(count);
     }
 }
 
