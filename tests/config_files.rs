@@ -231,7 +231,7 @@ fn at_hup_a_file_is_taken_whole_or_not_at_all() {
             "pen.conf:2: unknown or invalid address [no-such-host.invalid]",
         ),
         (format!("blacklist 8\nlisten {b}\n"), "can't bind local address"),
-        (String::from("blacklist 8\nhttp\n"), "http is not supported"),
+        (String::from("blacklist 8\ndsr_if\n"), "dsr_if is not supported"),
     ] {
         files.rewrite(&text);
         reload(&pen, told);

@@ -228,7 +228,6 @@ fn what_this_version_does_not_have_says_so_in_one_line() {
     let (_pen, control) = pen(&[], &[&backend]);
     let before = control.configuration();
     for line in [
-        "http",
         "dsr_if eth0",
         "tarpit_acl 1",
         "ssl_ciphers ALL",

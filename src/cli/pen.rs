@@ -21,7 +21,7 @@ use crate::policy::settings::LogTarget;
 use crate::sys::privileges::{Account, is_root};
 
 /// The options as getopt(3) takes them.
-const OPTIONS: &str = "b:c:e:B:fhj:l:Np:q:rst:T:x:Wdam:O:o:C:F:Xu:w:E:K:G:A:L:RZDnPQS:";
+const OPTIONS: &str = "b:c:e:B:fhHj:l:Np:q:rst:T:x:Wdam:O:o:C:F:Xu:w:E:K:G:A:L:RZDnPQS:";
 
 /// Options that are others by another name.
 const SAME: &[(char, char)] = &[('o', 'O')];
@@ -46,6 +46,8 @@ The default port is that of the first listener; soft and hard limit the connecti
   -F file       execute the commands in this file, after the options and at HUP
   -G file       authorities (CAs) of clients
   -f            run in the foreground; log to stderr
+  -H            tell the servers in each HTTP request where it comes from
+                (X-Forwarded-For, X-Forwarded-Proto)
   -h            choose the first server by a hash of the client's address (-hr: and port)
   -j dir        change the root directory to this one (chroot)
   -K file       the key of the certificate, if it is not in the file of -E
@@ -155,8 +157,9 @@ fn configure(mut line: CommandLine) -> Result<Options, Error> {
 }
 
 /// The options that are switches under another name.
-const SWITCHES: [(&str, &str); 7] = [
+const SWITCHES: [(&str, &str); 8] = [
     ("-a", "ascii"),
+    ("-H", "http"),
     ("-h", "hash"),
     ("-R", "ssl_verify"),
     ("-r", "roundrobin"),

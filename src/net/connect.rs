@@ -9,7 +9,9 @@ use nix::sys::socket::{setsockopt, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_keepalive, set_socket_linger, set_tcp_nodelay};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getpeername, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getpeername, getsockname, socket_with,
+};
 
 use super::timed::connect_within;
 use crate::endpoint::Address;
@@ -110,6 +112,11 @@ pub fn peer_name(socket: &OwnedFd) -> String {
     let path = || SocketAddrUnix::try_from(peer?).ok()?.path().map(|path| path.to_string_lossy().into_owned());
     // It is not connected any more, or the other end is a Unix socket without a name.
     ip.or_else(path).unwrap_or_else(|| String::from("unknown"))
+}
+
+/// The local address of a connected socket: where its peer connected to. `None` for a Unix socket.
+pub fn local_address(socket: &OwnedFd) -> Option<SocketAddr> {
+    getsockname(socket).ok().and_then(|address| SocketAddr::try_from(address).ok())
 }
 
 /// Makes the end of this socket a reset (SO_LINGER 0, socket(7)), so that the other end does not take what it got for all.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::http::forwarded::{Existing, Style};
+use super::http::header::Header;
 use super::servers::Target;
 use super::tls::Ssl;
 use crate::endpoint::Endpoint;
@@ -178,6 +180,16 @@ pub struct Settings {
     pub hash: bool,
     /// How long one side of a session may be silent after the other has ended; `None`, as long as it likes: `half_closed_timeout`.
     pub half_closed_timeout: Option<Duration>,
+    /// Put headers into HTTP requests: `http`, `-H`.
+    pub http: bool,
+    /// What is done with headers that are there: `http_forwarded`.
+    pub http_forwarded: Existing,
+    /// Which headers name the client: `http_forwarded_style`.
+    pub http_forwarded_style: Style,
+    /// Further headers: `http_header`.
+    pub http_headers: Arc<Vec<Header>>,
+    /// Refuse what servers might read in different ways: `http_strict`.
+    pub http_strict: bool,
     /// How long a session may be silent; `None`, as long as it likes: `idle_timeout`.
     pub idle_timeout: Option<Duration>,
     /// How many idle connections to the servers are kept: `idlers`.
@@ -233,6 +245,11 @@ impl Default for Settings {
             tcp_fastclose: FastClose::default(),
             hash: false,
             half_closed_timeout: Some(Duration::from_secs(3600)),
+            http: false,
+            http_forwarded: Existing::Keep,
+            http_forwarded_style: Style::X,
+            http_headers: Arc::default(),
+            http_strict: false,
             idle_timeout: None,
             idlers: 0,
             keepalive: true,

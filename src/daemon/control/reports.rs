@@ -44,6 +44,7 @@ impl Reports {
         let written = match query {
             Query::Connections => self.write_connections(out),
             Query::Recent(time, format) => self.write_recent(*time, *format, out),
+            Query::Requests(format) => self.write_requests(*format, out),
             Query::Servers(format) => self.write_servers(*format, out),
             Query::Socket(number) => self.write_owner(*number, out),
             Query::Status => return Some(self.write_status(out)),
@@ -97,6 +98,16 @@ impl Reports {
 
     fn write_page(&self, out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
         self.visit(&mut |item| out.write_all(page::html(item, summary).as_bytes()))
+    }
+
+    fn write_requests(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
+        self.account()?;
+        let counts = self.summary()?.requests;
+        let text = match format {
+            Format::Text => text::requests(&counts),
+            Format::Json => json::requests(&counts),
+        };
+        out.write_all(text.as_bytes())
     }
 
     fn write_servers(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {

@@ -8,12 +8,14 @@ use std::sync::{Arc, OnceLock};
 
 use rustix::net::{Shutdown, shutdown};
 
+use super::tally::Tally;
 use crate::daemon::permits::Permit;
 use crate::daemon::pool::WorkerId;
 use crate::id::ConnId;
 use crate::net::relay::meter::Meter;
 use crate::net::tls::{Connector, Session, Terminator};
 use crate::policy::balancer::Wait;
+use crate::policy::http::counts::Counts;
 use crate::policy::report::SocketStats;
 use crate::policy::servers::Target;
 use crate::policy::settings::Settings;
@@ -88,6 +90,9 @@ pub trait Live: Debug + Send + Sync {
     /// Takes the bytes that were not accounted yet: to the server, and from it.
     fn take_counts(&self) -> (u64, u64);
 
+    /// Takes the HTTP requests that were not counted yet.
+    fn take_requests(&self) -> Counts;
+
     /// What reports show of its sockets.
     fn socket_stats(&self) -> SocketStats;
 }
@@ -99,6 +104,7 @@ pub struct Link {
     pub(super) server: OnceLock<Arc<OwnedFd>>,
     pub(super) up: Meter,
     pub(super) down: Meter,
+    pub(super) requests: Tally,
     /// The session is to end.
     pub(super) closing: AtomicBool,
 }
@@ -111,6 +117,7 @@ impl Link {
             server: OnceLock::new(),
             up: Meter::default(),
             down: Meter::default(),
+            requests: Tally::default(),
             closing: AtomicBool::new(false),
         }
     }
@@ -133,6 +140,10 @@ impl Live for Link {
 
     fn take_counts(&self) -> (u64, u64) {
         (self.up.take(), self.down.take())
+    }
+
+    fn take_requests(&self) -> Counts {
+        self.requests.take()
     }
 
     fn socket_stats(&self) -> SocketStats {
@@ -164,4 +175,6 @@ pub struct Closed {
     pub sent: u64,
     /// Bytes from the server that were not accounted yet.
     pub received: u64,
+    /// HTTP requests that were not counted yet.
+    pub requests: Counts,
 }

@@ -3,6 +3,8 @@
 mod connect;
 mod dump;
 mod handshake;
+mod headers;
 pub mod job;
 mod requests;
+mod tally;
 pub mod worker;

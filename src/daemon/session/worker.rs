@@ -10,6 +10,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::dump::Dump;
+use super::headers::{Decorator, Headers};
 use super::job::{Closed, Job, Link, Live, Order, Server, Task};
 use super::requests::{Listener, RequestLog};
 use crate::daemon::access_log::AccessLog;
@@ -87,7 +88,7 @@ impl Worker {
             let (sent, received) = link.take_counts();
             // First, so that a client that sees the connection end and comes again finds the slot free. The supervisor is gone
             // only when the process is about to end.
-            let _ = self.closed.send(Closed { conn, worker, sent, received });
+            let _ = self.closed.send(Closed { conn, worker, sent, received, requests: link.take_requests() });
             // The sockets close here, unless the supervisor is looking at them just now.
             drop(link);
             drop(permit);
@@ -136,14 +137,17 @@ impl Worker {
         let requests = self.request_log(session, server);
         let requests = requests.as_deref();
         let listener = |way| requests.map(|requests| Listener::new(requests, way));
+        let headers = self.headers(session, terminator.is_some());
+        let headers = headers.as_deref();
+        let decorator = |way| headers.map(|headers| Decorator::new(headers, way));
         let dump = |way| Dump { conn, way, log: &self.log, ascii: settings.ascii };
         let end = Relay {
             client,
             server: tls.map_or(Stream::Plain(server), |tls| Stream::Tls(Box::new(tls))),
             up: &link.up,
             down: &link.down,
-            up_filter: &mut (listener(Way::Up), dump(Way::Up)),
-            down_filter: &mut (listener(Way::Down), dump(Way::Down)),
+            up_filter: &mut (listener(Way::Up), (decorator(Way::Up), dump(Way::Up))),
+            down_filter: &mut (listener(Way::Down), (decorator(Way::Down), dump(Way::Down))),
             early,
             buffers: &self.buffers,
             pipes: &self.pipes,
@@ -190,6 +194,13 @@ impl Worker {
         let client = ClientAddr::new(session.peer.map(|peer| peer.ip()));
         let parties = Parties { client, server: peer_name(server) };
         Some(Box::new(RefCell::new(RequestLog::new(parties, self.access_log.clone()))))
+    }
+
+    /// What puts headers into the session's requests, if that is wanted.
+    #[inline(never)]
+    fn headers<'a>(&self, session: &Session<'a>, is_secure: bool) -> Option<Box<RefCell<Headers<'a>>>> {
+        let Session { conn, link, peer, settings, .. } = *session;
+        settings.http.then(|| Box::new(RefCell::new(Headers::new(conn, link, peer, settings, is_secure))))
     }
 }
 

@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::tls::Keyring;
 use crate::policy::balancer::{Balancer, Choice, Transition};
+use crate::policy::http::counts::Counts;
 use crate::policy::report::SocketStats;
 use crate::sys::clock::Clock;
 use crate::sys::log::Log;
@@ -73,6 +74,8 @@ struct Sessions<F> {
     running: Vec<Option<Running>>,
     /// Clients that found no worker because the system gives no more threads.
     waiting: VecDeque<Job>,
+    /// The HTTP requests of all.
+    requests: Counts,
 }
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Sessions<F> {
@@ -128,7 +131,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         (log, clock): (Log, Clock),
     ) -> Self {
         let name = front.names().into();
-        let sessions = Sessions { pool, closed, running: Vec::new(), waiting: VecDeque::new() };
+        let sessions =
+            Sessions { pool, closed, running: Vec::new(), waiting: VecDeque::new(), requests: Counts::default() };
         Self {
             balancer,
             events,

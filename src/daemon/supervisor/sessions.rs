@@ -20,7 +20,8 @@ use crate::policy::facts::ClientFacts;
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Books the sessions that have ended, and gives their workers to clients that wait for one.
     pub(super) fn collect(&mut self, now: Instant) {
-        while let Ok(Closed { conn, worker, sent, received }) = self.sessions.closed.try_recv() {
+        while let Ok(Closed { conn, worker, sent, received, requests }) = self.sessions.closed.try_recv() {
+            self.sessions.requests += requests;
             self.balancer.account(conn, sent, received);
             self.balancer.close(conn, now);
             match self.sessions.waiting.pop_front() {

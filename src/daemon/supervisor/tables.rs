@@ -10,7 +10,7 @@ use crate::daemon::events::Read;
 use crate::daemon::pool::WorkerId;
 use crate::daemon::session::job::Order;
 use crate::id::ConnId;
-use crate::policy::report::batch::Bounds;
+use crate::policy::report::batch::{Bounds, Summary};
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Answers a report. A reply to a report that was given up is dropped.
@@ -18,7 +18,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         match read {
             Read::Summary(reply) => {
                 let time = self.clock.format(SystemTime::now());
-                let _ = reply.try_send(self.balancer.summary(now, time));
+                let summary = Summary { requests: self.sessions.requests, ..self.balancer.summary(now, time) };
+                let _ = reply.try_send(summary);
             }
             Read::Account(from, reply) => {
                 let _ = reply.try_send(self.account(from));
@@ -47,6 +48,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             if let Some(live) = self.live(conn) {
                 let (sent, received) = live.take_counts();
                 self.balancer.account(conn, sent, received);
+                self.sessions.requests += live.take_requests();
             }
         }
         (end < self.sessions.running.len()).then_some(end)

@@ -110,6 +110,8 @@ impl Balancer {
                 }
                 return Outcome { reply: String::new(), effects: self.idlers_changed().into_iter().collect() };
             }
+            Command::HttpHeader(header) => return self.set_header(header),
+            Command::NoHttpHeader(name) => return self.remove_headers(name),
             Command::Close(number) => return self.close_command(number),
             Command::Exit if self.identity.may_exit => {
                 return Outcome { reply: String::new(), effects: vec![Effect::Exit] };

@@ -61,10 +61,11 @@ fn is_unseen(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
 
-/// Makes every access list that the commands add to begin empty, so that reading a file again rebuilds the lists it mentions
+/// Makes every access list that the commands add to begin empty, and the list of headers, so that reading a file again rebuilds the lists it mentions
 /// instead of appending to them.
 pub fn rebuild_lists(commands: Vec<Located>) -> Vec<Located> {
     let mut begun: [bool; AclId::COUNT] = Default::default();
+    let mut headers_begun = false;
     let mut rebuilt = Vec::with_capacity(commands.len());
     for located in commands {
         match located.command {
@@ -73,6 +74,11 @@ pub fn rebuild_lists(commands: Vec<Located>) -> Vec<Located> {
                 rebuilt.push(Located { place: located.place.clone(), command: Command::NoAcl(list) });
             }
             Command::NoAcl(list) => begun[list.index()] = true,
+            Command::HttpHeader(_) if !headers_begun => {
+                headers_begun = true;
+                rebuilt.push(Located { place: located.place.clone(), command: Command::NoHttpHeader(None) });
+            }
+            Command::NoHttpHeader(None) => headers_begun = true,
             _ => {}
         }
         rebuilt.push(located);
@@ -120,7 +126,9 @@ pub fn unmentioned_servers(configuration: &[Command], mentioned: &BTreeSet<Serve
 /// The commands of a configuration that another one does not have; removed servers and entries of lists as such.
 pub fn changes(before: &[Command], after: &[Command]) -> Vec<String> {
     let lines = |commands: &[Command]| -> Vec<String> {
-        let told = commands.iter().filter(|command| !matches!(command, Command::NoServers(_) | Command::NoAcl(_)));
+        let told = commands
+            .iter()
+            .filter(|command| !matches!(command, Command::NoServers(_) | Command::NoAcl(_) | Command::NoHttpHeader(_)));
         // The time that is left on a blacklist passes without a command.
         let settled = |line: String| match line.rsplit_once(" blacklist ") {
             Some((rest, _)) if line.starts_with("server ") => rest.to_string(),
@@ -135,7 +143,7 @@ pub fn changes(before: &[Command], after: &[Command]) -> Vec<String> {
         let mut words = line.trim_start_matches("no ").split(' ');
         match words.next()? {
             "acl" => None,
-            "server" => Some(format!("server {}", words.next()?)),
+            word @ ("server" | "http_header") => Some(format!("{word} {}", words.next()?)),
             word => Some(word.to_string()),
         }
     };
@@ -223,6 +231,8 @@ mod tests {
 
     #[test]
     fn a_list_that_is_mentioned_begins_empty() {
+        assert_eq!(lines("http_header A 1\nhttp_header B 2"), ["no http_header", "http_header A 1", "http_header B 2"]);
+        assert_eq!(lines("no http_header\nhttp_header A 1"), ["no http_header", "http_header A 1"]);
         let text = "acl 1 permit ::1\nacl 1 permit ::2\nno acl 2\nacl 2 deny ::3";
         assert_eq!(
             lines(text),

@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod file;
+mod headers;
 pub mod parse;
 pub mod room;
 pub mod server;
@@ -24,6 +25,7 @@ use crate::endpoint::{Endpoint, Host, Port};
 use crate::id::{AclId, ServerId, Upstream};
 use crate::policy::acl::Whom;
 use crate::policy::country::GeoipFile;
+use crate::policy::http::header::Header;
 use crate::policy::listeners::Listeners;
 use crate::policy::report::query::Query;
 use crate::policy::settings::LogTarget;
@@ -52,6 +54,10 @@ pub enum Command {
     Get(&'static Setting),
     /// `help [WORD]`.
     Help(Option<String>),
+    /// `http_header NAME VALUE`: adds a header, or changes it.
+    HttpHeader(Header),
+    /// `no http_header [NAME]`: removes that header, or all.
+    NoHttpHeader(Option<String>),
     /// `include FILE`: replaced by what the file says before anything is carried out.
     Include(PathBuf),
     /// `listen [ADDRESS:]PORT …`.
@@ -154,6 +160,9 @@ impl fmt::Display for Command {
             Self::Get(setting) => f.write_str(setting.word),
             Self::Help(None) => f.write_str("help"),
             Self::Help(Some(word)) => write!(f, "help {word}"),
+            Self::HttpHeader(header) => write!(f, "http_header {header}"),
+            Self::NoHttpHeader(None) => f.write_str("no http_header"),
+            Self::NoHttpHeader(Some(name)) => write!(f, "no http_header {name}"),
             Self::Include(path) => write!(f, "include {}", path.display()),
             Self::Listen(listeners) => write!(f, "listen {}", listeners.text()),
             Self::Nothing(line) => f.write_str(line),

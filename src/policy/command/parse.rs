@@ -179,7 +179,7 @@ mod tests {
             ("tcp_nodelay yes", "\"tcp_nodelay yes\": nothing is expected from \"yes\" on"),
             ("tcp_fastclose", "do_cmd: ignoring tcp_fastclose without argument"),
             ("log www:", "log: \"www:\" names no port"),
-            ("http", "http is not supported by this version of pen"),
+            ("dsr_if", "dsr_if is not supported by this version of pen"),
         ] {
             assert_eq!(read(line), Err(ParseError::Value(error.to_string())));
         }

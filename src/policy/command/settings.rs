@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::setting::{Kind, Setting, Touches, Value};
 use super::ssl::SSL;
 use crate::policy::clients::Clients;
+use crate::policy::http::forwarded::{Existing, Style};
 use crate::policy::servers::Target;
 use crate::policy::settings::{Facility, FastClose, Tracking};
 
@@ -145,6 +146,7 @@ pub const BEFORE_SERVERS: &[Setting] = &[
     number!(debug, "LEVEL", 0, 255, "how much is told: 0 nothing, 1 decisions, 2 sessions, 3 traffic")
         .touching(Touches::Log),
     switch!(hash, "choose the first server by a hash of the client's address"),
+    switch!(http, "tell the servers in each HTTP request where it comes from: X-Forwarded-For"),
     row!(log, "log [FILE|HOST:PORT] | no log", "where requests are logged: in a file, or by penlogd", Kind::Log, Log),
     switch!(roundrobin, "servers in turn, without remembering clients"),
 ];
@@ -192,6 +194,25 @@ pub const AFTER_SERVERS: &[Setting] = &[
         half_closed_timeout,
         "end sessions of which one side has ended and the other is silent for so long; 0, never"
     ),
+    choice!(
+        http_forwarded,
+        "http_forwarded [keep|append|replace]",
+        Existing,
+        "\"%\" is not keep, append or replace",
+        false,
+        None,
+        "what is done with an X-Forwarded-For that a request has already"
+    ),
+    choice!(
+        http_forwarded_style,
+        "http_forwarded_style [x|rfc7239|both]",
+        Style,
+        "\"%\" is not x, rfc7239 or both",
+        false,
+        None,
+        "which headers name the client: X-Forwarded-For, Forwarded, or both"
+    ),
+    switch!(http_strict, "answer 400 to HTTP requests that servers might read in different ways"),
     limit!(idle_timeout, "end sessions that are silent for so long; 0, never")
         .shown(|value, _| format!("Idle timeout: {} seconds\n", value.line().trim_end())),
     number!(idlers, "N", 0, MOST_IDLERS, "keep N idle connections to the servers")

@@ -13,6 +13,7 @@ use crate::endpoint::{Endpoint, Port};
 use crate::id::ServerId;
 use crate::policy::acl::{Net, Whom};
 use crate::policy::country::{Country, GeoipFile};
+use crate::policy::http::header::Header;
 use crate::policy::listeners::Listeners;
 use crate::policy::report::query::{Format, Query};
 
@@ -96,7 +97,18 @@ const COMMANDS: &[Entry] = &[
     entry("help", "help [COMMAND]", "the commands, or one of them", |w| {
         Ok(Command::Help(w.optional().map(String::from)))
     }),
-    later!("http"),
+    with_no(
+        "http_header",
+        "http_header [NAME VALUE] | no http_header [NAME]",
+        "a header that HTTP requests get, with %c client, %p its port, %l port of pen, %i id, %% percent sign",
+        |w| {
+            read_or(w, Query::HttpHeaders, |w| {
+                let name = w.next("a name")?;
+                Header::new(name, w.rest("a value")?).map(Command::HttpHeader)
+            })
+        },
+        |w| Ok(Command::NoHttpHeader(w.optional().map(Header::check).transpose()?.map(String::from))),
+    ),
     entry("include", "include FILE", "carry out the commands in FILE, all or none", |w| {
         w.path("a file").map(Command::Include)
     }),
@@ -122,6 +134,9 @@ const COMMANDS: &[Entry] = &[
         Ok(show(Query::Recent(time, format)))
     }),
     entry("reopen", "reopen", "open the request log again, as HUP does, and nothing else", |_| Ok(Command::Reopen)),
+    entry("requests", "requests [json]", "how many HTTP requests got headers, passed without, or were refused", |w| {
+        Ok(show(Query::Requests(read_format(w)?)))
+    }),
     obsolete!("select"),
     with_no(
         "server",

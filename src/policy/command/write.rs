@@ -80,10 +80,6 @@ impl Balancer {
         let set = |setting: &'static Setting| Command::Set(setting, setting.value(&self.settings));
         for setting in BEFORE_SERVERS {
             commands.push(set(setting));
-            // pen's place for what this version does not have.
-            if setting.word == "hash" {
-                commands.push(Command::Nothing(String::from("no http")));
-            }
         }
         // The file is the whole truth about servers.
         commands.push(Command::NoServers(Vec::new()));
@@ -109,6 +105,8 @@ impl Balancer {
             Command::Server(id, changes)
         }));
         commands.extend(AFTER_SERVERS.iter().chain(SSL).map(set));
+        commands.push(Command::NoHttpHeader(None));
+        commands.extend(self.settings.http_headers.iter().cloned().map(Command::HttpHeader));
         commands.extend(later);
         if self.listen_commanded {
             commands.extend(self.listeners().map(Command::Listen));

@@ -1,6 +1,7 @@
 //! HTTP/1: where requests begin and where they end, and the headers that pen puts into them.
 
 mod answers;
+pub mod counts;
 mod fields;
 pub mod forwarded;
 mod framing;

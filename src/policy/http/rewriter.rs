@@ -5,6 +5,7 @@
 //! head, and nothing behind the fault, if it is the body.
 
 use super::answers::{Answers, Asked, Turn};
+use super::counts::Counts;
 use super::forwarded::{Rules, decorated};
 use super::framing::{Found, Framing};
 use super::header::Client;
@@ -15,17 +16,6 @@ const LONGEST_HEAD: usize = 256 * 1024;
 /// What a client is answered whose request is refused.
 const BAD_REQUEST: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\
 Connection: close\r\n\r\nBad Request\n";
-
-/// How many requests there were, by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// They got the headers.
-    pub decorated: u64,
-    /// They, or streams that are not HTTP, were passed on as they were.
-    pub unchanged: u64,
-    /// They, or streams that are not HTTP, were refused.
-    pub refused: u64,
-}
 
 /// The state of one client's stream.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ impl Balancer {
             Query::Configuration
             | Query::Connections
             | Query::Recent(..)
+            | Query::Requests(_)
             | Query::Servers(_)
             | Query::Socket(_)
             | Query::Status => String::new(),
@@ -25,6 +26,7 @@ impl Balancer {
             }
             Query::Handshakes(Format::Text) => text::handshakes(&self.handshakes),
             Query::Handshakes(Format::Json) => json::handshakes(&self.handshakes),
+            Query::HttpHeaders => self.settings.http_headers.iter().map(|header| format!("{header}\n")).collect(),
             Query::Listen => format!("{}\n", self.listen),
             Query::Mode => self.mode(),
             Query::Pid => format!("{}\n", self.identity.pid),

@@ -12,6 +12,7 @@ use crate::endpoint::ClientAddr;
 use crate::id::{ConnId, ServerId, Upstream};
 use crate::policy::balancer::Balancer;
 use crate::policy::clients::Client;
+use crate::policy::http::counts::Counts;
 use crate::policy::select::{Why, rule};
 use crate::policy::servers::Server;
 use crate::policy::settings::Settings;
@@ -60,6 +61,8 @@ pub struct Summary {
     pub clients_max: usize,
     /// How many connections there are.
     pub connections: usize,
+    /// HTTP requests. It is not the balancer that counts them.
+    pub requests: Counts,
     /// TLS handshakes with clients.
     pub handshakes: Handshakes,
     /// The settings.
@@ -99,6 +102,7 @@ impl Balancer {
             listen: self.listen.clone(),
             clients_max: self.clients.max(),
             connections: self.connections.len(),
+            requests: Counts::default(),
             handshakes: self.handshakes,
             settings: Arc::clone(&self.settings),
         }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{address, status};
 use crate::policy::clients::Client;
+use crate::policy::http::counts::Counts;
 use crate::policy::servers::Server;
 use crate::policy::tls::{HandshakeFault, Handshakes, ServerFault};
 
@@ -51,6 +52,12 @@ pub fn client(client: &Client, now: Instant) -> String {
         client.sent,
         client.received
     )
+}
+
+/// The reply to `requests json`.
+pub fn requests(counts: &Counts) -> String {
+    let Counts { decorated, unchanged, refused } = counts;
+    format!("{{\"decorated\":{decorated},\"unchanged\":{unchanged},\"refused\":{refused}}}\n")
 }
 
 /// The reply to `handshakes json`.

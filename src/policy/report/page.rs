@@ -7,6 +7,7 @@ use super::batch::{Bounds, Summary};
 use super::item::Item;
 use super::{SocketStats, address, upstream};
 use crate::policy::balancer::Balancer;
+use crate::policy::http::counts::Counts;
 use crate::policy::servers::Server;
 use crate::policy::tls::{HandshakeFault, Handshakes};
 
@@ -106,6 +107,10 @@ fn write_item(out: &mut String, item: Item<'_>, summary: &Summary) -> std::fmt::
             writeln!(out, "<p>{name}listens on {listen}</p>")?;
             let current = current.map_or_else(String::new, |id| format!(", {id} current"));
             writeln!(out, "<p>Time {time}, {servers} servers{current}</p>")?;
+            if summary.settings.http {
+                let Counts { decorated, unchanged, refused } = summary.requests;
+                writeln!(out, "<p>HTTP requests: {decorated} decorated, {unchanged} unchanged, {refused} refused</p>")?;
+            }
             if summary.settings.terminates_tls() {
                 let Handshakes { done, resumed, failed } = &summary.handshakes;
                 let failed = HandshakeFault::ALL.iter().zip(failed).filter(|(_, count)| **count > 0);

@@ -4,6 +4,7 @@ use super::batch::Summary;
 use super::item::Item;
 use super::{SocketStats, address, upstream};
 use crate::policy::clients::Client;
+use crate::policy::http::counts::Counts;
 use crate::policy::servers::Server;
 
 /// The paragraphs of an item, each of one or more whole lines and to be printed with the time.
@@ -12,7 +13,13 @@ pub fn paragraphs(item: Item<'_>, summary: &Summary) -> Vec<String> {
         Item::Servers => {
             let Summary { time, servers, current, .. } = summary;
             let current = current.map_or(0, |id| id.index());
-            vec![format!("Time {time}, {servers} servers, {current} current\n")]
+            let mut paragraphs = vec![format!("Time {time}, {servers} servers, {current} current\n")];
+            if summary.settings.http {
+                let Counts { decorated, unchanged, refused } = summary.requests;
+                let requests = format!("{decorated} decorated, {unchanged} unchanged, {refused} refused");
+                paragraphs.push(format!("HTTP requests: {requests}\n"));
+            }
+            paragraphs
         }
         Item::Server(number, server) => {
             let address = address(server);

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::batch::ConnectionRow;
 use super::{address, upstream};
 use crate::policy::clients::Client;
+use crate::policy::http::counts::Counts;
 use crate::policy::servers::Server;
 use crate::policy::tls::{HandshakeFault, Handshakes};
 
@@ -30,6 +31,12 @@ pub fn server(number: usize, server: &Server, now: Instant) -> String {
 pub fn client(client: &Client) -> String {
     let Client { address, connects, sent, received, .. } = client;
     format!("{address} connects {connects} sx {sent} rx {received}\n")
+}
+
+/// The reply to `requests`.
+pub fn requests(counts: &Counts) -> String {
+    let Counts { decorated, unchanged, refused } = counts;
+    format!("decorated: {decorated}\nunchanged: {unchanged}\nrefused: {refused}\n")
 }
 
 /// The reply to `handshakes`.
