@@ -39,7 +39,7 @@ impl Keyring {
         warn: &mut dyn FnMut(String),
     ) -> Result<Self, Error> {
         let terminator_before = before.and_then(|before| before.terminator.as_deref());
-        let terminator = Terminator::load(config.ssl(), files, terminator_before, warn)?.map(Arc::new);
+        let terminator = Terminator::load(&config.ssl(), files, terminator_before, warn)?.map(Arc::new);
         let mut connectors = BTreeMap::new();
         for trust in config.trusts() {
             let connector = Connector::load(&trust, files, warn)?;

@@ -134,9 +134,9 @@ impl Setting {
         Self { kind, ..self }
     }
 
-    /// Whether it is about TLS with clients.
+    /// Whether it is about TLS with clients. `http` decides which application protocol is negotiated.
     pub fn is_tls(&self) -> bool {
-        self.word.starts_with("ssl_")
+        self.word.starts_with("ssl_") || self.word == "http"
     }
 
     /// Its value.

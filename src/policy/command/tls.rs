@@ -37,9 +37,13 @@ impl TlsConfig {
         self
     }
 
-    /// How clients are met.
-    pub fn ssl(&self) -> &Ssl {
-        &self.settings.ssl
+    /// How clients are met. With `http` they are offered HTTP/1.1 alone, unless `ssl_alpn` says something else.
+    pub fn ssl(&self) -> Ssl {
+        let mut ssl = self.settings.ssl.clone();
+        if self.settings.http && ssl.alpn.is_empty() {
+            ssl.alpn.push(String::from("http/1.1"));
+        }
+        ssl
     }
 
     /// What servers with TLS are asked for.
@@ -49,7 +53,7 @@ impl TlsConfig {
 
     /// Whether anything speaks TLS, or would if more was configured.
     pub fn needs_tls(&self) -> bool {
-        let Ssl { certificate, verify, sni_path, .. } = self.ssl();
+        let Ssl { certificate, verify, sni_path, .. } = &self.settings.ssl;
         certificate.is_some() || *verify || sni_path.is_some() || self.servers.values().any(|server| server.on)
     }
 
