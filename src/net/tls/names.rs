@@ -24,13 +24,13 @@ const LONGEST: usize = 253;
 pub(super) struct Names {
     directory: KeyDirectory,
     path: PathBuf,
-    kept: Mutex<Kept>,
+    all: Mutex<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
     /// With the number of certificates that were read before.
-    all: HashMap<String, (Arc<Identity>, usize)>,
+    identities: HashMap<String, (Arc<Identity>, usize)>,
     read: usize,
 }
 
@@ -45,27 +45,20 @@ impl Names {
     ) -> Result<Self, Error> {
         let wrong = |error| Error::System(format!("ssl_sni_path {}", path.display()), error);
         let directory = directory.map_err(wrong)?;
-        let names = Self { directory, path: path.to_path_buf(), kept: Mutex::default() };
+        let names = Self { directory, path: path.to_path_buf(), all: Mutex::default() };
         let files = names.directory.names().map_err(wrong)?;
         let found = files.iter().filter_map(|file| file.strip_suffix(".crt"));
-        for name in found
-            .filter(|name| {
-                normal(name.strip_prefix("*.").unwrap_or(name)).as_deref()
-                    == Some(name.strip_prefix("*.").unwrap_or(name))
-            })
-            .take(MOST)
-        {
+        for name in found.filter(|name| can_be_asked(name)).take(MOST) {
             match names.load(name, warn) {
                 Ok(Some(identity)) => names.keep(name, identity),
                 Ok(None) => {}
-                Err(error) => {
-                    let old =
-                        before.and_then(|before| before.kept().all.get(name).map(|(identity, _)| Arc::clone(identity)));
-                    warn(format!("{error}{}", if old.is_some() { "; the old certificate stays" } else { "" }));
-                    if let Some(old) = old {
+                Err(error) => match before.and_then(|before| before.kept(name)) {
+                    None => warn(error.to_string()),
+                    Some(old) => {
+                        warn(format!("{error}; the old certificate stays"));
                         names.keep(name, old);
                     }
-                }
+                },
             }
         }
         Ok(names)
@@ -79,8 +72,8 @@ impl Names {
     }
 
     fn get(&self, name: &str) -> Option<Arc<Identity>> {
-        if let Some((identity, _)) = self.kept().all.get(name) {
-            return Some(Arc::clone(identity));
+        if let Some(identity) = self.kept(name) {
+            return Some(identity);
         }
         // Nobody can be told at each handshake; at HUP it is told.
         let identity = self.load(name, &mut |_| {}).ok()??;
@@ -88,15 +81,19 @@ impl Names {
         Some(identity)
     }
 
+    fn kept(&self, name: &str) -> Option<Arc<Identity>> {
+        self.all().identities.get(name).map(|(identity, _)| Arc::clone(identity))
+    }
+
     fn keep(&self, name: &str, identity: Arc<Identity>) {
-        let mut kept = self.kept();
-        kept.read += 1;
-        let number = kept.read;
-        if kept.all.len() >= MOST {
-            let oldest = kept.all.iter().min_by_key(|(_, (_, number))| *number).map(|(name, _)| name.clone());
-            oldest.and_then(|name| kept.all.remove(&name));
+        let mut all = self.all();
+        all.read += 1;
+        let number = all.read;
+        if all.identities.len() >= MOST {
+            let oldest = all.identities.iter().min_by_key(|(_, (_, number))| *number).map(|(name, _)| name.clone());
+            oldest.and_then(|name| all.identities.remove(&name));
         }
-        kept.all.insert(name.to_string(), (identity, number));
+        all.identities.insert(name.to_string(), (identity, number));
     }
 
     /// Reads the files for a name; `None` if there are none.
@@ -124,10 +121,16 @@ impl Names {
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    fn all(&self) -> MutexGuard<'_, Kept> {
         // A panic cannot leave it inconsistent.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a client can ask for the name that a file has, or for one that it stands for.
+fn can_be_asked(file: &str) -> bool {
+    let name = file.strip_prefix("*.").unwrap_or(file);
+    normal(name).as_deref() == Some(name)
 }
 
 /// A name in lower case and without a dot at its end; `None` for what is no name.
