@@ -44,11 +44,11 @@ PORT2 = 8082
 PORTC = 8888
 
 # What the tests run beside our own programs, by the names of Debian's packages.
-TEST_PACKAGES = busybox chromium curl init-system-helpers iproute2 logrotate mandoc mmdb-bin netbase nginx openssl pen procps \
+TEST_PACKAGES = apache2 busybox chromium curl init-system-helpers iproute2 logrotate mandoc mmdb-bin netbase nginx openssl pen procps \
 	python3-pip rsyslog socat strace wrk
 
 # What `make test-quick` does without. The tests that need one of them are skipped there.
-HEAVY_PACKAGES = chromium nginx python3-pip rsyslog
+HEAVY_PACKAGES = apache2 chromium nginx python3-pip rsyslog
 
 # Where the tests look for country data of the real world.
 TEST_DATA = $(CARGO_TARGET_DIR)/test-data

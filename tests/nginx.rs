@@ -9,9 +9,9 @@ use crate::request_log::lines;
 
 /// An nginx of our own.
 #[derive(Debug)]
-struct Nginx {
+pub(crate) struct Nginx {
     program: String,
-    scratch: Scratch,
+    pub(crate) scratch: Scratch,
     port: u16,
     process: Option<Process>,
 }
@@ -19,6 +19,11 @@ struct Nginx {
 impl Nginx {
     /// Starts one, whose page is its name, if it is installed.
     fn start(name: &str) -> Option<Self> {
+        Self::with("", &format!("location = / {{ return 200 \"{name}\"; }}\n"))
+    }
+
+    /// Starts one with these settings of its HTTP and of its server, if it is installed.
+    pub(crate) fn with(http: &str, server: &str) -> Option<Self> {
         let Some(program) = program("nginx") else {
             skip("nginx is not installed");
             return None;
@@ -28,9 +33,8 @@ impl Nginx {
         let temporary: String = folders.map(|folder| format!("{folder}_temp_path {folder};\n")).concat();
         let settings = format!(
             "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr warn;\nevents {{}}\n\
-             http {{\naccess_log off;\n{temporary}\
-             server {{\nlisten 127.0.0.1:{port};\nroot .;\n\
-             location = / {{ return 200 \"{name}\"; }}\n}}\n}}\n"
+             http {{\naccess_log off;\n{temporary}{http}\
+             server {{\nlisten 127.0.0.1:{port};\nroot .;\n{server}}}\n}}\n"
         );
         fs::write(scratch.join("nginx.conf"), settings).unwrap();
         // As a single process it stays with the user who starts it, whom the folder belongs to.
@@ -50,7 +54,8 @@ impl Nginx {
         self.process = None;
     }
 
-    fn operand(&self) -> String {
+    /// As an operand of pen's.
+    pub(crate) fn operand(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 }

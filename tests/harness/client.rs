@@ -96,6 +96,11 @@ impl Client {
         self.socket.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// Has nothing more to say, also if nobody hears that.
+    pub(crate) fn finish_if_it_can(&self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
     /// Breaks off.
     pub(crate) fn reset(self) {
         self.socket.set_linger(Some(Duration::ZERO)).unwrap();

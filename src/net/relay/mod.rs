@@ -24,6 +24,7 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod verdict;
 pub mod yields;
 
 use std::io;
@@ -206,13 +207,11 @@ impl Course<'_> {
                 }
             }
         }
-        if let Some(last_words) = up.verdict().filter(|_| down.writing().is_empty()) {
-            up.discard();
-            down.conclude(last_words);
-            let mut sides = Sides { source: server, sink: client };
-            if let Err(Broken::Source(error) | Broken::Sink(error)) = down.pump(&mut sides, &mut buffer, false) {
-                return Err(End::ClientBroke(error.into()));
-            }
+        let mut sides = Sides { source: server, sink: client };
+        if let Err(Broken::Source(error) | Broken::Sink(error)) =
+            verdict::carry_out((up, down), &mut sides, &mut buffer)
+        {
+            return Err(End::ClientBroke(error.into()));
         }
         match (moved_up, moved_down) {
             (Moved::Nothing, Moved::Nothing) => {}
