@@ -1,4 +1,11 @@
-//! Records of the request log, and the lines that they make.
+//! Records of requests: those of pen's request log and the lines that they make, and those of web servers' logs.
+
+pub mod json;
+pub mod matcher;
+pub mod quoted;
+pub mod record;
+pub mod stamp;
+pub mod waiting;
 
 use std::sync::Arc;
 
