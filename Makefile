@@ -25,8 +25,8 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 RELEASE = $(CARGO_TARGET_DIR)/release
 
-PROGRAMS = pen penctl
-MAN1 = man/pen.1 man/penctl.1
+PROGRAMS = pen penctl mergelogs
+MAN1 = $(PROGRAMS:%=man/%.1)
 MAN5 = man/pen.conf.5
 MANPAGES = $(MAN1) $(MAN5)
 

@@ -33,6 +33,7 @@ mod listen;
 mod maintenance;
 mod manual;
 mod memory;
+mod mergelogs;
 mod names;
 mod nginx;
 mod operators_log;

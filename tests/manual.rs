@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use pen::policy::command::table::{entries, help};
 
@@ -132,6 +133,19 @@ fn every_option_of_penctl_is_in_its_page_and_none_else() {
         documented.map(|option| format!("-{}", option.split(' ').next().unwrap())).collect::<BTreeSet<_>>(),
         listed(&penctl.stdout())
     );
+}
+
+#[test]
+fn every_option_of_the_log_programs_is_in_its_page_and_none_else() {
+    let programs: &[_] = &[("mergelogs", env!("CARGO_BIN_EXE_mergelogs"))];
+    for (name, program) in programs {
+        let usage = Command::new(program).arg("--help").output().unwrap();
+        assert!(usage.status.success());
+        let usage = String::from_utf8(usage.stdout).unwrap();
+        assert_eq!(documented(&page(&format!("{name}.1"))), listed(&usage), "{name}");
+        let version = Command::new(program).arg("--version").output().unwrap().stdout;
+        assert_eq!(String::from_utf8(version).unwrap(), format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 pub mod getopt;
+pub mod mergelogs;
 pub mod pen;
 pub mod penctl;
 

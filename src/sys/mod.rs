@@ -8,6 +8,7 @@ pub mod geoip;
 pub mod key_files;
 pub mod limits;
 pub mod log;
+pub mod log_lines;
 pub mod pidfile;
 mod place;
 pub mod priority;

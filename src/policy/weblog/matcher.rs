@@ -6,10 +6,9 @@
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 use std::net::IpAddr;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::record::{PenLine, Server, WebLine, with_client};
+use super::record::{PenLine, Places, Server, WebLine};
 use super::waiting::Waiting;
 use crate::endpoint::ClientAddr;
 
@@ -70,7 +69,7 @@ struct Web {
     server: IpAddr,
     request: Box<[u8]>,
     line: Box<[u8]>,
-    address: Range<usize>,
+    places: Places,
 }
 
 impl Pen {
@@ -121,7 +120,7 @@ impl Matcher {
         let pen = Pen { client: line.client, server, request: line.request.into(), is_cut: line.is_cut };
         if let Some(web) = self.webs.take(key, |web| pen.is_about(web.server, &web.request)) {
             self.bytes -= web.length();
-            self.write(&web.line, &web.address, pen.client, text);
+            self.write(&web.line, &web.places, pen.client, text);
             return;
         }
         self.pens.push(now, key, pen);
@@ -132,15 +131,17 @@ impl Matcher {
     }
 
     /// A server tells of a request. `now` must not be before that of an earlier call.
-    pub fn web(&mut self, now: Instant, server: IpAddr, line: &WebLine<'_>, text: &mut Vec<u8>) {
+    pub fn web(&mut self, now: Instant, server: IpAddr, line: WebLine<'_>, text: &mut Vec<u8>) {
         self.expire(now, text);
         let server = server.to_canonical();
         let key = self.key(server, line.request());
-        let (bytes, address) = line.parts();
         if let Some(pen) = self.pens.take(key, |pen| pen.is_about(server, line.request())) {
-            return self.write(bytes, &address, pen.client, text);
+            let (line, places) = line.parts();
+            return self.write(line, &places, pen.client, text);
         }
-        let web = Web { server, request: line.request().into(), line: bytes.into(), address };
+        let request = line.request().into();
+        let (line, places) = line.parts();
+        let web = Web { server, request, line: line.into(), places };
         self.bytes += web.length();
         self.webs.push(now, key, web);
         while self.webs.len() > self.limits.lines || self.bytes > LARGEST {
@@ -180,9 +181,9 @@ impl Matcher {
         text.push(b'\n');
     }
 
-    fn write(&mut self, line: &[u8], address: &Range<usize>, client: ClientAddr, text: &mut Vec<u8>) {
+    fn write(&mut self, line: &[u8], places: &Places, client: ClientAddr, text: &mut Vec<u8>) {
         self.counts.matched += 1;
-        with_client(line, address, &client.to_string(), text);
+        places.with_client(line, client, text);
         text.push(b'\n');
     }
 
@@ -219,7 +220,7 @@ mod tests {
 
         fn web(&mut self, server: &str, line: &str) {
             let line = WebLine::parse(line.as_bytes(), &Fields::default()).unwrap();
-            self.matcher.web(self.now, server.parse().unwrap(), &line, &mut self.text);
+            self.matcher.web(self.now, server.parse().unwrap(), line, &mut self.text);
         }
 
         fn pass(&mut self, seconds: u64) {

@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod matcher;
+pub mod merge;
 pub mod quoted;
 pub mod record;
 pub mod stamp;

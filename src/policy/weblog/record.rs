@@ -33,12 +33,18 @@ impl Default for Fields {
 #[derive(Clone, Debug)]
 pub struct WebLine<'a> {
     line: &'a [u8],
-    /// Where the client's address is.
-    address: Range<usize>,
-    /// Where the time is, and what it is in seconds since 1970, if it stands before the request as in the common format.
-    stamp: Option<(Range<usize>, i64)>,
+    places: Places,
     /// As pen writes it.
     request: Cow<'a, [u8]>,
+}
+
+/// What is to be replaced in a line, and where it is.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The client's address.
+    address: Range<usize>,
+    /// The time, and what it is in seconds since 1970, if it stands before the request as in the common format.
+    stamp: Option<(Range<usize>, i64)>,
 }
 
 impl<'a> WebLine<'a> {
@@ -46,7 +52,8 @@ impl<'a> WebLine<'a> {
     pub fn parse(line: &'a [u8], fields: &Fields) -> Option<Self> {
         if line.first() == Some(&b'{') {
             let [address, request] = json::strings(line, [fields.address.as_bytes(), fields.request.as_bytes()])?;
-            return Some(Self { line, address, stamp: None, request: quoted::request(&line[request]) });
+            let places = Places { address, stamp: None };
+            return Some(Self { line, places, request: quoted::request(&line[request]) });
         }
         let address = line.iter().position(|byte| !byte.is_ascii_graphic() || *byte == b'"')?;
         if address == 0 || line[address] != b' ' {
@@ -55,7 +62,7 @@ impl<'a> WebLine<'a> {
         let quote = opening_quote(line, address)?;
         let end = quoted::end(line, quote + 1)?;
         let request = quoted::request(&line[quote + 1..end]);
-        Some(Self { line, address: 0..address, stamp: stamp_before(line, quote), request })
+        Some(Self { line, places: Places { address: 0..address, stamp: stamp_before(line, quote) }, request })
     }
 
     /// The request, as pen writes it.
@@ -63,35 +70,36 @@ impl<'a> WebLine<'a> {
         &self.request
     }
 
+    /// The line, and what is to be replaced in it.
+    pub fn parts(self) -> (&'a [u8], Places) {
+        (self.line, self.places)
+    }
+}
+
+impl Places {
     /// When the request came or was answered, in seconds since 1970.
     pub fn time(&self) -> Option<i64> {
         self.stamp.as_ref().map(|(_, time)| *time)
     }
 
-    /// The line and where the client's address is in it, to be kept.
-    pub fn parts(&self) -> (&'a [u8], Range<usize>) {
-        (self.line, self.address.clone())
-    }
-
-    /// Adds the line with this for the client's address, without an end.
-    pub fn with_client(&self, client: &str, text: &mut Vec<u8>) {
-        with_client(self.line, &self.address, client, text);
+    /// Adds the line with this client, without an end.
+    pub fn with_client(&self, line: &[u8], client: ClientAddr, text: &mut Vec<u8>) {
+        self.with_name(line, &client.to_string(), text);
     }
 
     /// Adds the line with this for the client's address and with its time in UTC, without an end.
-    pub fn with_client_in_utc(&self, client: &str, text: &mut Vec<u8>) {
-        let Some((place, time)) = &self.stamp else { return self.with_client(client, text) };
-        with_client(&self.line[..place.start], &self.address, client, text);
+    pub fn with_name_in_utc(&self, line: &[u8], name: &str, text: &mut Vec<u8>) {
+        let Some((place, time)) = &self.stamp else { return self.with_name(line, name, text) };
+        self.with_name(&line[..place.start], name, text);
         stamp::render(*time, text);
-        text.extend_from_slice(&self.line[place.end..]);
+        text.extend_from_slice(&line[place.end..]);
     }
-}
 
-/// Adds a line with this in the place of the address.
-pub fn with_client(line: &[u8], address: &Range<usize>, client: &str, text: &mut Vec<u8>) {
-    text.extend_from_slice(&line[..address.start]);
-    text.extend_from_slice(client.as_bytes());
-    text.extend_from_slice(&line[address.end..]);
+    fn with_name(&self, line: &[u8], name: &str, text: &mut Vec<u8>) {
+        text.extend_from_slice(&line[..self.address.start]);
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(&line[self.address.end..]);
+    }
 }
 
 /// Where the quote before the request is. Behind an escape a quote belongs to the user's name.
@@ -188,10 +196,11 @@ mod tests {
 
     fn web(line: &str) -> Option<(String, Option<i64>, String)> {
         let found = WebLine::parse(line.as_bytes(), &Fields::default())?;
-        let mut text = Vec::new();
-        found.with_client_in_utc("192.0.2.1", &mut text);
         let request = String::from_utf8(found.request().to_vec()).unwrap();
-        Some((request, found.time(), String::from_utf8(text).unwrap()))
+        let (line, places) = found.parts();
+        let mut text = Vec::new();
+        places.with_name_in_utc(line, "192.0.2.1", &mut text);
+        Some((request, places.time(), String::from_utf8(text).unwrap()))
     }
 
     #[track_caller]
@@ -288,9 +297,9 @@ mod tests {
             for line in [&bytes[..], text.as_bytes()] {
                 let _ = (PenLine::parse(line), PenLine::parse_datagram(line));
                 if let Some(found) = WebLine::parse(line, &Fields { address: String::from("a"), request: String::from("b") }) {
-                    let (_, address) = found.parts();
+                    let (_, places) = found.parts();
                     let mut same = Vec::new();
-                    found.with_client(str::from_utf8(&line[address]).unwrap(), &mut same);
+                    places.with_name(line, str::from_utf8(&line[places.address.clone()]).unwrap(), &mut same);
                     prop_assert_eq!(same, line);
                 }
             }
