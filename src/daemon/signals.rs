@@ -1,14 +1,12 @@
-//! The signal thread: HUP goes to the access log and to the reloader, USR1 to the reporter, TERM and INT to the supervisor.
+//! The signal thread: TERM and INT go to the main thread, and the program decides what HUP and USR1 mean.
 
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use super::access_log::AccessLog;
 use super::events::Event;
 use super::mailbox::Handle;
 use super::thread::{self, STACK};
@@ -38,14 +36,17 @@ pub fn hold() {
     let _ = flag::register(SIGXFSZ, Arc::default());
 }
 
-/// Starts the thread. From now on these signals do not kill pen. `reload` wakes the reloader and `report` the reporter. Each has room for
-/// one: a signal that finds none comes before the thread has begun with the one that has it, and is done with that.
-pub fn start(
-    events: &Handle<Event>,
-    access_log: AccessLog,
-    (reload, report): (Sender<()>, Sender<()>),
-    log: Log,
-) -> Result<(), Error> {
+/// What an administrator can wish by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// HUP: files are to be opened or read again.
+    Reload,
+    /// USR1: a report.
+    Report,
+}
+
+/// Starts the thread. From now on these signals do not kill the process. `heed` must not block.
+pub fn start(events: &Handle<Event>, log: Log, heed: impl Fn(Wish) + Send + 'static) -> Result<(), Error> {
     let caught = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2]);
     let mut signals = caught.map_err(|error| Error::System(String::from("cannot catch signals"), error))?;
     let supervisor = events.clone();
@@ -54,16 +55,8 @@ pub fn start(
         let _ = mask().thread_unblock();
         for signal in signals.forever() {
             match signal {
-                SIGHUP => {
-                    log.notice("HUP: opens the request log and reads the file again");
-                    // At once: logrotate(8) waits for the new file, and the reloader may be waiting for DNS.
-                    access_log.reopen();
-                    let _ = reload.try_send(());
-                }
-                SIGUSR1 => {
-                    log.notice("USR1: makes a report");
-                    let _ = report.try_send(());
-                }
+                SIGHUP => heed(Wish::Reload),
+                SIGUSR1 => heed(Wish::Report),
                 // Reserved: it must do no harm, as its default would.
                 SIGUSR2 => log.notice("USR2: has no meaning"),
                 _ => {

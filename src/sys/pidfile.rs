@@ -32,9 +32,9 @@ pub struct PidFile {
 impl PidFile {
     /// Makes the file this process's, or finds that it is another's, and writes the number and a newline into it. At no time does
     /// it hold another number than the owner's: at most it is empty for a moment. `account` is to own the file.
-    pub fn claim(path: &Path, pid: u32, account: Option<&Account>) -> Result<Self, Error> {
+    pub fn claim(program: &str, path: &Path, pid: u32, account: Option<&Account>) -> Result<Self, Error> {
         let refused = |error| Error::System(format!("Can't create pidfile {}", path.display()), error);
-        let file = lock(path).map_err(refused)?;
+        let file = lock(program, path).map_err(refused)?;
         let claimed = Self { file: ManuallyDrop::new(file), path: path.to_path_buf() };
         if let Some(account) = account {
             fchown(&*claimed.file, Some(account.uid), Some(account.gid)).map_err(refused)?;
@@ -58,7 +58,7 @@ impl Drop for PidFile {
 }
 
 /// Opens the file, and locks it while it is the one that the name stands for.
-fn lock(path: &Path) -> io::Result<File> {
+fn lock(program: &str, path: &Path) -> io::Result<File> {
     for _ in 0..TRIES {
         // A link is not followed, and a pipe not waited for.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
@@ -70,8 +70,8 @@ fn lock(path: &Path) -> io::Result<File> {
         // Read after that: an owner who has only just locked it may have written its number by now.
         let trouble = match content(&own, &file) {
             None => String::from("the file exists and is not a pid file"),
-            Some(number) if !locked && number.is_empty() => String::from("another pen is starting or ending"),
-            Some(number) if !locked => format!("pen runs already, as process {number}"),
+            Some(number) if !locked && number.is_empty() => format!("another {program} is starting or ending"),
+            Some(number) if !locked => format!("{program} runs already, as process {number}"),
             Some(_) => String::new(),
         };
         if !trouble.is_empty() {
@@ -112,9 +112,9 @@ mod tests {
         fs::create_dir(&directory).unwrap();
         let path = directory.join("pid");
         fs::write(&path, "4711111\n").unwrap();
-        let claimed = PidFile::claim(&path, 12, None).unwrap();
+        let claimed = PidFile::claim("pen", &path, 12, None).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "12\n");
-        let error = PidFile::claim(&path, 13, None).unwrap_err().to_string();
+        let error = PidFile::claim("pen", &path, 13, None).unwrap_err().to_string();
         assert_eq!(error, format!("Can't create pidfile {}: pen runs already, as process 12", path.display()));
         drop(claimed);
         assert!(!path.exists());
@@ -123,13 +123,13 @@ mod tests {
         fs::write(&precious, "not a number\n").unwrap();
         symlink(&precious, &path).unwrap();
         for wrong in [&precious, &path, &directory] {
-            assert!(PidFile::claim(wrong, 14, None).is_err(), "{}", wrong.display());
+            assert!(PidFile::claim("pen", wrong, 14, None).is_err(), "{}", wrong.display());
         }
         assert_eq!(fs::read_to_string(&precious).unwrap(), "not a number\n");
         fs::remove_file(&path).unwrap();
         fs::write(&precious, "").unwrap();
         fs::hard_link(&precious, &path).unwrap();
-        assert!(PidFile::claim(&path, 15, None).unwrap_err().to_string().ends_with("is not a pid file"));
+        assert!(PidFile::claim("pen", &path, 15, None).unwrap_err().to_string().ends_with("is not a pid file"));
         assert_eq!(fs::read_to_string(&precious).unwrap(), "");
         fs::remove_dir_all(&directory).unwrap();
     }
@@ -137,18 +137,18 @@ mod tests {
     #[test]
     fn a_file_without_a_number_is_somebodys_while_it_is_locked() {
         let path = env::temp_dir().join(format!("pen-pidfile-empty-{}", std::process::id()));
-        let locked = lock(&path).unwrap();
-        let error = PidFile::claim(&path, 12, None).unwrap_err().to_string();
+        let locked = lock("pen", &path).unwrap();
+        let error = PidFile::claim("pen", &path, 12, None).unwrap_err().to_string();
         assert!(error.ends_with(": another pen is starting or ending"), "{error}");
         drop(locked);
-        PidFile::claim(&path, 12, None).unwrap();
+        PidFile::claim("pen", &path, 12, None).unwrap();
         assert!(!path.exists());
     }
 
     #[test]
     fn a_file_that_somebody_else_has_put_there_stays() {
         let path = env::temp_dir().join(format!("pen-pidfile-other-{}", std::process::id()));
-        let claimed = PidFile::claim(&path, 12, None).unwrap();
+        let claimed = PidFile::claim("pen", &path, 12, None).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "13\n").unwrap();
         drop(claimed);

@@ -31,6 +31,8 @@ const LONGEST: usize = 1024;
 /// The way to syslogd. Where there is none, messages are not taken; it is looked for again and again.
 #[expect(missing_debug_implementations, reason = "what it is made of has none")]
 pub struct Syslog {
+    /// The name of this program, as messages have it.
+    program: &'static str,
     paths: Vec<PathBuf>,
     connection: Option<LoggerBackend>,
     /// It did not take the last message: not before this time again.
@@ -39,12 +41,12 @@ pub struct Syslog {
 
 impl Syslog {
     /// Connects to syslogd, if it is there.
-    pub fn open() -> Self {
-        Self::at(PATHS.iter().map(PathBuf::from).collect())
+    pub fn open(program: &'static str) -> Self {
+        Self::at(program, PATHS.iter().map(PathBuf::from).collect())
     }
 
-    fn at(paths: Vec<PathBuf>) -> Self {
-        let mut syslog = Self { paths, connection: None, resting: None };
+    fn at(program: &'static str, paths: Vec<PathBuf>) -> Self {
+        let mut syslog = Self { program, paths, connection: None, resting: None };
         syslog.connection = syslog.connect();
         syslog
     }
@@ -55,7 +57,7 @@ impl Syslog {
         if self.resting.is_some_and(|until| Instant::now() < until) {
             return false;
         }
-        let taken = self.deliver(message(facility, level, stamp, line).as_bytes());
+        let taken = self.deliver(message(self.program, facility, level, stamp, line).as_bytes());
         self.resting = (!taken).then(|| Instant::now() + RETRY);
         taken
     }
@@ -100,7 +102,7 @@ fn connect_to(path: &Path) -> io::Result<LoggerBackend> {
 }
 
 /// The whole message. The process is asked for its number each time, so that it does not matter when it detached.
-fn message(facility: u8, level: Level, stamp: &str, line: &str) -> String {
+fn message(program: &str, facility: u8, level: Level, stamp: &str, line: &str) -> String {
     let severity = match level {
         Level::Debug => Severity::LOG_DEBUG,
         Level::Notice => Severity::LOG_NOTICE,
@@ -108,7 +110,7 @@ fn message(facility: u8, level: Level, stamp: &str, line: &str) -> String {
         Level::Error => Severity::LOG_ERR,
         Level::Alert => Severity::LOG_ALERT,
     };
-    let mut message = format!("<{}>{stamp} pen[{}]: {line}", facility * 8 + severity as u8, process::id());
+    let mut message = format!("<{}>{stamp} {program}[{}]: {line}", facility * 8 + severity as u8, process::id());
     let mut end = LONGEST.min(message.len());
     while !message.is_char_boundary(end) {
         end -= 1;
@@ -141,18 +143,18 @@ mod tests {
     #[test]
     fn a_message_has_its_head_and_is_cut_between_two_characters() {
         let head = format!("<153>Nov  2 03:04:05 pen[{}]: ", process::id());
-        assert_eq!(message(19, Level::Alert, "Nov  2 03:04:05", "a"), format!("{head}a"));
+        assert_eq!(message("pen", 19, Level::Alert, "Nov  2 03:04:05", "a"), format!("{head}a"));
         for letter in ["a", "ä", "€"] {
-            let cut = message(19, Level::Alert, "Nov  2 03:04:05", &letter.repeat(LONGEST));
+            let cut = message("pen", 19, Level::Alert, "Nov  2 03:04:05", &letter.repeat(LONGEST));
             assert!(cut.len() <= LONGEST && cut.len() > LONGEST - letter.len() && cut.ends_with(letter), "{cut}");
         }
-        assert!(message(23, Level::Debug, "", "").starts_with("<191>"));
+        assert!(message("pen", 23, Level::Debug, "", "").starts_with("<191>"));
     }
 
     #[test]
     fn a_syslogd_that_comes_late_goes_and_comes_back_is_found() {
         let path = path("restart");
-        let mut syslog = Syslog::at(vec![path.clone()]);
+        let mut syslog = Syslog::at("pen", vec![path.clone()]);
         assert!(!syslog.send(1, Level::Notice, "", "nobody is there"));
         let first = UnixDatagram::bind(&path).unwrap();
         assert!(!syslog.send(1, Level::Notice, "", "it is left alone for a second"));
@@ -171,7 +173,7 @@ mod tests {
     fn a_syslogd_that_does_not_read_is_waited_for_once_a_second() {
         let path = path("stopped");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let mut syslog = Syslog::at(vec![path.clone()]);
+        let mut syslog = Syslog::at("pen", vec![path.clone()]);
         let mut sent = 0;
         while syslog.send(1, Level::Notice, "", "x") {
             sent += 1;
@@ -195,7 +197,7 @@ mod tests {
     fn a_stream_takes_messages_that_end_with_a_zero_byte() {
         let path = path("stream");
         let listener = UnixListener::bind(&path).unwrap();
-        let mut syslog = Syslog::at(vec![path.clone()]);
+        let mut syslog = Syslog::at("pen", vec![path.clone()]);
         let (mut stream, _) = listener.accept().unwrap();
         assert!(syslog.send(1, Level::Notice, "", "one") && syslog.send(1, Level::Notice, "", "two"));
         let reader = thread::spawn(move || {
@@ -216,7 +218,7 @@ mod tests {
         let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
         bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         listen(&listener, 1).unwrap();
-        let mut syslog = Syslog::at(vec![path.clone()]);
+        let mut syslog = Syslog::at("pen", vec![path.clone()]);
         while syslog.send(1, Level::Notice, "", &"x".repeat(LONGEST)) {}
         let mut waiting = Vec::new();
         let refused = loop {

@@ -77,8 +77,13 @@ impl Bound {
     }
 
     /// Writes the pid file, in the jail if there is one, while the directory that it lies in can still be written to.
-    pub(super) fn write_pid(&mut self, path: &Path, account: Option<&Account>) -> Result<(), Error> {
-        self.pidfile = Some(PidFile::claim(path, process::id(), account)?);
+    pub(super) fn write_pid(
+        &mut self,
+        program: &'static str,
+        path: &Path,
+        account: Option<&Account>,
+    ) -> Result<(), Error> {
+        self.pidfile = Some(PidFile::claim(program, path, process::id(), account)?);
         Ok(())
     }
 }

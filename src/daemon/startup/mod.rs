@@ -2,7 +2,6 @@
 
 mod bound;
 pub mod config;
-mod detach;
 mod wiring;
 
 use std::panic::AssertUnwindSafe;
@@ -11,14 +10,14 @@ use std::{io, panic, process};
 
 use self::bound::Bound;
 use self::config::{Config, Options};
-use self::detach::{Readiness, Role};
 use self::wiring::{Wired, Wiring};
 use crate::daemon::access_log::AccessLog;
 use crate::daemon::control::executor::write_files;
 use crate::daemon::control::loader::Loader;
 use crate::daemon::control::reports;
+use crate::daemon::detach::Readiness;
 use crate::daemon::logger::{Logger, Output};
-use crate::daemon::{mailbox, signals};
+use crate::daemon::{detach, mailbox, signals};
 use crate::error::Error;
 use crate::net::relay::pipes;
 use crate::net::tls::Keyring;
@@ -36,6 +35,9 @@ use crate::sys::syslog::Syslog;
 /// Events that may wait for the supervisor. Who sends more waits, which slows down accepting and nothing else.
 const EVENTS: usize = 256;
 
+/// What the messages of this program begin with in syslog.
+const NAME: &str = "pen";
+
 /// To be called first of all, before the command line is looked at: looking up a user or a host may take long.
 pub fn begin() {
     signals::hold_requests();
@@ -51,16 +53,7 @@ pub fn run(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
         return serve(&options, config, root, &mut Readiness::nobody());
     }
     config.tell_unresolved(warn);
-    match detach::detach()? {
-        Role::Started => Ok(()),
-        Role::Daemon(mut readiness) => {
-            let outcome = serve(&options, config, root, &mut readiness);
-            if let Err(error) = &outcome {
-                readiness.failed(error);
-            }
-            outcome
-        }
-    }
+    detach::in_background(|readiness| serve(&options, config, root, readiness))
 }
 
 /// Opens the sockets, enters the jail, drops privileges, starts the threads, and runs the supervisor.
@@ -80,12 +73,12 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     granted();
     let clock = Clock::local();
     let foreground = options.identity.foreground;
-    let output = if foreground { Output::Stderr } else { Output::Syslog(Syslog::open()) };
+    let output = if foreground { Output::Stderr } else { Output::Syslog(Syslog::open(NAME)) };
     let transparent = balancer.settings().transparent;
     let confinement = Confinement { jail: root.jail(), account: options.user.as_ref(), transparent };
     bound.enter(&root, || confinement.enter_jail())?;
     if let Some(path) = &options.identity.pidfile {
-        bound.write_pid(&root.name(path), options.user.as_ref())?;
+        bound.write_pid(NAME, &root.name(path), options.user.as_ref())?;
     }
     confinement.give_up_rights()?;
     // What the user has that pen runs as from now on.

@@ -4,7 +4,7 @@ use std::process;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::bound::Bound;
 use super::config::Options;
@@ -21,6 +21,7 @@ use crate::daemon::permits::Permits;
 use crate::daemon::pool::{Pool, WorkerId};
 use crate::daemon::session::job::Order;
 use crate::daemon::session::worker::Worker;
+use crate::daemon::signals::Wish;
 use crate::daemon::supervisor::front::Front;
 use crate::daemon::supervisor::{Helpers, Supervisor};
 use crate::daemon::{idlers, reloader, reporter, resolver, signals, thread};
@@ -74,7 +75,7 @@ impl Wiring {
         let reload = reloader::start(executor.clone(), options.identity.file.clone(), log.clone())?;
         let resolver = resolver::start(executor.clone(), log.clone())?;
         let usr1 = reporter::start(executor.reports(), log.clone())?;
-        signals::start(&events, access_log.clone(), (reload, usr1), log.clone())?;
+        signals::start(&events, log.clone(), heed(access_log.clone(), reload, usr1, log.clone()))?;
         let places = port::start(&bound.control, executor, &log)?;
         balancer.begin_serving(process::id());
         let mut front = Front::new(permits, host, grant, bound.control.len(), events.clone());
@@ -102,5 +103,22 @@ impl Wiring {
         let mut supervisor = Supervisor::new(balancer, inbox, (pool, ended), (front, keyring), helpers, (log, clock));
         supervisor.make_room_for(conn_max)?;
         Ok(Wired { supervisor, places })
+    }
+}
+
+/// What signals do. `reload` wakes the reloader and `report` the reporter. Each has room for one: a signal that finds none comes before the
+/// thread has begun with the one that has it, and is done with that.
+fn heed(access_log: AccessLog, reload: Sender<()>, report: Sender<()>, log: Log) -> impl Fn(Wish) + Send + 'static {
+    move |wish| match wish {
+        Wish::Reload => {
+            log.notice("HUP: opens the request log and reads the file again");
+            // At once: logrotate(8) waits for the new file, and the reloader may be waiting for DNS.
+            access_log.reopen();
+            let _ = reload.try_send(());
+        }
+        Wish::Report => {
+            log.notice("USR1: makes a report");
+            let _ = report.try_send(());
+        }
     }
 }

@@ -28,27 +28,44 @@ pub struct Parties {
     pub server: String,
 }
 
-/// A request that was read.
+/// A request that is to be logged.
 #[derive(Debug)]
-pub struct Record {
-    parties: Arc<Parties>,
-    /// Seconds since 1970.
-    time: u64,
-    line: Box<[u8]>,
+pub struct Record(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// pen has read it.
+    Read {
+        parties: Arc<Parties>,
+        /// Seconds since 1970.
+        time: u64,
+        line: Box<[u8]>,
+    },
+    /// Its line is made, and has its end.
+    Ready(Box<[u8]>),
 }
 
 impl Record {
     /// A request of which this is the first line, read at this time: seconds since 1970.
     pub fn new(parties: Arc<Parties>, time: u64, line: &[u8]) -> Self {
-        Self { parties, time, line: line.into() }
+        Self(Kind::Read { parties, time, line: line.into() })
+    }
+
+    /// A request whose line was made elsewhere; it must have its end.
+    pub fn ready(line: &[u8]) -> Self {
+        Self(Kind::Ready(line.into()))
     }
 
     /// Adds the line that it makes in such a log. Whatever is not printable ASCII becomes a dot, so that nothing that a client
     /// sends commands a terminal or adds a line of its own.
     pub fn render(&self, target: &LogTarget, text: &mut Vec<u8>) {
-        let Parties { client, server } = &*self.parties;
+        let (parties, time, line) = match &self.0 {
+            Kind::Read { parties, time, line } => (parties, time, line),
+            Kind::Ready(line) => return text.extend_from_slice(line),
+        };
+        let Parties { client, server } = &**parties;
         let (head, most) = match target {
-            LogTarget::File(_) => (format!("{client} {} {server} ", self.time), LONGEST_IN_FILE),
+            LogTarget::File(_) => (format!("{client} {time} {server} "), LONGEST_IN_FILE),
             LogTarget::Udp(..) => {
                 let head = format!("+ {client} {server} ");
                 let most = LONGEST_DATAGRAM.saturating_sub(head.len() + 1);
@@ -56,8 +73,7 @@ impl Record {
             }
         };
         text.extend_from_slice(head.as_bytes());
-        let line = &self.line[..self.line.len().min(most)];
-        text.extend(line.iter().map(|byte| if (b' '..=b'~').contains(byte) { *byte } else { b'.' }));
+        text.extend_from_slice(&quoted::printable(&line[..line.len().min(most)]));
         text.push(b'\n');
     }
 }

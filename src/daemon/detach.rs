@@ -21,7 +21,7 @@ const READY: &[u8] = b"\0";
 
 /// What the process is after [`detach`].
 #[derive(Debug)]
-pub(super) enum Role {
+enum Role {
     /// The process that was started. The daemon works, so there is nothing more to do.
     Started,
     /// The daemon: a session of its own, working directory `/`, standard streams to and from /dev/null.
@@ -30,23 +30,23 @@ pub(super) enum Role {
 
 /// The way to tell the process that was started how it goes. Dropped before that was told, it tells that the daemon has died.
 #[derive(Debug)]
-pub(super) struct Readiness(Option<fs::File>);
+pub struct Readiness(Option<fs::File>);
 
 impl Readiness {
-    /// For a pen in the foreground: no process waits.
-    pub(super) fn nobody() -> Self {
+    /// For a program in the foreground: no process waits.
+    pub fn nobody() -> Self {
         Self(None)
     }
 
     /// Tells that the daemon works from now on. Fails when no process waits for it any more: the administrator has given up, and
     /// must not find it running later.
-    pub(super) fn ready(&mut self) -> Result<(), Error> {
+    pub fn ready(&mut self) -> Result<(), Error> {
         let told = self.0.take().map_or(Ok(()), |mut pipe| pipe.write_all(READY));
-        told.map_err(|error| Error::System(String::from("the process that started pen has given up"), error))
+        told.map_err(|error| Error::System(String::from("the process that started it has given up"), error))
     }
 
     /// Tells why the daemon cannot work, unless it was ready before.
-    pub(super) fn failed(&mut self, error: &Error) {
+    fn failed(&mut self, error: &Error) {
         if let Some(mut pipe) = self.0.take() {
             // It fails when no process waits any more.
             let _ = pipe.write_all(error.to_string().as_bytes());
@@ -54,9 +54,23 @@ impl Readiness {
     }
 }
 
-/// Makes a daemon. Returns twice: in the daemon at once, and in the process that was started when the daemon has reported.
-/// Must be called before any thread is started.
-pub(super) fn detach() -> Result<Role, Error> {
+/// Serves in the background. Returns twice: in the daemon when `serve` has returned, and in the process that was started as soon as
+/// the daemon is ready. Must be called before any thread is started.
+pub fn in_background(serve: impl FnOnce(&mut Readiness) -> Result<(), Error>) -> Result<(), Error> {
+    match detach()? {
+        Role::Started => Ok(()),
+        Role::Daemon(mut readiness) => {
+            let outcome = serve(&mut readiness);
+            if let Err(error) = &outcome {
+                readiness.failed(error);
+            }
+            outcome
+        }
+    }
+}
+
+/// Makes a daemon. Returns in the daemon at once, and in the process that was started when the daemon has reported.
+fn detach() -> Result<Role, Error> {
     let failed = |error: io::Error| Error::System(String::from("cannot detach"), error);
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
     match Daemonize::new().working_directory("/").umask(UMASK).execute() {
@@ -82,7 +96,7 @@ pub(super) fn detach() -> Result<Role, Error> {
 
 /// Closes what the process has inherited beyond its standard streams, such as the lock of a script that starts it. To be called
 /// before anything is opened.
-pub(super) fn close_inherited() {
+pub fn close_inherited() {
     let number = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
     let open: Vec<i32> = match fs::read_dir("/proc/self/fd") {
         Ok(entries) => entries.filter_map(number).collect(),
@@ -104,7 +118,7 @@ mod tests {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         drop(reader);
         let mut readiness = Readiness(Some(writer.into()));
-        assert!(readiness.ready().unwrap_err().to_string().starts_with("the process that started pen has given up: "));
+        assert!(readiness.ready().unwrap_err().to_string().starts_with("the process that started it has given up: "));
         assert!(Readiness::nobody().ready().is_ok());
     }
 }
