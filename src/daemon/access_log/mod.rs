@@ -25,7 +25,7 @@ use crate::sys::access_log::Destination;
 use crate::sys::log::Log;
 use crate::sys::root::Root;
 
-/// Requests that may wait to be taken by the access_log: a megabyte, as each has at most [`KEPT`](crate::policy::http::requests::KEPT)
+/// Requests that may wait to be taken by the access_log: a megabyte, as each has at most [`KEPT`](crate::policy::http::framing::KEPT)
 /// bytes.
 const CAPACITY: usize = 1024;
 

@@ -10,7 +10,7 @@ use super::fields::{Body, chunk_length, field, is_exact, is_exact_chunk_length, 
 use super::request_line::{Part, Step};
 
 /// As much of a line as is kept, in bytes. It is what fits into a datagram of pen's, beside two addresses.
-pub(super) const KEPT: usize = 1000;
+pub const KEPT: usize = 1000;
 
 /// The state of one direction. It is small, and at most [`KEPT`] bytes are kept between two reads.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ mod answers;
 pub mod counts;
 mod fields;
 pub mod forwarded;
-mod framing;
+pub mod framing;
 pub mod header;
 mod request_line;
 pub mod requests;

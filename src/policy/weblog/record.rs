@@ -7,7 +7,7 @@ use std::str;
 
 use super::{LONGEST_DATAGRAM, LONGEST_IN_FILE, json, quoted, stamp};
 use crate::endpoint::ClientAddr;
-use crate::policy::http::requests::KEPT;
+use crate::policy::http::framing::KEPT;
 
 /// The length of a time with what surrounds it in the common format, a blank and a bracket on each side.
 const STAMP: usize = stamp::LENGTH + 4;
