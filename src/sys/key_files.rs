@@ -22,14 +22,14 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 pub struct KeyFiles {
     root: Root,
     held: Arc<Mutex<HashMap<PathBuf, Arc<OwnedFd>>>>,
-    /// The jail that pen will enter. Until then the directories are opened that it cannot open any more then.
-    jail: Option<PathBuf>,
+    /// What names mean in the jail that pen will enter. Until then the directories are opened that it cannot open any more then.
+    jail: Option<Root>,
 }
 
 impl KeyFiles {
-    /// Reads files by these names. If pen will enter a jail, their directories stay open.
-    pub fn new(root: Root, jail: Option<&Path>) -> Self {
-        Self { root, held: Arc::default(), jail: jail.map(Path::to_path_buf) }
+    /// Reads files by these names. If pen will enter a jail, where names mean `confined`, their directories stay open.
+    pub fn new(root: Root, confined: Option<Root>) -> Self {
+        Self { root, held: Arc::default(), jail: confined.filter(|root| root.jail().is_some()) }
     }
 
     /// Reads files as seen from the jail from now on, and those that were read before from where they are.
@@ -49,7 +49,7 @@ impl KeyFiles {
     pub fn directory_in_jail(&self, path: &Path) -> io::Result<KeyDirectory> {
         let path = match &self.jail {
             // It is not entered yet.
-            Some(jail) => jail.join(path.strip_prefix("/").unwrap_or(path)),
+            Some(confined) => confined.outside(path),
             None => self.root.name(path),
         };
         KeyDirectory::open(Arc::new(open_directory(&path)?))
@@ -157,4 +157,18 @@ fn read_in(directory: &impl AsFd, name: &Path) -> io::Result<(Vec<u8>, Metadata)
     let mut bytes = Vec::with_capacity(found.len() as usize);
     file.take(LARGEST).read_to_end(&mut bytes)?;
     Ok((bytes, found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_directory_in_a_jail_is_the_same_before_pen_enters_it() {
+        let here = std::env::current_dir().unwrap();
+        let (free, confined) = (Root::new(None).unwrap(), Root::new(here.parent()).unwrap());
+        let files = KeyFiles::new(free, Some(confined));
+        let names = files.directory_in_jail(Path::new("src")).and_then(|directory| directory.names());
+        assert!(names.unwrap().contains(&String::from("lib.rs")));
+    }
 }

@@ -40,6 +40,15 @@ impl Root {
         self.folder.join(path)
     }
 
+    /// The full name outside the jail of a file with this name in it.
+    pub fn outside(&self, path: &Path) -> PathBuf {
+        let name = self.name(path);
+        match &self.jail {
+            Some(jail) => jail.join(name.strip_prefix("/").unwrap_or(&name)),
+            None => name,
+        }
+    }
+
     /// The path in the jail of a file with this path outside; links are resolved. `None`: the file is not in the jail. Call it
     /// before the chroot.
     pub fn alias(&self, outside: &Path) -> Option<PathBuf> {
@@ -67,6 +76,9 @@ mod tests {
         let around = Root::new(start.parent()).unwrap();
         assert_eq!(around.name(Path::new("a")), Path::new("/").join(start.file_name().unwrap()).join("a"));
         assert_eq!(around.name(Path::new("/a")), Path::new("/a"));
+        assert_eq!(around.outside(Path::new("a")), start.join("a"));
+        assert_eq!(around.outside(Path::new("/a")), start.parent().unwrap().join("a"));
+        assert_eq!(free.outside(Path::new("a")), start.join("a"));
 
         let elsewhere = Root::new(Some(Path::new("/dev"))).unwrap();
         assert_eq!(elsewhere.name(Path::new("a")), Path::new("/a"));

@@ -105,9 +105,11 @@ impl Config {
     /// long ends pen, which has nothing to clean up yet.
     pub fn make(options: &Options, warn: &dyn Fn(&str)) -> Result<Self, Error> {
         let mut listeners = options.listeners.clone();
+        // A jail that cannot be entered is told after the errors of the file.
+        let confined = Root::new(options.identity.jail.as_deref()).ok();
         let loader = Loader {
             port: listeners.as_ref().and_then(Listeners::port).cloned(),
-            key_files: KeyFiles::new(Root::new(None)?, Root::new(options.identity.jail.as_deref())?.jail()),
+            key_files: KeyFiles::new(Root::new(None)?, confined),
             root: Root::new(None)?,
             names: Arc::new(Names::new(options.identity.jail.is_some())),
             lengths: Lengths::default(),
