@@ -32,10 +32,17 @@ fn serve(hups: &Receiver<()>, reload: impl Fn()) {
 
 fn reload(executor: &Executor, file: Option<&Path>, log: &Log) {
     match file {
-        None => renew_keys(executor, log),
+        None => {
+            if !renew_keys(executor, log) {
+                log.debug(1, || String::from("HUP: there is no file to read again"));
+            }
+        }
         Some(path) => match executor.reload(path) {
             Ok(reloaded) => tell(&reloaded, path, log),
-            Err(error) => log.error(format_args!("the old configuration stays: {error}")),
+            Err(error) => {
+                log.error(format_args!("the old configuration stays: {error}"));
+                renew_keys(executor, log);
+            }
         },
     }
     renew(executor, log);
@@ -61,16 +68,17 @@ fn tell(reloaded: &Reloaded, path: &Path, log: &Log) {
     }
 }
 
-/// What a reload of the file does too.
-fn renew_keys(executor: &Executor, log: &Log) {
+/// What a reload of the file does too. `false`: there are no certificates and keys.
+fn renew_keys(executor: &Executor, log: &Log) -> bool {
     match executor.renew_keys() {
-        Ok(None) => log.debug(1, || String::from("HUP: there is no file to read again")),
+        Ok(None) => return false,
         Ok(Some(warnings)) => {
             warnings.iter().for_each(|warning| log.warning(warning));
             log.notice("certificates and keys: read again");
         }
         Err(error) => log.error(format_args!("the old certificates and keys stay: {error}")),
     }
+    true
 }
 
 fn renew(executor: &Executor, log: &Log) {

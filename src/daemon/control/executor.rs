@@ -81,6 +81,8 @@ enum Keys {
     AsNeeded,
     /// In any case: they may have changed.
     Again,
+    /// Likewise, but if they cannot be read those that are in use stay, where the commands need no others.
+    AgainIfPossible,
 }
 
 impl Executor {
@@ -142,7 +144,7 @@ impl Executor {
             }
         }
         let Done { mut failures, outcome: Outcome { reply, effects }, warnings, .. } =
-            self.perform(file::rebuild_lists(commands), Keys::Again)?;
+            self.perform(file::rebuild_lists(commands), Keys::AgainIfPossible)?;
         if effects.contains(&Effect::Refuse) {
             failures.push(format!("{}: {}", path.display(), reply.trim_end()));
         }
@@ -212,12 +214,19 @@ impl Executor {
             settings::find("log").map_or(Ok(String::new()), |log| self.value(Command::Get(log)))
         })?;
         let mut warnings = Vec::new();
-        if keys == Keys::Again || prepared.commands.iter().any(Command::is_tls) {
+        if keys != Keys::AsNeeded || prepared.commands.iter().any(Command::is_tls) {
             let (config, before) = self.ask(Event::Keys)?;
             let config = config.after(&prepared.commands);
-            let keyring =
-                Keyring::load(config, &self.loader.key_files, Some(&before), &mut |text| warnings.push(text))?;
-            prepared.keyring = Some(Arc::new(keyring));
+            let stays = keys == Keys::AgainIfPossible && before.serves(&config);
+            let loaded = Keyring::load(config, &self.loader.key_files, Some(&before), &mut |text| warnings.push(text));
+            prepared.keyring = Some(match loaded {
+                Ok(keyring) => Arc::new(keyring),
+                Err(error) if stays => {
+                    warnings.push(format!("the old certificates and keys stay: {error}"));
+                    before
+                }
+                Err(error) => return Err(error),
+            });
         }
         // Last: a listener that is not used would have to be given back.
         let now = || self.value(Command::Show(Query::Listen));
