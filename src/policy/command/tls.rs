@@ -51,6 +51,11 @@ impl TlsConfig {
         self.servers.values().filter(|server| server.on).map(|server| server.trust.clone()).collect()
     }
 
+    /// Whether anything is set about how TLS is spoken with clients.
+    pub fn says_how(&self) -> bool {
+        self.settings.ssl != Ssl::default()
+    }
+
     /// Whether anything speaks TLS, or would if more was configured.
     pub fn needs_tls(&self) -> bool {
         let Ssl { certificate, verify, sni_path, .. } = &self.settings.ssl;
