@@ -60,10 +60,13 @@ impl Terminator {
     ) -> Result<Option<Self>, Error> {
         let Some(path) = &ssl.certificate else {
             let needs = [(ssl.verify, "ssl_verify (-R)"), (ssl.sni_path.is_some(), "ssl_sni_path")];
-            return match needs.into_iter().find(|(is_set, _)| *is_set) {
-                Some((_, word)) => Err(Error::Config(format!("{word} needs a certificate: ssl_certificate (-E)"))),
-                None => Ok(None),
-            };
+            if let Some((_, word)) = needs.into_iter().find(|(is_set, _)| *is_set) {
+                return Err(Error::Config(format!("{word} needs a certificate: ssl_certificate (-E)")));
+            }
+            if ssl.key.is_some() {
+                warn(String::from("ssl_key (-K) has no effect without a certificate: ssl_certificate (-E)"));
+            }
+            return Ok(None);
         };
         if ssl.protocol == Protocol::Ssl3 {
             warn(String::from("ssl_protocol ssl3: SSL 3 is never spoken, and TLS from version 1.2 on is"));
