@@ -54,6 +54,34 @@ mod source;
 mod status_page;
 mod steering;
 mod syslog;
+#[cfg(not(feature = "tls"))]
+mod tls_absent;
+#[cfg(feature = "tls")]
+mod tls_client_certificates;
+#[cfg(feature = "tls")]
+mod tls_closing;
+#[cfg(feature = "tls")]
+mod tls_handshakes;
+#[cfg(feature = "tls")]
+mod tls_leaks;
+#[cfg(feature = "tls")]
+mod tls_memory;
+#[cfg(feature = "tls")]
+mod tls_ocsp;
+#[cfg(feature = "tls")]
+mod tls_options;
+#[cfg(feature = "tls")]
+mod tls_pem;
+#[cfg(feature = "tls")]
+mod tls_reload;
+#[cfg(feature = "tls")]
+mod tls_resumption;
+#[cfg(feature = "tls")]
+mod tls_servers;
+#[cfg(feature = "tls")]
+mod tls_servers_of_others;
+#[cfg(feature = "tls")]
+mod tls_sni;
 mod transcript;
 mod web_servers;
 mod written;

@@ -101,6 +101,18 @@ impl Client {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
+    /// The same connection once more.
+    #[cfg(feature = "tls")]
+    pub(crate) fn duplicate(&self) -> Self {
+        Self { socket: self.socket.try_clone().unwrap() }
+    }
+
+    /// Has nothing more to say, if there still is a connection.
+    #[cfg(feature = "tls")]
+    pub(crate) fn try_finish(&self) -> io::Result<()> {
+        self.socket.shutdown(Shutdown::Write)
+    }
+
     /// Breaks off.
     pub(crate) fn reset(self) {
         self.socket.set_linger(Some(Duration::ZERO)).unwrap();

@@ -66,6 +66,15 @@ impl Control {
         }
     }
 
+    /// Changes a setting that has a value, by `word value` or `no word`; the reply must be its value then.
+    #[cfg(feature = "tls")]
+    #[track_caller]
+    pub(crate) fn set(&self, line: &str) {
+        let reply = self.say(line);
+        let word = line.trim_start_matches("no ").split(' ').next().unwrap();
+        assert_eq!(reply, self.say(word), "{line}");
+    }
+
     /// Sends exactly this, and returns all that is answered.
     #[track_caller]
     pub(crate) fn write(&self, bytes: &[u8]) -> String {

@@ -4,6 +4,8 @@
 //! of each process, what each backend saw.
 
 mod backend;
+#[cfg(feature = "tls")]
+mod certificates;
 mod client;
 mod control;
 mod daemon;
@@ -14,9 +16,19 @@ pub(crate) mod mmdb;
 mod pen;
 mod ports;
 mod process;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls_hello;
+#[cfg(feature = "tls")]
+mod tls_programs;
+#[cfg(feature = "tls")]
+mod tls_server;
 mod wait;
 
 pub(crate) use backend::{Backend, Blackhole, Visit, answer_at_the_end, echo, greet, hold, reset, say_goodbye};
+#[cfg(feature = "tls")]
+pub(crate) use certificates::{Authority, Identity, Key, certificates, openssl, put_secret};
 pub(crate) use client::{Client, End, visit};
 pub(crate) use control::{Control, Ctl, without_state};
 pub(crate) use daemon::{Attempt, Daemon, attempt, without_syslog};
@@ -24,6 +36,14 @@ pub(crate) use hosts::Hosts;
 pub(crate) use pen::{Launch, Pen, Program, Theirs, run};
 pub(crate) use ports::{Scratch, free_port, is_free};
 pub(crate) use process::Process;
+#[cfg(feature = "tls")]
+pub(crate) use tls::{TlsClient, TlsEnd};
+#[cfg(feature = "tls")]
+pub(crate) use tls_hello::{Hello, client_hello};
+#[cfg(feature = "tls")]
+pub(crate) use tls_programs::{Outcome, curl, python, s_client, s_client_obeying, s_client_saying};
+#[cfg(feature = "tls")]
+pub(crate) use tls_server::{TlsServer, TlsVisit, VisitWire, repeat, server_context};
 pub(crate) use wait::{DEADLINE, wait_for, wait_until};
 
 use std::path::Path;
