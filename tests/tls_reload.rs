@@ -1,4 +1,4 @@
-//! Certificates and keys that are renewed while pen runs: as root, as somebody else, and in a jail.
+//! Certificates and keys that are renewed while pen runs: as root, as another user, and in a jail.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -101,7 +101,7 @@ fn a_certificate_that_cannot_be_used_leaves_the_old_one_in_use_and_is_named() {
 #[test]
 fn a_key_that_only_root_can_read_is_read_at_start_and_stays_at_hup() {
     if !is_root() {
-        return skip("only root can become somebody else");
+        return skip("only root can become another user");
     }
     let (a, scratch) = (Backend::new("a", echo), Scratch::new());
     let (site, file) = (scratch.join("site.pem"), scratch.join("pen.conf"));

@@ -28,7 +28,7 @@ impl Keyring {
         _before: Option<&Self>,
         _warn: &mut dyn FnMut(String),
     ) -> Result<Self, Error> {
-        // Somebody who sets anything about TLS would otherwise believe that it counts.
+        // Without an error an administrator would believe that it has an effect.
         if config.needs_tls() || config.says_how() {
             return Err(Error::Config(String::from(
                 "TLS is configured, but this pen was built without it (feature tls)",

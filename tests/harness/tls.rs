@@ -45,7 +45,7 @@ impl TlsClient {
         self.try_send(bytes).unwrap();
     }
 
-    /// Says something, if there still is somebody to hear it.
+    /// Writes, if the connection is still there.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref())?;
         self.stream.get_mut().release()
