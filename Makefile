@@ -44,7 +44,7 @@ PORT2 = 8082
 PORTC = 8888
 
 # What the tests run beside our own programs, by the names of Debian's packages.
-TEST_PACKAGES = apache2 busybox chromium curl init-system-helpers iproute2 logrotate mandoc mmdb-bin netbase nginx openssl pen procps \
+TEST_PACKAGES = apache2 busybox chromium curl init-system-helpers iproute2 logrotate mandoc mmdb-bin netbase nginx openssl pen procps python3 \
 	python3-pip rsyslog socat strace wrk
 
 # What `make test-quick` does without. The tests that need one of them are skipped there.

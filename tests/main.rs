@@ -61,7 +61,11 @@ mod tls_client_certificates;
 #[cfg(feature = "tls")]
 mod tls_closing;
 #[cfg(feature = "tls")]
+mod tls_conversations;
+#[cfg(feature = "tls")]
 mod tls_handshakes;
+#[cfg(feature = "tls")]
+mod tls_idle;
 #[cfg(feature = "tls")]
 mod tls_leaks;
 #[cfg(feature = "tls")]

@@ -11,25 +11,13 @@ use openssl::ssl::{Ssl, SslContext, SslMethod, SslStream, SslVersion};
 use crate::harness::{
     Backend, Client, Hello, Launch, Pen, Visit, VisitWire, certificates, echo, hold, reset, server_context, wait_until,
 };
+use crate::random_commands::Dice;
 
 /// Sessions in a round.
 const SESSIONS: usize = 1000;
 
 /// How many are there at the same time.
 const THREADS: usize = 16;
-
-/// Numbers that look random and are the same in each run (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit as u64) as usize
-    }
-}
 
 /// The bytes under TLS.
 struct Wire(Client);
@@ -124,7 +112,7 @@ fn nothing_stays_of_clients_that_are_cut_off_anywhere() {
     let pen = Launch::ours().control().options(&["-E", &certificates().pem]).servers(&[&a]).start();
     assert_nothing_stays(&pen, |seed| {
         each_session(|number| {
-            let mut random = Random(seed << 32 | number as u64);
+            let mut random = Dice(seed << 32 | number as u64);
             let version = [SslVersion::TLS1_2, SslVersion::TLS1_3][random.below(2)];
             // A handshake has about 2 kB.
             let left = if random.below(2) == 0 { random.below(2500) } else { random.below(100_000) };
@@ -162,7 +150,7 @@ fn nothing_stays_of_servers_that_stop_or_break_off_anywhere() {
     let context = server_context(&certificates().site, None);
     let visits = AtomicUsize::new(0);
     let a = Backend::new("a", move |visit: &Visit| {
-        let mut random = Random(visits.fetch_add(1, Ordering::Relaxed) as u64);
+        let mut random = Dice(visits.fetch_add(1, Ordering::Relaxed) as u64);
         let left = if random.below(2) == 0 { random.below(2500) } else { random.below(100_000) };
         let brittle = Brittle { inner: VisitWire(visit), left };
         let mut stream = SslStream::new(Ssl::new(&context).unwrap(), brittle).unwrap();
@@ -186,7 +174,7 @@ fn nothing_stays_of_servers_that_stop_or_break_off_anywhere() {
     pen.control().tell(&[&format!("server 0 tls on tls_ca {}", certificates().authority.cert())]);
     assert_nothing_stays(&pen, |seed| {
         each_session(|number| {
-            let mut random = Random(seed << 32 | number as u64);
+            let mut random = Dice(seed << 32 | number as u64);
             let Ok(mut client) = Hello::new().try_connect(&pen) else { return };
             let _ = client.try_send(vec![b'x'; 1 + random.below(40_000)]);
             client.client().hears_nothing_for(Duration::from_millis(50));

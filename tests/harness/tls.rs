@@ -63,6 +63,11 @@ impl TlsClient {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
+    /// What was held, in place of sending it.
+    pub(crate) fn take_held(&mut self) -> Vec<u8> {
+        mem::take(&mut self.stream.get_mut().held)
+    }
+
     /// Sends what was held in one write.
     #[track_caller]
     pub(crate) fn release(&mut self) {
