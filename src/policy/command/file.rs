@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::Command;
 use super::server::ServerChange;
+use super::setting::{Kind, Value};
 use crate::endpoint::Port;
 use crate::id::{AclId, ServerId};
 
@@ -61,11 +62,12 @@ fn is_unseen(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
 
-/// Makes every access list that the commands add to begin empty, and the list of headers, so that reading a file again rebuilds the lists it mentions
-/// instead of appending to them.
+/// Makes every access list that the commands add to begin empty, and the lists of headers and of options, so that reading a file again
+/// rebuilds the lists it mentions instead of appending to them.
 pub fn rebuild_lists(commands: Vec<Located>) -> Vec<Located> {
     let mut begun: [bool; AclId::COUNT] = Default::default();
     let mut headers_begun = false;
+    let mut words_begun = Vec::new();
     let mut rebuilt = Vec::with_capacity(commands.len());
     for located in commands {
         match located.command {
@@ -79,6 +81,16 @@ pub fn rebuild_lists(commands: Vec<Located>) -> Vec<Located> {
                 rebuilt.push(Located { place: located.place.clone(), command: Command::NoHttpHeader(None) });
             }
             Command::NoHttpHeader(None) => headers_begun = true,
+            Command::Set(setting, ref value)
+                if matches!(setting.kind, Kind::Words { adds: true, .. }) && !words_begun.contains(&setting) =>
+            {
+                words_begun.push(setting);
+                let none = Value::Words(Vec::new());
+                if *value != none {
+                    let command = Command::Set(setting, none);
+                    rebuilt.push(Located { place: located.place.clone(), command });
+                }
+            }
             _ => {}
         }
         rebuilt.push(located);
@@ -233,6 +245,11 @@ mod tests {
     fn a_list_that_is_mentioned_begins_empty() {
         assert_eq!(lines("http_header A 1\nhttp_header B 2"), ["no http_header", "http_header A 1", "http_header B 2"]);
         assert_eq!(lines("no http_header\nhttp_header A 1"), ["no http_header", "http_header A 1"]);
+        assert_eq!(
+            lines("ssl_option no_tlsv1\nssl_option no_tlsv1.1"),
+            ["no ssl_option", "ssl_option no_tlsv1", "ssl_option no_tlsv1.1"]
+        );
+        assert_eq!(lines("no ssl_option\nssl_option no_tlsv1"), ["no ssl_option", "ssl_option no_tlsv1"]);
         let text = "acl 1 permit ::1\nacl 1 permit ::2\nno acl 2\nacl 2 deny ::3";
         assert_eq!(
             lines(text),
