@@ -189,6 +189,17 @@ fn ciphers_are_those_of_ssl_ciphers_and_pen_prefers_its_own_order_when_told() {
 }
 
 #[test]
+fn a_list_of_ciphers_for_tls_1_3_leaves_those_of_tls_1_2_at_their_default() {
+    let certificates = certificates();
+    let a = Backend::new("a", echo);
+    let pen = Pen::start(&["-E", &certificates.pem, "-O", "ssl_ciphers TLS_AES_128_GCM_SHA256"], &[&a]);
+    assert_eq!(Hello::new().version(SslVersion::TLS1_3).connect(&pen).cipher(), "TLS_AES_128_GCM_SHA256");
+    let hello = |cipher: &str| Hello::new().version(SslVersion::TLS1_2).ciphers(cipher);
+    assert_eq!(hello("ECDHE-ECDSA-AES128-GCM-SHA256").echoes(&pen), Ok(()));
+    assert!(hello("ECDHE-ECDSA-AES128-SHA").try_connect(&pen).is_err());
+}
+
+#[test]
 fn an_application_protocol_is_agreed_on_by_pens_preference() {
     let certificates = certificates();
     let a = Backend::new("a", echo);

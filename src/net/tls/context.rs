@@ -215,17 +215,17 @@ fn oldest(protocol: Protocol) -> SslVersion {
     }
 }
 
-/// Sets the ciphers that are listed, or those of the oldest version. OpenSSL has a list of its own for TLS 1.3, whose names begin with
-/// `TLS_`.
+/// Sets the ciphers that are listed, and otherwise those for the oldest version. OpenSSL has a list of its own for TLS 1.3, whose names
+/// begin with `TLS_`.
 fn set_ciphers(context: &mut SslContextBuilder, list: Option<&str>, protocol: Protocol) -> Result<(), Error> {
     let is_old = matches!(protocol, Protocol::Tls10 | Protocol::Tls11);
-    let list = list.unwrap_or(if is_old { OLD_CIPHERS } else { CIPHERS });
+    let default = if is_old { OLD_CIPHERS } else { CIPHERS };
+    let list = list.unwrap_or(default);
     let refused = |error: ErrorStack| Error::Config(format!("ssl_ciphers {list}: {}", explain(&error)));
     let (suites, ciphers): (Vec<_>, Vec<_>) =
         list.split([':', ',', ' ']).filter(|name| !name.is_empty()).partition(|name| name.starts_with("TLS_"));
-    if !ciphers.is_empty() {
-        context.set_cipher_list(&ciphers.join(":")).map_err(refused)?;
-    }
+    let ciphers = if ciphers.is_empty() { default.to_string() } else { ciphers.join(":") };
+    context.set_cipher_list(&ciphers).map_err(refused)?;
     if !suites.is_empty() {
         context.set_ciphersuites(&suites.join(":")).map_err(refused)?;
     }
