@@ -25,7 +25,7 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 RELEASE = $(CARGO_TARGET_DIR)/release
 
-PROGRAMS = pen penctl mergelogs
+PROGRAMS = pen penctl penlog penlogd mergelogs
 MAN1 = $(PROGRAMS:%=man/%.1)
 MAN5 = man/pen.conf.5
 MANPAGES = $(MAN1) $(MAN5)

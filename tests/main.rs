@@ -38,6 +38,7 @@ mod names;
 mod nginx;
 mod operators_log;
 mod penctl;
+mod penlogd;
 mod policy_properties;
 mod random_commands;
 mod relay;

@@ -137,12 +137,18 @@ fn every_option_of_penctl_is_in_its_page_and_none_else() {
 
 #[test]
 fn every_option_of_the_log_programs_is_in_its_page_and_none_else() {
-    let programs: &[_] = &[("mergelogs", env!("CARGO_BIN_EXE_mergelogs"))];
-    for (name, program) in programs {
+    for (name, program) in [
+        ("mergelogs", env!("CARGO_BIN_EXE_mergelogs")),
+        ("penlogd", env!("CARGO_BIN_EXE_penlogd")),
+        ("penlog", env!("CARGO_BIN_EXE_penlog")),
+    ] {
         let usage = Command::new(program).arg("--help").output().unwrap();
         assert!(usage.status.success());
         let usage = String::from_utf8(usage.stdout).unwrap();
-        assert_eq!(documented(&page(&format!("{name}.1"))), listed(&usage), "{name}");
+        // penlog has no others than these two.
+        if name != "penlog" {
+            assert_eq!(documented(&page(&format!("{name}.1"))), listed(&usage), "{name}");
+        }
         let version = Command::new(program).arg("--version").output().unwrap().stdout;
         assert_eq!(String::from_utf8(version).unwrap(), format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
     }

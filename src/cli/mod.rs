@@ -7,6 +7,8 @@ pub mod getopt;
 pub mod mergelogs;
 pub mod pen;
 pub mod penctl;
+pub mod penlog;
+pub mod penlogd;
 
 /// Prints what was asked for.
 fn print(text: &str) -> ExitCode {

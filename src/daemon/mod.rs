@@ -11,6 +11,8 @@ pub mod idlers;
 pub mod latest;
 pub mod logger;
 pub mod mailbox;
+pub mod penlog;
+pub mod penlogd;
 pub mod permits;
 pub mod pool;
 pub mod reloader;

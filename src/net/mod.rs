@@ -4,6 +4,8 @@ pub mod connect;
 pub mod control;
 pub mod dummy;
 pub mod listener;
+pub mod log_port;
+pub mod log_sender;
 pub mod relay;
 pub mod resolve;
 mod syn_filter;
