@@ -33,7 +33,7 @@ MANPAGES = $(MAN1) $(MAN5)
 # $(call put,FILE,MODE,PLACE) installs one of src/service/ with the paths of this installation in it.
 FILLED = sed $(foreach path,BINDIR LIBEXECDIR SYSCONFDIR,-e 's|@$(path)@|$($(path))|g')
 put = $(FILLED) src/service/$(1) | $(INSTALL) -D -m $(2) /dev/stdin "$(DESTDIR)$(3)"
-# These two are the administrator's to change: what is there already stays, and only what is unchanged goes.
+# These are the administrator's to change: what is there already stays, and only what is unchanged goes.
 keep = [ -e "$(DESTDIR)$(3)" ] || $(put)
 unless_changed = ! $(FILLED) src/service/$(1) | cmp -s - "$(DESTDIR)$(2)" || rm -f "$(DESTDIR)$(2)"
 
@@ -44,11 +44,11 @@ PORT2 = 8082
 PORTC = 8888
 
 # What the tests run beside our own programs, by the names of Debian's packages.
-TEST_PACKAGES = apache2 busybox chromium curl init-system-helpers iproute2 logrotate mandoc mmdb-bin netbase nginx openssl pen procps python3 \
-	python3-pip rsyslog socat strace wrk
+TEST_PACKAGES = apache2 awstats busybox chromium curl goaccess gzip init-system-helpers iproute2 logrotate mandoc mmdb-bin netbase \
+	nginx openssl pen procps python3 python3-pip rsyslog socat strace wrk
 
 # What `make test-quick` does without. The tests that need one of them are skipped there.
-HEAVY_PACKAGES = apache2 chromium nginx python3-pip rsyslog
+HEAVY_PACKAGES = apache2 awstats chromium goaccess nginx python3-pip rsyslog
 
 # Where the tests look for country data of the real world.
 TEST_DATA = $(CARGO_TARGET_DIR)/test-data
@@ -170,7 +170,11 @@ install: $(PROGRAMS:%=$(RELEASE)/%)
 	$(call put,pen@.service,644,$(UNITDIR)/pen@.service)
 	$(call put,example.conf,644,$(DOCDIR)/examples/example.conf)
 	$(call put,rsyslog.conf,644,$(DOCDIR)/examples/rsyslog.conf)
+	$(call put,penlogd.init,755,$(SYSCONFDIR)/init.d/penlogd)
+	$(call put,penlogd.service,644,$(UNITDIR)/penlogd.service)
 	$(call keep,default,644,$(SYSCONFDIR)/default/pen)
+	$(call keep,penlogd.default,644,$(SYSCONFDIR)/default/penlogd)
+	$(call keep,penlogd.logrotate,644,$(SYSCONFDIR)/logrotate.d/penlogd)
 	$(call keep,logrotate,644,$(SYSCONFDIR)/logrotate.d/pen)
 
 install-strip:
@@ -184,7 +188,10 @@ uninstall:
 	rm -f $(MAN1:man/%="$(DESTDIR)$(MANDIR)/man1/%") $(MAN5:man/%="$(DESTDIR)$(MANDIR)/man5/%")
 	rm -f "$(DESTDIR)$(LIBEXECDIR)/pen-instance" "$(DESTDIR)$(SYSCONFDIR)/init.d/pen" "$(DESTDIR)$(UNITDIR)/pen@.service"
 	rm -f "$(DESTDIR)$(DOCDIR)/examples/example.conf" "$(DESTDIR)$(DOCDIR)/examples/rsyslog.conf"
+	rm -f "$(DESTDIR)$(SYSCONFDIR)/init.d/penlogd" "$(DESTDIR)$(UNITDIR)/penlogd.service"
 	$(call unless_changed,default,$(SYSCONFDIR)/default/pen)
+	$(call unless_changed,penlogd.default,$(SYSCONFDIR)/default/penlogd)
+	$(call unless_changed,penlogd.logrotate,$(SYSCONFDIR)/logrotate.d/penlogd)
 	$(call unless_changed,logrotate,$(SYSCONFDIR)/logrotate.d/pen)
 
 clean:

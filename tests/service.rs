@@ -50,7 +50,7 @@ const TOOLS: [&str; 18] = [
 ];
 
 /// A host of its own. Dropping it ends everything that runs in it.
-struct Host {
+pub(crate) struct Host {
     init: Process,
     /// The number of its first process, outside.
     pid: Pid,
@@ -72,7 +72,7 @@ struct Instance {
 }
 
 impl Host {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         Self::with(&[])
     }
 
@@ -107,11 +107,16 @@ impl Host {
         self.folder.join("root").join(name.trim_start_matches('/'))
     }
 
-    fn write(&self, name: &str, text: impl Display) {
+    /// A file as `make install` has installed it.
+    pub(crate) fn image(&self, name: &str) -> PathBuf {
+        self.folder.join("image").join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: impl Display) {
         fs::write(self.path(name), text.to_string()).unwrap();
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
@@ -134,14 +139,14 @@ impl Host {
 
     /// Does that, which is to succeed without a complaint and to say this.
     #[track_caller]
-    fn says(&self, line: &str, stdout: impl Display) {
+    pub(crate) fn says(&self, line: &str, stdout: impl Display) {
         let expected = Outcome { code: 0, stdout: stdout.to_string(), stderr: String::new() };
         assert_eq!(self.does(line), expected, "{line}");
     }
 
     /// Does that, which is to fail with this status. Returns what it says to stderr.
     #[track_caller]
-    fn refuses(&self, line: &str, code: i32) -> String {
+    pub(crate) fn refuses(&self, line: &str, code: i32) -> String {
         let outcome = self.does(line);
         assert_eq!(outcome.code, code, "{line}: {outcome:?}");
         outcome.stderr
