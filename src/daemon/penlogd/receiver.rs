@@ -100,9 +100,9 @@ impl Receiver {
             access_log,
             tally,
             counts: Counts::default(),
-            unreadable: complaints("unreadable line"),
-            refused: complaints("refused"),
-            dropped: complaints("lost"),
+            unreadable: complaints("unreadable line: "),
+            refused: complaints("refused: "),
+            dropped: complaints("lost: "),
             log,
             text: Vec::new(),
         }
