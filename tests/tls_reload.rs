@@ -226,3 +226,23 @@ fn authorities_in_a_directory_and_servers_certificates_are_read_again_from_a_jai
     pen.signal(Signal::HUP);
     wait_until("the server to be refused", || line(&one).is_none());
 }
+
+#[test]
+fn the_authorities_of_the_system_count_in_a_jail_too() {
+    if !is_root() {
+        return skip("only root can make a jail");
+    }
+    let jail = Scratch::new();
+    fs::set_permissions(jail.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (a, b) = (crate::harness::TlsServer::named("a", &certificates().site), Backend::named("b"));
+    let system = format!("SSL_CERT_FILE={}", certificates().authority.cert());
+    let jail_path = jail.path().display().to_string();
+    let pen = Launch::ours().control().wrapper(&["env", &system]).options(&["-j", &jail_path, "-u", "nobody"]);
+    let pen = pen.servers(&[&b]).start();
+    // No server speaks TLS at the start.
+    pen.control().tell(&[&format!("server 0 address 127.0.0.1 port {} tls on", a.port())]);
+    assert_eq!(crate::harness::visit(&pen, "127.0.0.1").as_deref(), Some("a"));
+    pen.signal(Signal::HUP);
+    pen.wait_for_line("certificates and keys: read again");
+    assert_eq!(crate::harness::visit(&pen, "127.0.0.1").as_deref(), Some("a"));
+}

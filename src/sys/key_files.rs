@@ -37,6 +37,11 @@ impl KeyFiles {
         Self { root, jail: None, ..self }
     }
 
+    /// Whether pen is in a jail, or will be.
+    pub fn is_jailed(&self) -> bool {
+        self.jail.is_some() || self.root.jail().is_some()
+    }
+
     /// Reads a file. Tells also what it was when it was opened.
     pub fn read(&self, path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {

@@ -2,9 +2,12 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use native_tls::{Certificate, HandshakeError, Identity, Protocol, TlsConnector};
@@ -18,6 +21,26 @@ use crate::error::Error;
 use crate::net::timed::ready_until;
 use crate::policy::tls::{ServerFault, Trust};
 use crate::sys::key_files::KeyFiles;
+
+/// The file of the authorities that this system trusts. It is open, but not its directory, which would lead out of a jail.
+static SYSTEM: LazyLock<Option<(PathBuf, File)>> = LazyLock::new(|| {
+    let path = openssl_probe::probe().cert_file?;
+    File::open(&path).ok().map(|file| (path, file))
+});
+
+/// What the file says, if OpenSSL will not find it under its name, since pen is in a jail or will be. To be called before that for the
+/// first time.
+pub(super) fn system_in_jail(files: &KeyFiles) -> Option<(&'static Path, &'static File)> {
+    let system = if files.is_jailed() { SYSTEM.as_ref() } else { None };
+    system.map(|(path, file)| (path.as_path(), file))
+}
+
+fn read_again(file: &File) -> io::Result<(Vec<u8>, Metadata)> {
+    let found = file.metadata()?;
+    let mut bytes = vec![0; found.len() as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok((bytes, found))
+}
 
 /// Speaks TLS to servers that are trusted alike.
 #[derive(Clone, Debug)]
@@ -53,12 +76,15 @@ impl Connector {
         let mut builder = TlsConnector::builder();
         builder.min_protocol_version(Some(Protocol::Tlsv12));
         builder.danger_accept_invalid_certs(!trust.verify).danger_accept_invalid_hostnames(!trust.verify);
-        if let Some(path) = &trust.ca {
-            builder.disable_built_in_roots(true);
-            for authority in PemFile::new(path, files.read(path))?.some_certificates()? {
-                let der = authority.to_der().map_err(|error| refused(&error))?;
-                builder.add_root_certificate(Certificate::from_der(&der).map_err(|error| refused(&error))?);
-            }
+        builder.disable_built_in_roots(trust.ca.is_some());
+        let authorities = match (&trust.ca, system_in_jail(files)) {
+            (Some(path), _) => PemFile::new(path, files.read(path))?.some_certificates()?,
+            (None, Some((path, file))) => PemFile::new(path, read_again(file))?.certificates()?,
+            (None, None) => Vec::new(),
+        };
+        for authority in authorities {
+            let der = authority.to_der().map_err(|error| refused(&error))?;
+            builder.add_root_certificate(Certificate::from_der(&der).map_err(|error| refused(&error))?);
         }
         if let Some(path) = &trust.cert {
             let file = PemFile::new(path, files.read(path))?;

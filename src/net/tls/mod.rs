@@ -40,6 +40,8 @@ impl Keyring {
     ) -> Result<Self, Error> {
         let terminator_before = before.and_then(|before| before.terminator.as_deref());
         let terminator = Terminator::load(&config.ssl(), files, terminator_before, warn)?.map(Arc::new);
+        // It finds the file, which a later load in a jail needs.
+        connector::system_in_jail(files);
         let mut connectors = BTreeMap::new();
         for trust in config.trusts() {
             let connector = Connector::load(&trust, files, warn)?;
