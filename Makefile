@@ -43,9 +43,9 @@ PORT1 = 8081
 PORT2 = 8082
 PORTC = 8888
 
-# What the tests run beside our own programs, by the names of Debian's packages.
-TEST_PACKAGES = apache2 awstats busybox chromium curl goaccess gzip init-system-helpers iproute2 logrotate mandoc mmdb-bin netbase \
-	nginx openssl pen procps python3 python3-pip rsyslog socat strace wrk
+# What the tests are built with and run beside our own programs, by the names of Debian's packages.
+TEST_PACKAGES = apache2 awstats busybox chromium curl goaccess gzip init-system-helpers iproute2 libssl-dev logrotate mandoc mmdb-bin \
+	netbase nginx openssl pen pkg-config procps python3 python3-pip rsyslog socat strace wrk
 
 # What `make test-quick` does without. The tests that need one of them are skipped there.
 HEAVY_PACKAGES = apache2 awstats chromium goaccess nginx python3-pip rsyslog
@@ -53,10 +53,20 @@ HEAVY_PACKAGES = apache2 awstats chromium goaccess nginx python3-pip rsyslog
 # Where the tests look for country data of the real world.
 TEST_DATA = $(CARGO_TARGET_DIR)/test-data
 
-.PHONY: all demo test test-quick test-packages test-data check lint doc bench install install-strip uninstall clean
+.PHONY: all openssl demo test test-quick test-packages test-data check lint doc bench install install-strip uninstall clean
 
-all:
+all: openssl
 	$(CARGO) build $(CARGOFLAGS) --release
+
+# Says in a line what cargo would say in fifty. Those who build with another OpenSSL tell cargo by variables of the environment.
+openssl:
+	@case ' $(CARGOFLAGS) ' in *' --no-default-features '*) exit 0 ;; esac; \
+	! env | grep -qE '^([A-Z0-9_]+_)?OPENSSL_(DIR|LIB_DIR|NO_PKG_CONFIG)=' || exit 0; \
+	$${PKG_CONFIG:-pkg-config} --exists openssl 2>/dev/null || { \
+		echo 'make: TLS needs pkg-config and the headers of OpenSSL. On Debian: apt-get install pkg-config libssl-dev' >&2; \
+		echo 'make: to build without TLS: make CARGOFLAGS=--no-default-features' >&2; \
+		exit 1; \
+	}
 
 # Two servers and a balancer. Whatever ends this shell, or make above it, or one of the three, ends all of them. The loop
 # sleeps in the foreground, so that the shell collects children that have ended and `kill -0` no longer finds them.
@@ -139,12 +149,12 @@ test-data: test-packages
 	echo 'test: country data cannot be had; its tests are skipped' >&2; \
 	rm -rf "$$new"
 
-check:
+check: openssl
 	$(CARGO) check $(CARGOFLAGS) --all-targets
 	$(CARGO) check $(CARGOFLAGS) --all-targets --no-default-features
 
 # mandoc also looks for the pages that ours refer to; which of them are installed is not our concern.
-lint:
+lint: openssl
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets -- -D warnings
 	$(CARGO) clippy $(CARGOFLAGS) --all-targets --no-default-features -- -D warnings
@@ -152,7 +162,7 @@ lint:
 	@command -v mandoc >/dev/null || { echo 'lint: mandoc is not installed' >&2; exit 1; }
 	@! mandoc -T lint $(MANPAGES) 2>&1 | grep -v -e 'referenced manual not found' -e 'outdated mandoc.db'
 
-doc:
+doc: openssl
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGOFLAGS) --no-deps
 
 # Beside whichever of pen 0.34.1, haproxy and nginx (libnginx-mod-stream) are installed; needs nginx, wrk and curl.
@@ -181,6 +191,7 @@ install-strip:
 	$(MAKE) install INSTALL_PROGRAM='$(INSTALL_PROGRAM) -s'
 
 $(PROGRAMS:%=$(RELEASE)/%):
+	@$(MAKE) --no-print-directory openssl
 	$(CARGO) build $(CARGOFLAGS) --release
 
 uninstall:
