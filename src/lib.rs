@@ -1,4 +1,4 @@
-//! pen, a load balancer for simple TCP protocols.
+//! pen, a load balancer for TCP.
 //!
 //! An accept thread hands each client to the supervisor; the supervisor, the only owner of the client table, the server
 //! table and the blacklist, decides which server it gets and gives the socket to an idle worker of a bounded pool; the
@@ -29,7 +29,7 @@
 //! |---|---|---|
 //! | 4 | [`cli`] | one file a program: arguments, usage, terminal output, exit codes |
 //! | 3 | [`daemon`] | everything that spawns, waits, joins |
-//! | 2 | [`net`] | blocking I/O on sockets: listen, connect, the relay, names, the control port's lines |
+//! | 2 | [`net`] | blocking I/O on sockets: listen, connect, TLS, the relay, names, the control port's lines |
 //! | 2 | [`sys`] | this host: files, privileges, limits, the clock, syslog, log destinations |
 //! | 1 | [`policy`] | pure decisions: which server, who gets in, the command language, reports, requests |
 //! | 0 | [`endpoint`], [`id`], [`error`] | the words that every floor uses |
