@@ -301,6 +301,13 @@ impl Visit {
         });
     }
 
+    /// Sends small parts at once.
+    #[cfg(feature = "tls")]
+    pub(crate) fn hurry(&self) {
+        // A Unix socket always does.
+        let _ = self.socket.set_tcp_nodelay(true);
+    }
+
     /// Has nothing more to say.
     pub(crate) fn finish(&self) -> io::Result<()> {
         self.socket.shutdown(Shutdown::Write)

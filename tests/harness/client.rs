@@ -101,6 +101,13 @@ impl Client {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
+    /// Sends small parts at once.
+    #[cfg(feature = "tls")]
+    pub(crate) fn hurry(&self) {
+        // A Unix socket always does.
+        let _ = self.socket.set_tcp_nodelay(true);
+    }
+
     /// The same connection once more.
     #[cfg(feature = "tls")]
     pub(crate) fn duplicate(&self) -> Self {

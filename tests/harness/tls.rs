@@ -209,6 +209,7 @@ pub(super) fn common_name(certificate: &openssl::x509::X509Ref) -> String {
 impl Wire {
     /// The bytes of that connection. `holds`: nothing is sent from the first read on.
     pub(super) fn new(client: Client, holds: bool) -> Self {
+        client.hurry();
         Self { client, holds, has_read: false, held: Vec::new() }
     }
 

@@ -77,6 +77,7 @@ impl TlsServer {
         let hellos: Arc<Mutex<Vec<ClientHello>>> = Arc::default();
         let heard = Arc::clone(&hellos);
         let backend = backend(Box::new(move |visit: &Visit| {
+            visit.hurry();
             let mut stream = SslStream::new(Ssl::new(&context).unwrap(), VisitWire(visit)).unwrap();
             stream.accept().map_err(io::Error::other)?;
             let ssl = stream.ssl();
