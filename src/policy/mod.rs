@@ -14,6 +14,7 @@ pub mod identity;
 pub mod listeners;
 pub mod lookups;
 pub mod pem;
+pub mod proxy;
 pub mod report;
 pub mod select;
 pub mod servers;
