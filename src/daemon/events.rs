@@ -45,6 +45,8 @@ pub enum Event {
     Known(ConnId, ClientFacts, Option<Handshake>),
     /// Asks for the keys in use, and for all that is configured about TLS.
     Keys(Sender<(TlsConfig, Arc<Keyring>)>),
+    /// The proxy of a client has announced it: these are its facts. The worker waits for `Order::Meet` or `Order::Refuse`.
+    Announced(ConnId, ClientFacts),
     /// Apply this. The answer has the reply of the last command, or of the last that was refused, and the effects that are left to the
     /// caller; after an error nothing was changed.
     Apply(Prepared, Sender<Result<Outcome, Error>>),

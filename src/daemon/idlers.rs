@@ -3,7 +3,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::io::Errno;
@@ -15,7 +15,9 @@ use super::mailbox::Handle;
 use super::permits::Permits;
 use super::thread::{self, STACK};
 use crate::error::Error;
+use crate::net::announcement::send;
 use crate::net::connect::{ConnectOptions, connect_any};
+use crate::policy::proxy::writer::local;
 use crate::policy::servers::Target;
 
 /// How often dead connections are looked for and replaced.
@@ -96,6 +98,10 @@ fn fill(idle: &Idle, wanted: &Wanted, permits: &Permits) {
         let target = willing[place].1;
         match connect_any(&target.addresses, &wanted.options, None) {
             Ok(socket) => {
+                if let Some(version) = target.proxy {
+                    // If it fails the connection has broken, which the next round finds.
+                    let _ = send(&socket, &local(version), Instant::now() + wanted.options.timeout);
+                }
                 willing[place].0 += 1;
                 idle.lock().push((Arc::clone(target), socket));
             }

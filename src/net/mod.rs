@@ -1,5 +1,6 @@
 //! Floor 2: blocking I/O on sockets. It decides nothing and starts no threads.
 
+pub mod announcement;
 pub mod connect;
 pub mod control;
 pub mod dummy;

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::policy::command::tls::TlsConfig;
+use crate::policy::proxy::Tls;
 use crate::policy::servers::TlsTarget;
 use crate::policy::tls::{HandshakeFault, ServerFault};
 use crate::sys::key_files::KeyFiles;
@@ -105,6 +106,10 @@ pub enum Session {}
 #[expect(missing_docs, reason = "none can be called")]
 impl Session {
     pub fn socket(&self) -> &OwnedFd {
+        match *self {}
+    }
+
+    pub fn facts(&self) -> Tls {
         match *self {}
     }
 

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::acl::Acl;
+use super::admission::NO_PROXY;
+pub use super::admission::{Admission, Wait};
 use super::clients::Clients;
 use super::connections::{Connection, Connections};
 use super::country::{Geography, GeoipFile};
 use super::facts::ClientFacts;
 use super::hash;
 use super::identity::Identity;
+use super::proxy::Accepts;
 use super::select::{View, Why, rule};
 use super::servers::{Health, Server, Target};
 use super::settings::Settings;
@@ -56,28 +59,6 @@ pub struct Choice {
     pub why: Why,
     /// The server is on trial: report it when the connect succeeds.
     pub unproven: bool,
-}
-
-/// What a choice waits for, besides the handshake where TLS is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Nothing.
-    No,
-    /// The client's first bytes: `peek`.
-    FirstBytes,
-}
-
-/// The answer to a client that has come.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Choose for it now.
-    AtOnce(ConnId),
-    /// Choose for it when more is known: when TLS is spoken, or when it has sent its first bytes.
-    Later(ConnId, Wait),
-    /// pen answers it itself (`dummy`).
-    Dummy(ConnId),
-    /// It is not served.
-    Refused(&'static str),
 }
 
 /// A change in a server's state, to be logged once.
@@ -127,11 +108,26 @@ impl Balancer {
 
     /// A client has come: it gets a slot, or is refused. A server is chosen later, by [`Balancer::choose`].
     pub fn admit(&mut self, facts: ClientFacts, now: Instant) -> Admission {
-        let denied = !self.permits(self.settings.client_acl, &facts);
-        if denied && self.abuse().is_none() {
-            return Admission::Refused("denied by client_acl");
+        if self.settings.accept_proxy == Accepts::Off {
+            return match self.is_denied(&facts) {
+                Ok(denied) => self.enter(Connection::new(facts, now), denied, now),
+                Err(why) => Admission::Refused(why),
+            };
         }
-        let mut connection = Connection::new(facts, now);
+        if !self.permits(self.settings.proxy_acl, &facts) {
+            return Admission::Refused(NO_PROXY);
+        }
+        Admission::Later(self.connections.insert(Connection::new(facts, now)), Wait::Announcement)
+    }
+
+    /// Whether `client_acl` denies a client. The error: it is refused for that.
+    pub(super) fn is_denied(&self, facts: &ClientFacts) -> Result<bool, &'static str> {
+        let denied = !self.permits(self.settings.client_acl, facts);
+        if denied && self.abuse().is_none() { Err("denied by client_acl") } else { Ok(denied) }
+    }
+
+    /// Gives a client a slot: the one that was freed last.
+    pub(super) fn enter(&mut self, mut connection: Connection, denied: bool, now: Instant) -> Admission {
         if self.settings.dummy {
             self.remember(&mut connection, now);
             return Admission::Dummy(self.connections.insert(connection));
@@ -268,10 +264,7 @@ impl Balancer {
     }
 
     fn choose_for(&mut self, connection: &mut Connection, now: Instant) -> Result<Choice, &'static str> {
-        let denied = !self.permits(self.settings.client_acl, &connection.facts);
-        if denied && self.abuse().is_none() {
-            return Err("denied by client_acl");
-        }
+        let denied = self.is_denied(&connection.facts)?;
         self.remember(connection, now);
         let mut choice = match self.abuse().filter(|_| denied) {
             Some(target) => choice(Upstream::Abuse, target, Why::Abuse),

@@ -1,6 +1,8 @@
 //! Floor 1: pure decisions. No I/O, no threads, no clocks (`now` is an argument), no locks.
 
 pub mod acl;
+pub mod admission;
+mod announced;
 pub mod balancer;
 pub mod clients;
 pub mod command;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hash;
+use super::proxy::Version;
 use super::tls::{ServerFault, ServerTls, Trust};
 use crate::endpoint::{Address, Endpoint, Host, Port};
 use crate::id::AclId;
@@ -22,6 +23,8 @@ pub struct Target {
     pub hash: u64,
     /// How TLS is spoken to it; `None`, not at all.
     pub tls: Option<TlsTarget>,
+    /// The PROXY header that it gets, if any: `send_proxy`.
+    pub proxy: Option<Version>,
 }
 
 /// How TLS is spoken to a server.
@@ -43,7 +46,8 @@ impl Target {
                 host.addresses().iter().map(|ip| Address::Ip(SocketAddr::new(*ip, port))).collect()
             }
         };
-        Self { name: endpoint.to_string(), hash: hash::of_server(&addresses), addresses, endpoint, tls: None }
+        let (name, hash) = (endpoint.to_string(), hash::of_server(&addresses));
+        Self { name, hash, addresses, endpoint, tls: None, proxy: None }
     }
 
     /// One to which TLS is spoken like this.
@@ -63,7 +67,8 @@ impl Target {
     /// Whether it was written alike and has the same addresses, in whatever order: name servers change the order with each answer.
     fn is_same(&self, other: &Self) -> bool {
         let all = |of: &Self, among: &Self| of.addresses.iter().all(|address| among.addresses.contains(address));
-        self.endpoint == other.endpoint && self.tls == other.tls && all(self, other) && all(other, self)
+        let speaks_alike = self.tls == other.tls && self.proxy == other.proxy;
+        self.endpoint == other.endpoint && speaks_alike && all(self, other) && all(other, self)
     }
 }
 
@@ -163,6 +168,7 @@ pub struct Server {
     /// Bytes received from it.
     pub received: u64,
     tls: ServerTls,
+    proxy: Option<Version>,
     /// How often no TLS could be had, in the order of [`ServerFault::ALL`].
     pub tls_failed: [u64; ServerFault::ALL.len()],
 }
@@ -185,6 +191,7 @@ impl Default for Server {
             sent: 0,
             received: 0,
             tls: ServerTls::default(),
+            proxy: None,
             tls_failed: Default::default(),
         }
     }
@@ -216,15 +223,21 @@ impl Server {
         &self.tls
     }
 
-    /// Changes its address. If it keeps none of its addresses, the health is reset.
-    pub fn move_to(&mut self, endpoint: Endpoint, port: u16, now: Instant) {
-        self.aim(endpoint, port, self.tls.clone(), now);
+    /// The PROXY header that it gets.
+    pub fn proxy(&self) -> Option<Version> {
+        self.proxy
     }
 
-    /// Changes its address and how TLS is spoken to it.
-    pub fn aim(&mut self, endpoint: Endpoint, port: u16, tls: ServerTls, now: Instant) {
-        (self.port, self.tls) = (port, tls);
+    /// Changes its address. If it keeps none of its addresses, the health is reset.
+    pub fn move_to(&mut self, endpoint: Endpoint, port: u16, now: Instant) {
+        self.aim(endpoint, port, (self.tls.clone(), self.proxy), now);
+    }
+
+    /// Changes its address and what is spoken to it: TLS, and a PROXY header before that.
+    pub fn aim(&mut self, endpoint: Endpoint, port: u16, (tls, proxy): (ServerTls, Option<Version>), now: Instant) {
+        (self.port, self.tls, self.proxy) = (port, tls, proxy);
         let target = Target::new(endpoint.with_port(Port::Number(port))).with_tls(&self.tls);
+        let target = Target { proxy, ..target };
         if target.is_same(&self.target) {
             return;
         }
@@ -240,17 +253,17 @@ impl Server {
 
     /// Whether nothing was ever said about it, or all of it was taken back.
     pub fn is_as_new(&self) -> bool {
-        let Self { soft, hard, weight, prio, acl, admin, tls, .. } = Self::default();
+        let Self { soft, hard, weight, prio, acl, admin, tls, proxy, .. } = Self::default();
         self.is_empty()
-            && self.tls == tls
+            && (&self.tls, self.proxy) == (&tls, proxy)
             && (self.soft, self.hard, self.weight, self.prio) == (soft, hard, weight, prio)
             && (self.acl, self.admin) == (acl, admin)
     }
 
     /// Makes it as a new one, but for its counters; unless it is removed, it also keeps its state, and its address until it gets one.
     pub fn reset(&mut self, is_removed: bool, now: Instant) {
-        let Self { soft, hard, weight, turn, prio, acl, tls, .. } = Self::default();
-        *self = Self { soft, hard, weight, turn, prio, acl, tls, ..self.clone() };
+        let Self { soft, hard, weight, turn, prio, acl, tls, proxy, .. } = Self::default();
+        *self = Self { soft, hard, weight, turn, prio, acl, tls, proxy, ..self.clone() };
         if is_removed {
             self.move_to(Endpoint::nowhere(), 0, now);
             self.admin = AdminState::Ready;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::http::forwarded::{Existing, Style};
 use super::http::header::Header;
+use super::proxy::Accepts;
 use super::servers::Target;
 use super::tls::Ssl;
 use crate::endpoint::Endpoint;
@@ -202,6 +203,12 @@ pub struct Settings {
     pub tcp_nodelay: bool,
     /// Choose the server after the client's first bytes: `peek`.
     pub peek: bool,
+    /// Which PROXY headers clients must send: `accept_proxy`.
+    pub accept_proxy: Accepts,
+    /// The list of those that may: `proxy_acl`.
+    pub proxy_acl: AclId,
+    /// How long the header may take: `proxy_timeout`.
+    pub proxy_timeout: Duration,
     /// Server by priority: `prio`.
     pub prio: bool,
     /// How often the names of servers are looked up again; `None`, never: `resolve`.
@@ -256,6 +263,9 @@ impl Default for Settings {
             log: None,
             tcp_nodelay: false,
             peek: false,
+            accept_proxy: Accepts::Off,
+            proxy_acl: AclId::default(),
+            proxy_timeout: Duration::from_secs(3),
             prio: false,
             resolve: None,
             roundrobin: false,

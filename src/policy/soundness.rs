@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::balancer::Balancer;
+use super::proxy::Accepts;
 use super::servers::{Server, State, Target};
 use crate::id::ServerId;
 
@@ -36,6 +37,14 @@ impl Balancer {
     /// Whether no access list restricts the control port.
     pub fn control_is_open(&self) -> bool {
         self.acls[self.settings.control_acl.index()].entries().is_empty()
+    }
+
+    /// Whether anybody who can connect may announce any address as that of the client.
+    pub fn anybody_may_announce(&self) -> bool {
+        let is_path = |listener: &str| listener.starts_with('/') || listener.is_empty();
+        self.settings.accept_proxy != Accepts::Off
+            && self.acls[self.settings.proxy_acl.index()].entries().is_empty()
+            && !self.listen.split([',', ' ']).all(is_path)
     }
 
     /// The first server that has an address and no port.

@@ -1,7 +1,6 @@
 //! Connecting a session: to the server that was chosen, then to those that the supervisor names when that one fails.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,10 +8,11 @@ use super::job::{Order, Proof, Route, Server};
 use super::worker::{Session, Worker};
 use crate::daemon::events::Event;
 use crate::error::reason;
+use crate::net::announcement::send;
 use crate::net::connect::{Fault, connect_any, is_gone};
+use crate::net::relay::stream::Stream;
 use crate::net::tls::Connector;
 use crate::policy::servers::Target;
-use crate::policy::settings::Settings;
 
 /// How long to wait before connecting again when this host is short of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -23,11 +23,11 @@ const HUNGER: Duration = Duration::from_secs(30);
 impl Worker {
     /// Connects to the server, or to whichever the supervisor names when that one fails. `None`: there is none left.
     #[inline(never)]
-    pub(super) fn connect(&self, session: &Session<'_>, mut route: Route) -> Option<Server> {
+    pub(super) fn connect(&self, session: &Session<'_>, client: &Stream<'_>, mut route: Route) -> Option<Server> {
         let Session { conn, orders, .. } = *session;
         loop {
             let Route { target, connector, proof } = route;
-            match self.connect_patiently(session, &target, connector.as_ref()) {
+            match self.connect_patiently(session, client, &target, connector.as_ref()) {
                 Ok(server) => {
                     self.log.debug(2, || format!("connection {conn}: connected to {}", target.name));
                     if proof == Proof::Wanted {
@@ -52,14 +52,15 @@ impl Worker {
     fn connect_patiently(
         &self,
         session: &Session<'_>,
+        client: &Stream<'_>,
         target: &Target,
         connector: Option<&Connector>,
     ) -> io::Result<Server> {
-        let Session { link, peer, settings, permit, .. } = *session;
+        let Session { link, settings, permit, .. } = *session;
         let deadline = Instant::now() + settings.timeout;
         let mut starving = None;
         loop {
-            match connect_once(target, connector, settings, peer) {
+            match connect_once(session, client, target, connector) {
                 Err(error) if Fault::of(&error) == Fault::Shortage && permit.make_way(1) => {}
                 Err(error) if Fault::of(&error) == Fault::Shortage => {
                     if starving.is_none() {
@@ -78,15 +79,19 @@ impl Worker {
     }
 }
 
-/// Connects, and shakes hands if TLS is spoken to the server. Both together may take the connect timeout.
+/// Connects, tells where the client comes from if the server is to know, and shakes hands if TLS is spoken to it. All together may take
+/// the connect timeout.
 fn connect_once(
+    session: &Session<'_>,
+    client: &Stream<'_>,
     target: &Target,
     connector: Option<&Connector>,
-    settings: &Settings,
-    peer: Option<SocketAddr>,
 ) -> io::Result<Server> {
-    let deadline = Instant::now() + settings.timeout;
-    let socket = Arc::new(connect_any(&target.addresses, &settings.into(), peer)?);
+    let deadline = Instant::now() + session.settings.timeout;
+    let socket = Arc::new(connect_any(&target.addresses, &session.settings.into(), session.client())?);
+    if let Some(version) = target.proxy {
+        send(&socket, &session.header(version, client), deadline)?;
+    }
     let session = match (&target.tls, connector) {
         (None, _) => None,
         (Some(tls), Some(connector)) => Some(connector.connect(&tls.name, Arc::clone(&socket), deadline)?),

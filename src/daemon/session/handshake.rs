@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use super::worker::{Session, Worker};
 use crate::daemon::events::{Event, Handshake};
-use crate::endpoint::ClientAddr;
 use crate::net::dummy;
 use crate::net::relay::stream::Stream;
 use crate::net::tls::{Failure, Terminator};
@@ -36,8 +35,8 @@ impl Worker {
     }
 
     fn refuse(&self, session: &Session<'_>, Failure { fault, text }: &Failure) {
-        let Session { conn, link, peer, .. } = *session;
-        let client = ClientAddr::new(peer.map(|peer| peer.ip()));
+        let Session { conn, link, .. } = *session;
+        let client = session.address();
         match fault {
             // So do port scanners and simple health checks.
             HandshakeFault::Closed => {

@@ -8,12 +8,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::job::Link;
 use crate::endpoint::ClientAddr;
 use crate::id::ConnId;
-use crate::net::connect::local_address;
 use crate::net::relay::filter::Filter;
 use crate::net::relay::half::Way;
 use crate::policy::http::forwarded::Rules;
 use crate::policy::http::header::Client;
 use crate::policy::http::rewriter::Rewriter;
+use crate::policy::proxy::Ends;
 use crate::policy::settings::Settings;
 
 /// See the module's documentation.
@@ -24,22 +24,29 @@ pub(super) struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// For a session by these settings, with this client. `peer`: where the client comes from. `is_secure`: it speaks TLS to pen.
+    /// For a session by these settings. The client comes from there, and `is_secure` if with TLS; `ends` are those of its connection.
     pub(super) fn new(
         conn: ConnId,
-        link: &'a Link,
-        peer: Option<SocketAddr>,
+        (client, is_secure): (Option<SocketAddr>, bool),
+        ends: impl FnOnce() -> Ends,
         settings: &'a Settings,
-        is_secure: bool,
+        link: &'a Link,
     ) -> Self {
         let headers = settings.http_headers.as_slice();
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+        let (mut listener, mut id) = (None, String::new());
+        if !headers.is_empty() {
+            if let Ends::Tcp(_, destination) = ends() {
+                listener = Some(destination.port());
+            }
+            id = format!("{:x}-{:x}-{conn}", now(), process::id());
+        }
         let client = Client {
-            address: ClientAddr::new(peer.map(|peer| peer.ip())),
-            port: peer.as_ref().map(SocketAddr::port),
-            listener: if headers.is_empty() { None } else { local_address(&link.client).map(|address| address.port()) },
+            address: ClientAddr::new(client.map(|client| client.ip())),
+            port: client.map(|client| client.port()),
+            listener,
             is_secure,
-            id: if headers.is_empty() { String::new() } else { format!("{:x}-{:x}-{conn}", now(), process::id()) },
+            id,
         };
         let rules = Rules { existing: settings.http_forwarded, style: settings.http_forwarded_style, headers };
         Self { rewriter: Rewriter::new(rules, client, settings.http_strict), link }

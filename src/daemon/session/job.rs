@@ -27,6 +27,8 @@ pub enum Order {
     Serve(Job),
     /// The connect failed, or more is known of the client: try this one.
     Retry(Route),
+    /// It is the client that its proxy has announced, and gets this.
+    Meet(Task),
     /// There is no server for it.
     Refuse,
 }

@@ -1,5 +1,6 @@
 //! One session: from the order to serve a client to the report of its end.
 
+mod announcement;
 mod connect;
 mod dump;
 mod handshake;

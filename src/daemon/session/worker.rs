@@ -33,6 +33,7 @@ use crate::net::relay::{End, Relay, first_bytes};
 use crate::net::tls::Terminator;
 use crate::policy::balancer::Wait;
 use crate::policy::facts::ClientFacts;
+use crate::policy::proxy::Announced;
 use crate::policy::settings::Settings;
 use crate::policy::weblog::Parties;
 use crate::sys::log::Log;
@@ -45,10 +46,25 @@ const FIRST: usize = 16 * 1024;
 pub(super) struct Session<'a> {
     pub(super) conn: ConnId,
     pub(super) link: &'a Link,
+    /// Where the connection comes from.
     pub(super) peer: Option<SocketAddr>,
+    /// What the proxy there has announced, if one has.
+    pub(super) announced: Option<&'a Announced>,
     pub(super) settings: &'a Settings,
     pub(super) permit: &'a Permit,
     pub(super) orders: &'a Receiver<Order>,
+}
+
+impl Session<'_> {
+    /// Where the client comes from; `None`: from a Unix socket.
+    pub(super) fn client(&self) -> Option<SocketAddr> {
+        self.announced.map_or(self.peer, |announced| announced.client(self.peer))
+    }
+
+    /// The client's address alone.
+    pub(super) fn address(&self) -> ClientAddr {
+        ClientAddr::new(self.client().map(|client| client.ip()))
+    }
 }
 
 /// What a worker needs besides its jobs.
@@ -62,6 +78,8 @@ pub struct Worker {
     pub log: Log,
     /// Messages that clients cause.
     pub complaints: Arc<Complaints>,
+    /// Messages that clients cause which should be proxies.
+    pub announcements: Arc<Complaints>,
     /// The request log.
     pub access_log: AccessLog,
     /// Buffers for relays.
@@ -79,7 +97,8 @@ impl Worker {
             // A late answer to a job that is over already is of no interest.
             let Order::Serve(Job { conn, link, peer, task, terminator, settings, permit }) = order else { continue };
             let served = catch_unwind(AssertUnwindSafe(|| {
-                let session = Session { conn, link: &link, peer, settings: &settings, permit: &permit, orders };
+                let session =
+                    Session { conn, link: &link, peer, announced: None, settings: &settings, permit: &permit, orders };
                 self.serve(&session, task, terminator.as_deref());
             }));
             if served.is_err() {
@@ -96,8 +115,16 @@ impl Worker {
     }
 
     fn serve(&self, session: &Session<'_>, task: Task, terminator: Option<&Terminator>) {
-        let Session { conn, link, peer, settings, orders, .. } = *session;
         let start = Instant::now();
+        let (announced, task) = match task {
+            Task::Wait(Wait::Announcement) => match self.announced(session) {
+                Some((announced, task)) => (Some(announced), task),
+                None => return,
+            },
+            task => (None, task),
+        };
+        let session = &Session { announced: announced.as_ref(), ..*session };
+        let Session { conn, link, peer, settings, orders, .. } = *session;
         let mut early = Vec::new();
         let Some((mut client, handshake)) = self.meet(session, terminator) else { return };
         let route = match task {
@@ -109,7 +136,7 @@ impl Worker {
                         return;
                     }
                 }
-                if self.events.send(Event::Known(conn, ClientFacts::of(peer), handshake)).is_err() {
+                if self.events.send(Event::Known(conn, ClientFacts::of(session.client()), handshake)).is_err() {
                     return;
                 }
                 match orders.recv() {
@@ -129,7 +156,7 @@ impl Worker {
                 return self.log.debug(2, || format!("connection {conn}: client: {}", reason(&error)));
             }
         }
-        let Some(Server { socket, session: tls }) = self.connect(session, route) else { return };
+        let Some(Server { socket, session: tls }) = self.connect(session, &client, route) else { return };
         let server = link.server.get_or_init(|| socket);
         if link.is_closing() {
             return;
@@ -191,16 +218,21 @@ impl Worker {
     #[inline(never)]
     fn request_log(&self, session: &Session<'_>, server: &OwnedFd) -> Option<Box<RefCell<RequestLog>>> {
         session.settings.log.as_ref()?;
-        let client = ClientAddr::new(session.peer.map(|peer| peer.ip()));
+        let client = session.address();
         let parties = Parties { client, server: peer_name(server) };
         Some(Box::new(RefCell::new(RequestLog::new(parties, self.access_log.clone()))))
     }
 
-    /// What puts headers into the session's requests, if that is wanted.
+    /// What puts headers into the session's requests, if that is wanted. `is_secure`: the client speaks TLS to pen.
     #[inline(never)]
     fn headers<'a>(&self, session: &Session<'a>, is_secure: bool) -> Option<Box<RefCell<Headers<'a>>>> {
-        let Session { conn, link, peer, settings, .. } = *session;
-        settings.http.then(|| Box::new(RefCell::new(Headers::new(conn, link, peer, settings, is_secure))))
+        let Session { conn, link, announced, settings, .. } = *session;
+        if !settings.http {
+            return None;
+        }
+        let is_secure = is_secure || announced.is_some_and(|announced| announced.is_secure);
+        let headers = Headers::new(conn, (session.client(), is_secure), || session.ends(), settings, link);
+        Some(Box::new(RefCell::new(headers)))
     }
 }
 

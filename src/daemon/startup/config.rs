@@ -84,11 +84,18 @@ pub fn check(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
     if control_is_exposed(&balancer, &control) {
         warn(CONTROL_IS_EXPOSED);
     }
+    if balancer.anybody_may_announce() {
+        warn(ANYBODY_MAY_ANNOUNCE);
+    }
     Root::new(options.identity.jail.as_deref()).map(drop)
 }
 
 /// The warning about a choice by weight without weights.
 pub const LACKS_WEIGHTS: &str = "selection is by weight, but every server has weight 0: new clients will be refused";
+
+/// The warning about PROXY headers from everybody.
+pub const ANYBODY_MAY_ANNOUNCE: &str =
+    "accept_proxy is on, and proxy_acl is empty: every client can announce any address as its own";
 
 /// The warning about a control port for everybody.
 pub const CONTROL_IS_EXPOSED: &str =

@@ -172,6 +172,9 @@ fn tell_oddities(options: &Options, balancer: &Balancer, (grant, exposed): (Gran
     if let Some(server) = balancer.lacks_port() {
         log.warning(format_args!("server {server} has an address and no port, so that it is not used"));
     }
+    if balancer.anybody_may_announce() {
+        log.warning(config::ANYBODY_MAY_ANNOUNCE);
+    }
     if exposed {
         log.warning(config::CONTROL_IS_EXPOSED);
     }

@@ -84,11 +84,13 @@ impl Wiring {
 
         // Without a bound of its own: see `Closed`.
         let (closed, ended) = unbounded();
+        let announcements = Arc::new(Complaints::new(log.clone(), "PROXY protocol: "));
         let worker = Worker {
             events: events.clone(),
             closed,
             log: log.clone(),
             complaints: Arc::new(Complaints::new(log.clone(), "")),
+            announcements: Arc::clone(&announcements),
             access_log: access_log.clone(),
             buffers: Buffers::default(),
             pipes: front.pipes.clone(),
@@ -98,7 +100,7 @@ impl Wiring {
         let pool = Pool::new(move |id: WorkerId, orders: Receiver<Order>| {
             thread::watch("worker", &worker.events, || worker.work(id, &orders));
         });
-        let helpers = Helpers { idlers: Latest::new(idlers), idle: 0, resolver, access_log };
+        let helpers = Helpers { idlers: Latest::new(idlers), idle: 0, resolver, announcements, access_log };
         let conn_max = balancer.settings().conn_max;
         let mut supervisor = Supervisor::new(balancer, inbox, (pool, ended), (front, keyring), helpers, (log, clock));
         supervisor.make_room_for(conn_max)?;

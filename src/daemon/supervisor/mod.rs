@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use self::front::Front;
 use crate::daemon::access_log::AccessLog;
+use crate::daemon::complaints::Complaints;
 use crate::daemon::events::{Event, Handshake};
 use crate::daemon::idlers::Wanted;
 use crate::daemon::latest::Latest;
@@ -95,6 +96,8 @@ pub struct Helpers {
     pub idle: usize,
     /// Wakes the resolver, which then asks what to do. The channel has room for one: the resolver has not asked yet if there is none.
     pub resolver: Sender<()>,
+    /// Tells of clients that should be proxies.
+    pub announcements: Arc<Complaints>,
     /// Writes the request log.
     pub access_log: AccessLog,
 }
@@ -202,6 +205,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     }
                     self.known(conn, facts, now);
                 }
+                Event::Announced(conn, facts) => self.announced(conn, &facts, now),
                 Event::Handshake(Ok(Handshake { resumed })) => self.balancer.shook_hands(resumed),
                 Event::Handshake(Err(fault)) => self.balancer.shook_no_hands(fault),
                 Event::Keys(answer) => {
@@ -288,6 +292,7 @@ mod tests {
         let (events, inbox) = mailbox::to_this_thread(8);
         let log = Log::new(bounded(8).0);
         let access_log = AccessLog::start(None, Root::new(None).unwrap(), log.clone(), &events).unwrap();
+        let announcements = Arc::new(Complaints::new(log.clone(), "PROXY protocol: "));
         let host = Host::default();
         let grant = host.grant(Demand { sessions: 1, listeners: 0, pipes: 0, idlers: 0 });
         let mut supervisor = Supervisor::new(
@@ -295,7 +300,7 @@ mod tests {
             inbox,
             (Pool::new(|_, _| {}), unbounded().1),
             (Front::new(Permits::new(1), host, grant, 0, events.clone()), Arc::default()),
-            Helpers { idlers: Latest::new(bounded(1).0), idle: 0, resolver: bounded(1).0, access_log },
+            Helpers { idlers: Latest::new(bounded(1).0), idle: 0, resolver: bounded(1).0, announcements, access_log },
             (log, Clock::local()),
         );
         thread::start("helper", STACK, &events, || panic!("on purpose")).unwrap();

@@ -14,6 +14,7 @@ use crate::error::reason;
 use crate::id::ConnId;
 use crate::net::connect::Fault;
 use crate::net::tls::ServerFailure;
+use crate::policy::admission::NO_PROXY;
 use crate::policy::balancer::{Admission, Choice};
 use crate::policy::facts::ClientFacts;
 
@@ -51,6 +52,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let facts = ClientFacts::of(peer);
         let client = facts.address;
         let (conn, task) = match self.balancer.admit(facts.clone(), now) {
+            Admission::Refused(NO_PROXY) => {
+                return self.helpers.announcements.tell(format_args!("client {client}: refused: {NO_PROXY}"), now);
+            }
             Admission::Refused(why) => return self.log.debug(1, || format!("client {client}: refused: {why}")),
             Admission::Later(conn, wait) => (conn, Task::Wait(wait)),
             Admission::Dummy(conn) => (conn, Task::Dummy(Arc::clone(&self.name))),
@@ -126,6 +130,25 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     pub(super) fn known(&mut self, conn: ConnId, facts: ClientFacts, now: Instant) {
         let choice = self.balancer.choose(conn, facts, now);
         self.proceed(conn, choice, "is known");
+    }
+
+    /// A client was announced by its proxy: tells the worker, which waits for it, what it gets.
+    pub(super) fn announced(&mut self, conn: ConnId, facts: &ClientFacts, now: Instant) {
+        let task = match self.balancer.announced(conn, facts.clone(), now) {
+            Admission::Refused(why) => Err(why),
+            Admission::Later(_, wait) => Ok(Task::Wait(wait)),
+            Admission::Dummy(_) => Ok(Task::Dummy(Arc::clone(&self.name))),
+            Admission::AtOnce(_) => self.balancer.choose(conn, facts.clone(), now).map(|choice| {
+                self.tell_choice(&facts.address, conn, &choice);
+                Task::Connect(self.route(choice))
+            }),
+        };
+        let Some(worker) = self.running(conn).and_then(|running| running.worker) else { return };
+        let order = task.map(Order::Meet).unwrap_or_else(|why| {
+            self.log.debug(1, || format!("client {}: refused: {why}", facts.address));
+            Order::Refuse
+        });
+        self.sessions.pool.order(worker, order);
     }
 
     /// The way to the server that was chosen.

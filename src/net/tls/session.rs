@@ -4,12 +4,14 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 
 use native_tls::TlsStream;
-use openssl::ssl::SslStream;
+use openssl::nid::Nid;
+use openssl::ssl::{NameType, SslStream};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 
 use super::wire::Wire;
+use crate::policy::proxy::Tls;
 
 /// The most bytes in a record (RFC 8446 section 5.1).
 const RECORD: usize = 16 * 1024;
@@ -71,6 +73,25 @@ impl Session {
         match &self.layer {
             Layer::Accepted(stream) => stream.ssl().session_reused(),
             Layer::Connected(_) => false,
+        }
+    }
+
+    /// What the handshake with a client has brought.
+    pub fn facts(&self) -> Tls {
+        let Layer::Accepted(stream) = &self.layer else { return Tls::default() };
+        let ssl = stream.ssl();
+        let certificate = ssl.peer_certificate();
+        let name = certificate.as_ref().and_then(|certificate| {
+            let entry = certificate.subject_name().entries_by_nid(Nid::COMMONNAME).next()?;
+            entry.data().to_string().ok()
+        });
+        Tls {
+            version: ssl.version_str().to_string(),
+            cipher: ssl.current_cipher().map_or_else(String::new, |cipher| cipher.name().to_string()),
+            name: ssl.servername(NameType::HOST_NAME).map(String::from),
+            protocol: ssl.selected_alpn_protocol().map(<[u8]>::to_vec),
+            has_certificate: certificate.is_some(),
+            common_name: name,
         }
     }
 

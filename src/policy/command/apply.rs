@@ -194,7 +194,7 @@ impl Balancer {
         }
         let server = &mut self.servers[id.index()];
         let (mut endpoint, mut port) = (server.endpoint().clone(), server.port());
-        let mut failure = None;
+        let (mut failure, mut proxy) = (None, server.proxy());
         for change in &changes {
             match change {
                 ServerChange::Address(new) => {
@@ -202,12 +202,13 @@ impl Balancer {
                     endpoint = new.clone().or_addresses_of(&endpoint);
                 }
                 ServerChange::Port(new) => port = new.number().unwrap_or(0),
+                ServerChange::SendProxy(version) => proxy = *version,
                 _ => {}
             }
         }
         let mut tls = server.tls().clone();
         changes.iter().for_each(|change| tls.change(change));
-        server.aim(endpoint, port, tls, now);
+        server.aim(endpoint, port, (tls, proxy), now);
         let (mut weights_changed, mut closes) = (false, false);
         for change in changes {
             match change {
@@ -233,6 +234,7 @@ impl Balancer {
                 ServerChange::Prio(n) => server.prio = n,
                 // These went into the target.
                 ServerChange::Address(_)
+                | ServerChange::SendProxy(_)
                 | ServerChange::Port(_)
                 | ServerChange::Tls(_)
                 | ServerChange::TlsVerify(_)

@@ -173,7 +173,7 @@ mod tests {
             (
                 "server 1 color red",
                 "server 1: \"color\" cannot be set; there are: acl, address, port, max, hard, blacklist, weight, prio, \
-                 tls, tls_verify, tls_name, tls_ca, tls_cert, tls_key, drain, maint, ready, close",
+                 tls, tls_verify, tls_name, tls_ca, tls_cert, tls_key, send_proxy, drain, maint, ready, close",
             ),
             ("server 1", "server 1: nothing to change"),
             ("tcp_nodelay yes", "\"tcp_nodelay yes\": nothing is expected from \"yes\" on"),
@@ -184,7 +184,11 @@ mod tests {
             assert_eq!(read(line), Err(ParseError::Value(error.to_string())));
         }
         let unknown = read("no such").unwrap_err();
-        assert!(unknown.to_string().starts_with("unknown command \"no such\"; there are: abort_on_error, abuse, acl,"));
+        assert!(
+            unknown
+                .to_string()
+                .starts_with("unknown command \"no such\"; there are: abort_on_error, abuse, accept_proxy, acl,")
+        );
         assert_eq!(read("frob 1").unwrap_err().reply(), "do_cmd: ignoring command starting with 'frob'\n");
         assert!(Command::parse("emergency www", None).is_err());
     }

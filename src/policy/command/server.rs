@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Port};
 use crate::id::AclId;
+use crate::policy::proxy::Version;
 use crate::policy::tls::{ServerTls, Trust};
 
 /// What `server N` can change about a server.
@@ -39,6 +40,8 @@ pub enum ServerChange {
     TlsCert(Option<PathBuf>),
     /// `tls_key FILE`: the key of that.
     TlsKey(Option<PathBuf>),
+    /// `send_proxy v1|v2|off`: the PROXY header that it gets.
+    SendProxy(Option<Version>),
     /// `drain`: clients only as a last resort.
     Drain,
     /// `maint`: no clients.
@@ -52,7 +55,7 @@ pub enum ServerChange {
 impl ServerChange {
     /// The words of `server N …`, for the error about another one.
     pub const WORDS: &str = "acl, address, port, max, hard, blacklist, weight, prio, tls, tls_verify, tls_name, \
-                             tls_ca, tls_cert, tls_key, drain, maint, ready, close";
+                             tls_ca, tls_cert, tls_key, send_proxy, drain, maint, ready, close";
 
     /// Whether it is about TLS.
     pub fn is_tls(&self) -> bool {
@@ -71,6 +74,7 @@ impl ServerChange {
             | Self::Blacklist(_)
             | Self::Weight(_)
             | Self::Prio(_)
+            | Self::SendProxy(_)
             | Self::Drain
             | Self::Maint
             | Self::Ready
@@ -99,6 +103,7 @@ impl fmt::Display for ServerChange {
             Self::TlsCa(path) => write!(f, "tls_ca {}", file(path)),
             Self::TlsCert(path) => write!(f, "tls_cert {}", file(path)),
             Self::TlsKey(path) => write!(f, "tls_key {}", file(path)),
+            Self::SendProxy(version) => write!(f, "send_proxy {}", version.map_or("off", Version::word)),
             Self::Drain => f.write_str("drain"),
             Self::Maint => f.write_str("maint"),
             Self::Ready => f.write_str("ready"),

@@ -6,6 +6,7 @@ use super::setting::{Kind, Setting, Touches, Value};
 use super::ssl::SSL;
 use crate::policy::clients::Clients;
 use crate::policy::http::forwarded::{Existing, Style};
+use crate::policy::proxy::Accepts;
 use crate::policy::servers::Target;
 use crate::policy::settings::{Facility, FastClose, Tracking};
 
@@ -181,6 +182,15 @@ pub const AFTER_SERVERS: &[Setting] = &[
     switch!(weight, "choose by weight").touching(Touches::Weights),
     switch!(prio, "choose by priority"),
     switch!(abort_on_error, "dump core when pen must give up"),
+    choice!(
+        accept_proxy,
+        "accept_proxy [off|v1|v2|any]",
+        Accepts,
+        "\"%\" is not off, v1, v2 or any",
+        false,
+        None,
+        "which PROXY header clients must send first, with the address that counts as theirs"
+    ),
     server!(abuse, "the server for clients that client_acl denies"),
     number!(clients_max, "N", 1, Clients::MAX as u64, "size of the client table; it can only grow")
         .growing()
@@ -220,6 +230,8 @@ pub const AFTER_SERVERS: &[Setting] = &[
         .shown(|value, context| format!("Idlers: {}/{}", context.idlers, value.line())),
     switch!(keepalive, "SO_KEEPALIVE on the sockets of sessions"),
     switch!(peek, "choose the server after the client's first bytes"),
+    acl!(proxy_acl, "the access list of those that may send a PROXY header"),
+    seconds!(proxy_timeout, 1, "how long the PROXY header of a client may take"),
     row!(
         resolve,
         "resolve [SECONDS] | no resolve",

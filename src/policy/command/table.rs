@@ -15,6 +15,7 @@ use crate::policy::acl::{Net, Whom};
 use crate::policy::country::{Country, GeoipFile};
 use crate::policy::http::header::Header;
 use crate::policy::listeners::Listeners;
+use crate::policy::proxy::Version;
 use crate::policy::report::query::{Format, Query};
 
 type Read = fn(&mut Words<'_>) -> Result<Command, String>;
@@ -141,7 +142,7 @@ const COMMANDS: &[Entry] = &[
     with_no(
         "server",
         "server N [acl A] [address A] [port P] [max M] [hard H] [blacklist T] [weight W] [prio P] [tls on|off] \
-         [tls_verify on|off] [tls_name NAME] [tls_ca FILE] [tls_cert FILE] [tls_key FILE] [drain|maint|ready] [close] | \
+         [tls_verify on|off] [tls_name NAME] [tls_ca FILE] [tls_cert FILE] [tls_key FILE] [send_proxy v1|v2|off] [drain|maint|ready] [close] | \
          no server N",
         "change, add or remove a server",
         read_server,
@@ -289,6 +290,15 @@ fn read_switch(what: &str, words: &mut Words<'_>) -> Result<bool, String> {
     }
 }
 
+fn read_proxy_version(what: &str, words: &mut Words<'_>) -> Result<Option<Version>, String> {
+    match words.next("v1, v2 or off")? {
+        "v1" => Ok(Some(Version::V1)),
+        "v2" => Ok(Some(Version::V2)),
+        "off" => Ok(None),
+        other => Err(format!("{what}: \"{other}\" is not v1, v2 or off")),
+    }
+}
+
 /// A name; `None` for what stands for none.
 fn read_name<'a>(words: &mut Words<'a>, what: &str) -> Result<Option<&'a str>, String> {
     Ok(Some(words.next(what)?).filter(|name| *name != NONE))
@@ -330,6 +340,7 @@ fn read_server(words: &mut Words<'_>) -> Result<Command, String> {
             "tls_ca" => ServerChange::TlsCa(read_name(words, "a file")?.map(PathBuf::from)),
             "tls_cert" => ServerChange::TlsCert(read_name(words, "a file")?.map(PathBuf::from)),
             "tls_key" => ServerChange::TlsKey(read_name(words, "a file")?.map(PathBuf::from)),
+            "send_proxy" => ServerChange::SendProxy(read_proxy_version(&what, words)?),
             "drain" => ServerChange::Drain,
             "maint" => ServerChange::Maint,
             "ready" => ServerChange::Ready,

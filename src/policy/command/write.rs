@@ -101,6 +101,7 @@ impl Balancer {
                 AdminState::Maint => Some(ServerChange::Maint),
             };
             changes.extend(server.tls().changes());
+            changes.extend(server.proxy().map(|version| ServerChange::SendProxy(Some(version))));
             changes.extend(state);
             Command::Server(id, changes)
         }));

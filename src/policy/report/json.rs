@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{address, status};
 use crate::policy::clients::Client;
 use crate::policy::http::counts::Counts;
+use crate::policy::proxy::Version;
 use crate::policy::servers::Server;
 use crate::policy::tls::{HandshakeFault, Handshakes, ServerFault};
 
@@ -21,7 +22,7 @@ pub fn server(number: usize, server: &Server, now: Instant) -> String {
     let failed: Vec<_> = failed.map(|((_, key), count)| format!("\"{key}\":{count}")).collect();
     format!(
         "{{\"server\":{number},\"address\":{},\"port\":{},\"status\":{},\"state\":\"{}\",\"since\":{},\"blacklisted\":{},\"connections\":{},\"max\":{},\
-         \"hard\":{},\"weight\":{},\"prio\":{},\"acl\":{},\"sent\":{},\"received\":{},\"tls\":{},\"tls_failed\":{{{}}}}}",
+         \"hard\":{},\"weight\":{},\"prio\":{},\"acl\":{},\"sent\":{},\"received\":{},\"tls\":{},\"tls_failed\":{{{}}},\"send_proxy\":\"{}\"}}",
         string(&address(server)),
         server.port(),
         string(&status(server, now)),
@@ -37,7 +38,8 @@ pub fn server(number: usize, server: &Server, now: Instant) -> String {
         server.sent,
         server.received,
         server.tls().on,
-        failed.join(",")
+        failed.join(","),
+        server.proxy().map_or("off", Version::word)
     )
 }
 
