@@ -42,6 +42,7 @@ mod penctl;
 mod penlogd;
 mod penlogd_service;
 mod policy_properties;
+mod proxy_protocol;
 mod random_commands;
 mod relay;
 mod reload;

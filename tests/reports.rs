@@ -76,7 +76,7 @@ fn reports_of_all_kinds_count_the_bytes_of_running_sessions() {
     // The client may have the bytes before pen has counted them.
     for (command, counts) in [
         ("servers", "sx 0 rx 5"),
-        ("servers json", "\"sent\":0,\"received\":5}"),
+        ("servers json", "\"sent\":0,\"received\":5"),
         ("recent", "sx 5 rx 0"),
         ("recent json", "\"sent\":5,\"received\":0}"),
         ("connections", "sx 0 rx 5"),
