@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Backend, Client, End, Launch, Pen, Scratch, Visit, answer_at_the_end, echo, free_port, greet, wait_until,
+    Backend, Client, End, Launch, Pen, Scratch, Visit, answer_at_the_end, echo, free_port, greet, run, wait_until,
 };
 use crate::request_log::{ANSWER, ask, http};
 
@@ -205,6 +205,21 @@ fn bad_settings_are_refused_and_what_is_set_is_written_and_read_again() {
     assert!(control.configuration().contains("\nhttp\n"));
     control.tell(&[&format!("include {}", written_to(&scratch, &written).display())]);
     assert_eq!(control.configuration(), written);
+}
+
+#[test]
+fn what_has_no_effect_is_told_at_start_and_by_check() {
+    let backend = Backend::new("web", http);
+    pen(&["http_strict"], &backend).wait_for_line("http_strict has no effect without http (-H)");
+    for (options, told) in [
+        (&["-O", "http_strict"][..], "http_strict has no effect without http (-H)"),
+        (&["-O", "accept_proxy any"], "accept_proxy is on, and proxy_acl is empty"),
+    ] {
+        let (status, process) = run(&[&["--check"], options, &["80", "127.0.0.1:9"]].concat());
+        assert!(status.success() && process.stderr().contains(told), "{}", process.stderr());
+        let (_, process) = run(&[&["--check", "-H"], options, &["/tmp/socket", "127.0.0.1:9"]].concat());
+        assert_eq!(process.stderr(), "", "{options:?}");
+    }
 }
 
 fn written_to(scratch: &Scratch, text: &str) -> std::path::PathBuf {

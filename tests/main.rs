@@ -42,7 +42,10 @@ mod penctl;
 mod penlogd;
 mod penlogd_service;
 mod policy_properties;
+mod proxy_chain;
 mod proxy_protocol;
+#[cfg(feature = "tls")]
+mod proxy_protocol_tls;
 mod random_commands;
 mod relay;
 mod reload;

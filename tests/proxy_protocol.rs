@@ -22,7 +22,7 @@ fn tcp(source: &str, destination: &str) -> Ends {
 }
 
 /// A header for a client at that address.
-fn from(version: Version, client: &str) -> Vec<u8> {
+pub(crate) fn from(version: Version, client: &str) -> Vec<u8> {
     let destination = if client.starts_with('[') { "[2001:db8::80]:443" } else { "192.0.2.80:443" };
     header(version, &tcp(client, destination), &[])
 }
@@ -36,14 +36,27 @@ fn pen(commands: &[&str], servers: &[&Backend]) -> Pen {
 
 /// What the header at the beginning of that says, and what follows it.
 #[track_caller]
-fn told(heard: &[u8]) -> (Announced, Vec<u8>) {
+pub(crate) fn told(heard: &[u8]) -> (Announced, Vec<u8>) {
     let mut reader = Reader::new(Accepts::Any);
     let (count, announced) = reader.take(heard).unwrap();
     (announced.expect("a whole header"), heard[count..].to_vec())
 }
 
+/// Reads the header that a connection begins with, and nothing behind it.
+#[cfg(feature = "tls")]
+pub(crate) fn take_header(visit: &Visit) -> io::Result<Announced> {
+    let mut reader = Reader::new(Accepts::Any);
+    let mut byte = [0];
+    loop {
+        assert_eq!(visit.read(&mut byte)?, 1, "the end, and no header");
+        if let (_, Some(announced)) = reader.take(&byte).unwrap() {
+            return Ok(announced);
+        }
+    }
+}
+
 /// Answers with all that it heard, once the client has ended.
-fn repeat(visit: &Visit) -> io::Result<()> {
+pub(crate) fn repeat(visit: &Visit) -> io::Result<()> {
     let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
         match visit.read(&mut buffer)? {
@@ -56,7 +69,7 @@ fn repeat(visit: &Visit) -> io::Result<()> {
 
 /// What the server has heard when the client sends these pieces and ends.
 #[track_caller]
-fn heard(client: &Client, pieces: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn heard(client: &Client, pieces: &[&[u8]]) -> Vec<u8> {
     for piece in pieces {
         client.send(piece);
     }

@@ -39,6 +39,11 @@ impl Balancer {
         self.acls[self.settings.control_acl.index()].entries().is_empty()
     }
 
+    /// Whether requests are to be strict, and are not looked at.
+    pub fn is_strict_in_vain(&self) -> bool {
+        self.settings.http_strict && !self.settings.http
+    }
+
     /// Whether anybody who can connect may announce any address as that of the client.
     pub fn anybody_may_announce(&self) -> bool {
         let is_path = |listener: &str| listener.starts_with('/') || listener.is_empty();

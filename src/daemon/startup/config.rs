@@ -87,11 +87,17 @@ pub fn check(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
     if balancer.anybody_may_announce() {
         warn(ANYBODY_MAY_ANNOUNCE);
     }
+    if balancer.is_strict_in_vain() {
+        warn(STRICT_IN_VAIN);
+    }
     Root::new(options.identity.jail.as_deref()).map(drop)
 }
 
 /// The warning about a choice by weight without weights.
 pub const LACKS_WEIGHTS: &str = "selection is by weight, but every server has weight 0: new clients will be refused";
+
+/// The warning about requests that are not looked at.
+pub const STRICT_IN_VAIN: &str = "http_strict has no effect without http (-H)";
 
 /// The warning about PROXY headers from everybody.
 pub const ANYBODY_MAY_ANNOUNCE: &str =

@@ -172,6 +172,9 @@ fn tell_oddities(options: &Options, balancer: &Balancer, (grant, exposed): (Gran
     if let Some(server) = balancer.lacks_port() {
         log.warning(format_args!("server {server} has an address and no port, so that it is not used"));
     }
+    if balancer.is_strict_in_vain() {
+        log.warning(config::STRICT_IN_VAIN);
+    }
     if balancer.anybody_may_announce() {
         log.warning(config::ANYBODY_MAY_ANNOUNCE);
     }
