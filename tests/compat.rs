@@ -651,3 +651,29 @@ fn a_pen_without_servers_is_refused_though_the_other_starts_and_serves_nobody() 
         }
     }
 }
+
+#[test]
+fn the_first_request_gets_the_headers_of_http_where_pen_puts_them() {
+    let programs = [Program::Ours, Program::Theirs];
+    for request in [
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /a HTTP/1.0\r\nContent-Length: 2\r\n\r\nok",
+        "GET / HTTP/1.1\r\nx-forwarded-for: 192.0.2.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nX-FORWARDED-PROTO: https\r\n\r\n",
+        "SSH-2.0-x\r\n",
+    ] {
+        let heard = programs.into_iter().filter(|program| program.is_installed()).map(|program| {
+            let sink = Backend::new("sink", crate::harness::answer_at_the_end);
+            let pen = Launch::of(program).options(&["-H"]).servers(&[&sink]).start();
+            let client = Client::from("127.0.0.2", &pen);
+            client.send(request);
+            // The other pen may lose what comes before the end.
+            let visit = sink.visit(0);
+            wait_until("the request", || visit.count() >= request.len() as u64);
+            visit.received()
+        });
+        let heard: Vec<_> = heard.collect();
+        assert!(heard.iter().all(|other| *other == heard[0]), "{heard:?}");
+        assert_eq!(heard[0].contains("X-Forwarded-"), request.contains("HTTP/"));
+    }
+}
