@@ -95,4 +95,5 @@ mod tls_servers_of_others;
 mod tls_sni;
 mod transcript;
 mod web_servers;
+mod weblog;
 mod written;
