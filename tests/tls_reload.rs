@@ -246,3 +246,39 @@ fn the_authorities_of_the_system_count_in_a_jail_too() {
     pen.wait_for_line("certificates and keys: read again");
     assert_eq!(crate::harness::visit(&pen, "127.0.0.1").as_deref(), Some("a"));
 }
+
+#[test]
+fn reading_everything_again_and_again_leaves_nothing_behind() {
+    let (a, scratch) = (crate::harness::TlsServer::named("a", &certificates().site), Scratch::new());
+    for number in 0..20 {
+        put_secret(&scratch.join(&format!("{number}.test.crt")), certificates().site.pem());
+    }
+    fs::write(scratch.join("crl.pem"), certificates().authority.crl()).unwrap();
+    let (names, crl) = (format!("ssl_sni_path {}", scratch.path().display()), scratch.join("crl.pem"));
+    let crl = format!("ssl_crl_file {}", crl.display());
+    let authority = certificates().authority.cert();
+    let options = ["-E", &certificates().pem, "-G", authority, "-R", "-O", &names, "-O", &crl];
+    let pen = Launch::ours().control().options(&options).servers(&[a.backend()]).start();
+    let control = pen.control();
+    control.tell(&[&format!("server 0 tls on tls_ca {authority}")]);
+    let client = certificates().authority.issue(&["client"]);
+    let read_again = |times: usize| {
+        for _ in 0..times {
+            let before = pen.stderr_length();
+            pen.signal(Signal::HUP);
+            wait_until("HUP", || pen.stderr_after(before).contains("read again"));
+            control.set(&crl);
+            let mut client = Hello::new().name("3.test").certificate(&client).connect(&pen);
+            assert_eq!(client.line().as_deref(), Some("a"));
+        }
+        pen.wait_for_connections(0, 0);
+        pen.memory()
+    };
+    read_again(20);
+    let descriptors = pen.descriptors().len();
+    let before = read_again(10);
+    let after = read_again(40);
+    // One reading has more than 200 kB.
+    assert!(after < before + 3_000_000, "{before}, then {after}");
+    wait_until("all descriptors to be closed", || pen.descriptors().len() <= descriptors);
+}
