@@ -92,6 +92,15 @@ fn each_name_gets_its_certificate_and_all_others_the_default() {
 }
 
 #[test]
+fn a_file_that_is_not_found_since_its_name_has_capitals_is_told() {
+    let names = Names::new(&["One.test", "two.test"]);
+    let a = Backend::new("a", echo);
+    let pen = names.launch(&a).start();
+    pen.wait_for_line("One.test.crt: not used, since the name of the file is not in lower case");
+    assert_eq!([subject(&pen, "One.test"), subject(&pen, "two.test")], ["pen.test", "two.test"]);
+}
+
+#[test]
 fn a_wildcard_stands_for_one_label_and_an_exact_name_comes_first() {
     let names = Names::new(&["*.example.test", "www.example.test"]);
     let a = Backend::new("a", echo);

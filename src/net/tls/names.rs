@@ -47,8 +47,13 @@ impl Names {
         let directory = directory.map_err(wrong)?;
         let names = Self { directory, path: path.to_path_buf(), all: Mutex::default() };
         let files = names.directory.names().map_err(wrong)?;
-        let found = files.iter().filter_map(|file| file.strip_suffix(".crt"));
-        for name in found.filter(|name| can_be_asked(name)).take(MOST) {
+        let found: Vec<_> = files.iter().filter_map(|file| file.strip_suffix(".crt")).collect();
+        let is_capital = |name: &&&str| !can_be_asked(name) && can_be_asked(&name.to_ascii_lowercase());
+        for name in found.iter().filter(is_capital) {
+            let file = path.join(format!("{name}.crt"));
+            warn(format!("{}: not used, since the name of the file is not in lower case", file.display()));
+        }
+        for name in found.into_iter().filter(|name| can_be_asked(name)).take(MOST) {
             match names.load(name, warn) {
                 Ok(Some(identity)) => names.keep(name, identity),
                 Ok(None) => {}
