@@ -88,6 +88,8 @@ mod tls_reload;
 #[cfg(feature = "tls")]
 mod tls_resumption;
 #[cfg(feature = "tls")]
+mod tls_server_ends;
+#[cfg(feature = "tls")]
 mod tls_servers;
 #[cfg(feature = "tls")]
 mod tls_servers_of_others;

@@ -2,19 +2,18 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::io::{self, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::harness::{
-    Backend, Blackhole, Client, End, Hello, Hosts, Launch, Pen, Scratch, TlsEnd, TlsServer, TlsVisit, Visit,
-    certificates, free_port, greet, hold, reset, visit, wait_until,
+    Backend, Blackhole, Client, End, Hello, Hosts, Launch, Pen, Scratch, TlsEnd, TlsServer, Visit, certificates,
+    free_port, greet, hold, reset, visit, wait_until,
 };
 
 /// A pen to whose servers TLS is spoken, verified by the authority of the tests, with these options.
-fn pen(options: &[&str], servers: &[&dyn Display]) -> Pen {
+pub(crate) fn pen(options: &[&str], servers: &[&dyn Display]) -> Pen {
     let pen = Launch::ours().control().options(options).servers(servers).start();
     for number in 0..servers.len() {
         let authority = certificates().authority.cert();
@@ -298,68 +297,6 @@ fn with_no_other_server_the_emergency_server_takes_the_client() {
     let good = TlsServer::named("good", &certificates().site);
     let stubborn = crate::tls_servers::pen(&["-s"], &[&bad, good.backend()]);
     assert_eq!(visit(&stubborn, "127.0.0.2"), None);
-}
-
-#[test]
-fn the_end_of_a_server_is_passed_on_and_a_cut_is_no_end() {
-    let site = &certificates().site;
-    let answer = |stream: &mut TlsVisit<'_>| -> io::Result<()> {
-        stream.read_exact(&mut [0; 2])?;
-        stream.write_all(&[b'a'; 300_000])
-    };
-    let ends = TlsServer::new("ends", site, move |stream| {
-        answer(stream)?;
-        stream.shutdown().map_err(io::Error::other)?;
-        stream.get_ref().0.finish()?;
-        // What the client goes on to say is heard.
-        stream.get_ref().0.read_all()
-    });
-    let cuts = TlsServer::new("cuts", site, move |stream| {
-        answer(stream)?;
-        stream.get_ref().0.finish()?;
-        stream.get_ref().0.read_all()
-    });
-    let resets = TlsServer::new("resets", site, move |stream| {
-        answer(stream)?;
-        stream.get_ref().0.wait_confirmed();
-        reset(stream.get_ref().0)
-    });
-    for (server, is_whole) in [(&ends, true), (&cuts, false), (&resets, false)] {
-        let pen = pen(&[], &[server.backend()]);
-        let client = Client::connect(&pen);
-        client.send("go");
-        let (heard, end) = client.rest();
-        assert_eq!((heard.len(), end == End::Closed), (300_000, is_whole), "{server:?}");
-        let both = crate::tls_servers::pen(&["-E", &certificates().pem], &[server.backend()]);
-        let mut client = Hello::new().connect(&both);
-        client.send("go");
-        let (heard, end) = client.rest();
-        assert_eq!((heard.len(), end == TlsEnd::Notified), (300_000, is_whole), "{server:?}");
-        assert!(!both.stderr().contains("TLS"), "{}", both.stderr());
-        assert!(pen.control().say("servers").contains(" state up"));
-    }
-}
-
-#[test]
-fn the_end_of_a_client_is_passed_on_to_a_server_and_a_cut_is_no_end() {
-    let a = TlsServer::new("a", &certificates().site, |stream| {
-        let mut heard = Vec::new();
-        stream.read_to_end(&mut heard)?;
-        stream.write_all(format!("{} bytes\n", heard.len()).as_bytes())?;
-        stream.shutdown().map_err(io::Error::other)?;
-        stream.get_ref().0.finish()
-    });
-    let pen = pen(&[], &[a.backend()]);
-    let client = Client::connect(&pen);
-    client.send(vec![b'x'; 1_000_000]);
-    client.finish();
-    assert_eq!(client.text(), "1000000 bytes\n");
-    assert_eq!(a.backend().visit(0).wait_end(), "closed");
-    let client = Client::connect(&pen);
-    client.send("half of it");
-    a.backend().visit(1);
-    client.reset();
-    assert_ne!(a.backend().visit(1).wait_end(), "closed");
 }
 
 #[test]
