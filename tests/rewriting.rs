@@ -35,7 +35,7 @@ fn passed(rewriter: &mut Rewriter<'_>, reads: &[&[u8]]) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
     rewriter.end(&mut bytes);
     all.extend(bytes);
-    (all, rewriter.verdict().is_some())
+    (all, rewriter.take_counts().refused > 0)
 }
 
 /// The request with the headers at the end of its head.
