@@ -84,6 +84,8 @@ mod tls_options;
 #[cfg(feature = "tls")]
 mod tls_pem;
 #[cfg(feature = "tls")]
+mod tls_proxy_protocol;
+#[cfg(feature = "tls")]
 mod tls_reload;
 #[cfg(feature = "tls")]
 mod tls_resumption;

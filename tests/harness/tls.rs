@@ -32,6 +32,8 @@ pub(crate) struct Wire {
     holds: bool,
     has_read: bool,
     held: Vec<u8>,
+    /// What goes before the first bytes, in the same write.
+    preface: Vec<u8>,
 }
 
 impl TlsClient {
@@ -208,9 +210,9 @@ pub(super) fn common_name(certificate: &openssl::x509::X509Ref) -> String {
 
 impl Wire {
     /// The bytes of that connection. `holds`: nothing is sent from the first read on.
-    pub(super) fn new(client: Client, holds: bool) -> Self {
+    pub(super) fn new(client: Client, holds: bool, preface: Vec<u8>) -> Self {
         client.hurry();
-        Self { client, holds, has_read: false, held: Vec::new() }
+        Self { client, holds, has_read: false, held: Vec::new(), preface }
     }
 
     /// Sends what was held, in one segment if it is small enough.
@@ -233,7 +235,9 @@ impl Write for Wire {
         if self.holds && self.has_read {
             self.held.extend_from_slice(bytes);
         } else {
-            self.client.try_send(bytes).map_err(|error| match error.kind() {
+            let mut all = mem::take(&mut self.preface);
+            all.extend_from_slice(bytes);
+            self.client.try_send(all).map_err(|error| match error.kind() {
                 // OpenSSL would try again for ever.
                 ErrorKind::WouldBlock => ErrorKind::TimedOut.into(),
                 _ => error,

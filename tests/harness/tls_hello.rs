@@ -20,6 +20,7 @@ pub(crate) struct Hello {
     verifies: bool,
     ocsp: bool,
     holds: bool,
+    preface: Vec<u8>,
 }
 
 impl Hello {
@@ -27,7 +28,14 @@ impl Hello {
     pub(crate) fn new() -> Self {
         let mut context = SslContext::builder(SslMethod::tls_client()).unwrap();
         context.set_verify(SslVerifyMode::NONE);
-        Self { context, name: Some(String::from("pen.test")), verifies: false, ocsp: false, holds: false }
+        Self {
+            context,
+            name: Some(String::from("pen.test")),
+            verifies: false,
+            ocsp: false,
+            holds: false,
+            preface: Vec::new(),
+        }
     }
 
     /// Verifies pen's certificate and its name by the authority in that file.
@@ -104,6 +112,12 @@ impl Hello {
         self
     }
 
+    /// Sends that before everything else, and in the same packet as the beginning of the handshake.
+    pub(crate) fn preface(mut self, bytes: &[u8]) -> Self {
+        self.preface = bytes.to_vec();
+        self
+    }
+
     /// Connects to pen, and shakes hands.
     #[track_caller]
     pub(crate) fn connect(self, pen: &Pen) -> TlsClient {
@@ -147,7 +161,7 @@ impl Hello {
         if self.ocsp {
             ssl.set_status_type(StatusType::OCSP).unwrap();
         }
-        let mut stream = SslStream::new(ssl, Wire::new(client, self.holds)).unwrap();
+        let mut stream = SslStream::new(ssl, Wire::new(client, self.holds, self.preface)).unwrap();
         stream.connect().map(|()| TlsClient::new(stream)).map_err(|error| error.to_string())
     }
 }
