@@ -119,8 +119,13 @@ fn a_key_that_only_root_can_read_is_read_at_start_and_stays_at_hup() {
     wait_until("the new setting", || pen.control().say("blacklist") == "7\n");
     pen.wait_for_line("the old certificates and keys stay: ");
     assert_eq!(serial(&pen), certificates().site.serial());
-    // Other commands do not need the key either.
+    // Other commands do not need the key either, not even those about the servers' TLS, and about the time for a handshake.
     pen.control().set("blacklist 8");
+    for command in ["server 0 tls on", "server 0 tls off"] {
+        assert_eq!(pen.control().say(command), "");
+    }
+    assert_eq!(pen.control().say("ssl_handshake_timeout 20"), "20\n");
+    assert!(pen.control().say("ssl_alpn x").contains("Permission denied"));
     // Once it may, it reads it.
     give_to_nobody(&site);
     pen.signal(Signal::HUP);

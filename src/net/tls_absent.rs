@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::policy::command::tls::TlsConfig;
+use crate::policy::command::tls::{Parties, TlsConfig};
 use crate::policy::proxy::Tls;
 use crate::policy::servers::TlsTarget;
 use crate::policy::tls::{HandshakeFault, ServerFault};
@@ -26,7 +26,7 @@ impl Keyring {
     pub fn load(
         config: TlsConfig,
         _files: &KeyFiles,
-        _before: Option<&Self>,
+        _before: Option<(&Self, Parties)>,
         _warn: &mut dyn FnMut(String),
     ) -> Result<Self, Error> {
         // Without an error an administrator would believe that it has an effect.

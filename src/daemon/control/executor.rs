@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -24,6 +24,7 @@ use crate::policy::command::apply::{Effect, Outcome};
 use crate::policy::command::file::{self, Located};
 use crate::policy::command::setting::Value;
 use crate::policy::command::settings;
+use crate::policy::command::tls::Parties;
 use crate::policy::country::GeoipFile;
 use crate::policy::report::query::Query;
 use crate::sys::files;
@@ -45,6 +46,8 @@ pub struct Executor {
     pub backlog: i32,
     /// The request log.
     pub access_log: AccessLog,
+    /// Held while certificates and keys are read and applied.
+    pub keys: Arc<Mutex<()>>,
 }
 
 /// What a reload has done.
@@ -214,11 +217,16 @@ impl Executor {
             settings::find("log").map_or(Ok(String::new()), |log| self.value(Command::Get(log)))
         })?;
         let mut warnings = Vec::new();
-        if keys != Keys::AsNeeded || prepared.commands.iter().any(Command::is_tls) {
+        let is_about_keys = keys != Keys::AsNeeded || prepared.commands.iter().any(Command::is_tls);
+        // From the question to the supervisor on, until the commands are applied, nothing else may change what TLS needs.
+        let _keys_are_mine = is_about_keys.then(|| self.keys.lock().unwrap_or_else(PoisonError::into_inner));
+        if is_about_keys {
             let (config, before) = self.ask(Event::Keys)?;
+            let again = if keys == Keys::AsNeeded { Parties::of(&prepared.commands) } else { Parties::ALL };
             let config = config.after(&prepared.commands);
             let stays = keys == Keys::AgainIfPossible && before.serves(&config);
-            let loaded = Keyring::load(config, &self.loader.key_files, Some(&before), &mut |text| warnings.push(text));
+            let loaded =
+                Keyring::load(config, &self.loader.key_files, Some((&before, again)), &mut |text| warnings.push(text));
             prepared.keyring = Some(match loaded {
                 Ok(keyring) => Arc::new(keyring),
                 Err(error) if stays => {

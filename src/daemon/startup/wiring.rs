@@ -70,8 +70,13 @@ impl Wiring {
         let Self { events, inbox, log, access_log, clock, loader, keyring, host, grant } = self;
         let permits = Permits::new(grant.sessions);
         let idlers = idlers::start(permits.clone(), &events)?;
-        let executor =
-            Executor { events: events.clone(), loader, backlog: options.backlog, access_log: access_log.clone() };
+        let executor = Executor {
+            events: events.clone(),
+            loader,
+            backlog: options.backlog,
+            access_log: access_log.clone(),
+            keys: Arc::default(),
+        };
         let reload = reloader::start(executor.clone(), options.identity.file.clone(), log.clone())?;
         let resolver = resolver::start(executor.clone(), log.clone())?;
         let usr1 = reporter::start(executor.reports(), log.clone())?;

@@ -16,7 +16,7 @@ pub use self::connector::{Connector, ServerFailure};
 pub use self::session::Session;
 pub use self::terminator::{Failure, Terminator};
 use crate::error::Error;
-use crate::policy::command::tls::TlsConfig;
+use crate::policy::command::tls::{Parties, TlsConfig};
 use crate::policy::servers::TlsTarget;
 use crate::policy::tls::Trust;
 use crate::sys::key_files::KeyFiles;
@@ -31,20 +31,27 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Reads what that configuration names. `before` is what is in use, if anything is. `warn` is told what is odd.
+    /// Reads what that configuration names. `before` is what is in use, if anything is, and whose part of it is read again. `warn` is told
+    /// what is odd.
     pub fn load(
         config: TlsConfig,
         files: &KeyFiles,
-        before: Option<&Self>,
+        before: Option<(&Self, Parties)>,
         warn: &mut dyn FnMut(String),
     ) -> Result<Self, Error> {
-        let terminator_before = before.and_then(|before| before.terminator.as_deref());
-        let terminator = Terminator::load(&config.ssl(), files, terminator_before, warn)?.map(Arc::new);
+        let terminator = match before {
+            Some((before, Parties { clients: false, .. })) => before.terminator.clone(),
+            _ => {
+                let before = before.and_then(|(before, _)| before.terminator.as_deref());
+                Terminator::load(&config.ssl(), files, before, warn)?.map(Arc::new)
+            }
+        };
         // It finds the file, which a later load in a jail needs.
         connector::system_in_jail(files);
         let mut connectors = BTreeMap::new();
         for trust in config.trusts() {
-            let connector = Connector::load(&trust, files, warn)?;
+            let kept = before.filter(|(_, again)| !again.servers).and_then(|(before, _)| before.connectors.get(&trust));
+            let connector = kept.cloned().map_or_else(|| Connector::load(&trust, files, warn), Ok)?;
             connectors.insert(trust, connector);
         }
         Ok(Self { config, terminator, connectors })

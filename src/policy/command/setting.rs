@@ -134,9 +134,10 @@ impl Setting {
         Self { kind, ..self }
     }
 
-    /// Whether it is about TLS with clients. `http` decides which application protocol is negotiated.
+    /// Whether certificates and keys must be read after it. `http` decides which application protocol is negotiated.
     pub fn is_tls(&self) -> bool {
-        self.word.starts_with("ssl_") || self.word == "http"
+        const OTHERS: [&str; 3] = ["ssl_client_renegotiation_interval", "ssl_compat", "ssl_handshake_timeout"];
+        (self.word.starts_with("ssl_") && !OTHERS.contains(&self.word)) || self.word == "http"
     }
 
     /// Its value.

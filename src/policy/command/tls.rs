@@ -9,6 +9,27 @@ use crate::policy::balancer::Balancer;
 use crate::policy::settings::Settings;
 use crate::policy::tls::{ServerTls, Ssl, Trust};
 
+/// Whose TLS commands are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parties {
+    /// The clients.
+    pub clients: bool,
+    /// The servers.
+    pub servers: bool,
+}
+
+impl Parties {
+    /// Everybody's.
+    pub const ALL: Self = Self { clients: true, servers: true };
+
+    /// Those of these commands.
+    pub fn of(commands: &[Command]) -> Self {
+        let mut tls = commands.iter().filter(|command| command.is_tls());
+        let clients = tls.clone().any(|command| matches!(command, Command::Set(..)));
+        Self { clients, servers: tls.any(|command| matches!(command, Command::Server(..))) }
+    }
+}
+
 /// All that is configured about TLS: what must be read from files before commands can be applied.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TlsConfig {
@@ -37,9 +58,12 @@ impl TlsConfig {
         self
     }
 
-    /// How clients are met. With `http` they are offered HTTP/1.1 alone, unless `ssl_alpn` says something else.
+    /// How clients are met, as far as it concerns what is read. With `http` they are offered HTTP/1.1 alone, unless `ssl_alpn` says
+    /// something else.
     pub fn ssl(&self) -> Ssl {
-        let mut ssl = self.settings.ssl.clone();
+        let Ssl { compat, client_renegotiation_interval, handshake_timeout, .. } = Ssl::default();
+        let ssl = self.settings.ssl.clone();
+        let mut ssl = Ssl { compat, client_renegotiation_interval, handshake_timeout, ..ssl };
         if self.settings.http && ssl.alpn.is_empty() {
             ssl.alpn.push(String::from("http/1.1"));
         }
