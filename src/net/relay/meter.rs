@@ -7,8 +7,10 @@ use crossbeam_utils::atomic::AtomicCell;
 /// Bytes of one direction, readable by other threads while the relay runs.
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// Delivered since the count was last taken. Not every processor has an atomic integer of 64 bits, which this type hides.
+    /// Delivered. Not every processor has an atomic integer of 64 bits, which this type hides.
     delivered: AtomicCell<u64>,
+    /// So many of these were taken into account.
+    taken: AtomicCell<u64>,
     /// Read and not delivered yet.
     pending: AtomicUsize,
 }
@@ -16,7 +18,14 @@ pub struct Meter {
 impl Meter {
     /// The bytes delivered since the last call.
     pub fn take(&self) -> u64 {
-        self.delivered.swap(0)
+        let total = self.total();
+        // Two threads may take at the same time: then one of them has taken the other's share.
+        total.saturating_sub(self.taken.fetch_max(total))
+    }
+
+    /// All bytes that were delivered.
+    pub fn total(&self) -> u64 {
+        self.delivered.load()
     }
 
     /// The bytes that wait to be delivered.
