@@ -14,6 +14,7 @@ mod command_line;
 mod commands_at_start;
 mod compat;
 mod config_files;
+mod connection_log;
 mod control;
 mod control_access;
 mod control_places;

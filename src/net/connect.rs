@@ -119,6 +119,11 @@ pub fn local_address(socket: &OwnedFd) -> Option<SocketAddr> {
     getsockname(socket).ok().and_then(|address| SocketAddr::try_from(address).ok())
 }
 
+/// The port that the socket is connected to; `None` for a Unix socket.
+pub fn peer_port(socket: &OwnedFd) -> Option<u16> {
+    SocketAddr::try_from(getpeername(socket).ok().flatten()?).ok().map(|peer| peer.port())
+}
+
 /// Makes the end of this socket a reset (SO_LINGER 0, socket(7)), so that the other end does not take what it got for all.
 pub fn break_off(socket: &OwnedFd) {
     // It fails when the connection has ended already.

@@ -8,7 +8,7 @@ use super::admission::NO_PROXY;
 pub use super::admission::{Admission, Wait};
 use super::clients::Clients;
 use super::connections::{Connection, Connections};
-use super::country::{Geography, GeoipFile};
+use super::country::{Country, Geography, GeoipFile};
 use super::facts::ClientFacts;
 use super::hash;
 use super::identity::Identity;
@@ -232,6 +232,11 @@ impl Balancer {
     /// What knows the countries of addresses, if anything does.
     pub(super) fn geography(&self) -> Option<&dyn Geography> {
         self.geoip.as_ref().and_then(GeoipFile::geography)
+    }
+
+    /// Where a client comes from, if that is known.
+    pub fn country(&self, facts: &ClientFacts) -> Option<Country> {
+        facts.country(self.geography())
     }
 
     /// The server for clients that `client_acl` denies.

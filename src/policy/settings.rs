@@ -11,6 +11,7 @@ use super::http::header::Header;
 use super::proxy::Accepts;
 use super::servers::Target;
 use super::tls::Ssl;
+use super::weblog::connection::LogFormat;
 use crate::endpoint::Endpoint;
 use crate::id::AclId;
 
@@ -221,6 +222,8 @@ pub struct Settings {
     pub ssl: Ssl,
     /// No failover: `stubborn`, `-s`.
     pub stubborn: bool,
+    /// The form of a line for each connection in a log file, instead of one for each request: `log_format`.
+    pub log_format: Option<LogFormat>,
     /// The facility of messages to syslog: `syslog_facility`.
     pub syslog_facility: Facility,
     /// How long a connect may take: `timeout`, `-t`.
@@ -272,6 +275,7 @@ impl Default for Settings {
             source: None,
             ssl: Ssl::default(),
             stubborn: false,
+            log_format: None,
             syslog_facility: Facility::USER,
             timeout: Duration::from_secs(3),
             tracking: Tracking::Forever,

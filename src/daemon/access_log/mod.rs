@@ -96,6 +96,13 @@ impl AccessLog {
         let _ = self.items.try_send(Item::Look);
     }
 
+    /// Hands over a request if there is room, and otherwise counts it as lost. Never blocks.
+    pub(in crate::daemon) fn offer(&self, record: Record) {
+        if self.items.try_send(Item::Record(self.shared.epoch(), record)).is_err() {
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Hands over a request. Waits for room if it must, but not for long, and not if others have done so in vain.
     pub(in crate::daemon) fn record(&self, record: Record) {
         let Shared { lost, stuck, closed, .. } = &*self.shared;

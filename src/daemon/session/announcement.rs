@@ -11,6 +11,7 @@ use crate::net::relay::stream::Stream;
 use crate::policy::facts::ClientFacts;
 use crate::policy::proxy::writer::{about_tls, header};
 use crate::policy::proxy::{Announced, Ends, Version};
+use crate::policy::weblog::connection::Ending;
 
 impl Worker {
     /// Reads what the client's proxy announces, and asks what that client gets. `None`: nothing.
@@ -20,6 +21,7 @@ impl Worker {
         let announced = match receive(&link.client, settings.accept_proxy, Instant::now() + settings.proxy_timeout) {
             Ok(announced) => announced,
             Err(failure) => {
+                session.trail.ends(Ending::Proxy);
                 match failure {
                     // So do port scanners and simple health checks.
                     Failure::Closed | Failure::Broken(_) => {
@@ -34,7 +36,11 @@ impl Worker {
         self.events.send(Event::Announced(conn, ClientFacts::of(announced.client(peer)))).ok()?;
         match orders.recv() {
             Ok(Order::Meet(task)) => Some((announced, task)),
-            _ => None,
+            _ => {
+                session.trail.is_from(announced.client(peer));
+                session.trail.ends(Ending::Refused);
+                None
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::net::connect::{Fault, connect_any, is_gone};
 use crate::net::relay::stream::Stream;
 use crate::net::tls::Connector;
 use crate::policy::servers::Target;
+use crate::policy::weblog::connection::Ending;
 
 /// How long to wait before connecting again when this host is short of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -26,7 +27,8 @@ impl Worker {
     pub(super) fn connect(&self, session: &Session<'_>, client: &Stream<'_>, mut route: Route) -> Option<Server> {
         let Session { conn, orders, .. } = *session;
         loop {
-            let Route { target, connector, proof } = route;
+            let Route { target, connector, proof, country } = route;
+            session.trail.is_from_country(country);
             match self.connect_patiently(session, client, &target, connector.as_ref()) {
                 Ok(server) => {
                     self.log.debug(2, || format!("connection {conn}: connected to {}", target.name));
@@ -42,7 +44,10 @@ impl Worker {
             }
             match orders.recv() {
                 Ok(Order::Retry(next)) => route = next,
-                _ => return None,
+                _ => {
+                    session.trail.ends(Ending::NoServer);
+                    return None;
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::net::dummy;
 use crate::net::relay::stream::Stream;
 use crate::net::tls::{Failure, Terminator};
 use crate::policy::tls::HandshakeFault;
+use crate::policy::weblog::connection::Ending;
 
 impl Worker {
     /// The client's side of the session, and its handshake if TLS is spoken. `None`: the client does not speak it as it should.
@@ -37,6 +38,7 @@ impl Worker {
     fn refuse(&self, session: &Session<'_>, Failure { fault, text }: &Failure) {
         let Session { conn, link, .. } = *session;
         let client = session.address();
+        session.trail.ends(Ending::Tls);
         match fault {
             // So do port scanners and simple health checks.
             HandshakeFault::Closed => {

@@ -15,6 +15,7 @@ use crate::id::ConnId;
 use crate::net::relay::meter::Meter;
 use crate::net::tls::{Connector, Session, Terminator};
 use crate::policy::balancer::Wait;
+use crate::policy::country::Country;
 use crate::policy::http::counts::Counts;
 use crate::policy::report::SocketStats;
 use crate::policy::servers::Target;
@@ -42,6 +43,8 @@ pub struct Route {
     pub connector: Option<Connector>,
     /// Whether success must be reported.
     pub proof: Proof,
+    /// Where the client comes from, if the log tells it.
+    pub country: Option<Country>,
 }
 
 /// Whether a successful connect must be reported.

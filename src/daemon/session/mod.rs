@@ -8,4 +8,5 @@ mod headers;
 pub mod job;
 mod requests;
 mod tally;
+pub(in crate::daemon) mod trail;
 pub mod worker;

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -13,6 +12,7 @@ use super::dump::Dump;
 use super::headers::{Decorator, Headers};
 use super::job::{Closed, Job, Link, Live, Order, Server, Task};
 use super::requests::{Listener, RequestLog};
+use super::trail::Trail;
 use crate::daemon::access_log::AccessLog;
 use crate::daemon::complaints::Complaints;
 use crate::daemon::events::Event;
@@ -35,7 +35,8 @@ use crate::policy::balancer::Wait;
 use crate::policy::facts::ClientFacts;
 use crate::policy::proxy::Announced;
 use crate::policy::settings::Settings;
-use crate::policy::weblog::Parties;
+use crate::policy::weblog::connection::Ending;
+use crate::policy::weblog::{Parties, Record};
 use crate::sys::log::Log;
 
 /// The most bytes that are read from a client before its server is chosen (`peek`).
@@ -51,6 +52,7 @@ pub(super) struct Session<'a> {
     /// What the proxy there has announced, if one has.
     pub(super) announced: Option<&'a Announced>,
     pub(super) settings: &'a Settings,
+    pub(super) trail: &'a Trail<'a>,
     pub(super) permit: &'a Permit,
     pub(super) orders: &'a Receiver<Order>,
 }
@@ -96,13 +98,18 @@ impl Worker {
         for order in orders {
             // A late answer to a job that is over already is of no interest.
             let Order::Serve(Job { conn, link, peer, task, terminator, settings, permit }) = order else { continue };
+            let trail = Trail::new(&settings, peer);
             let served = catch_unwind(AssertUnwindSafe(|| {
-                let session =
-                    Session { conn, link: &link, peer, announced: None, settings: &settings, permit: &permit, orders };
+                let (link, settings, permit, trail) = (&*link, &*settings, &permit, &trail);
+                let session = Session { conn, link, peer, announced: None, settings, trail, permit, orders };
                 self.serve(&session, task, terminator.as_deref());
             }));
             if served.is_err() {
+                trail.ends(Ending::Fault);
                 self.log.error(format_args!("connection {conn}: ended by a fault in pen; please report it"));
+            }
+            if let Some(line) = trail.line(&link) {
+                self.access_log.record(Record::ready(line.as_bytes()));
             }
             let (sent, received) = link.take_counts();
             // First, so that a client that sees the connection end and comes again finds the slot free. The supervisor is gone
@@ -115,7 +122,6 @@ impl Worker {
     }
 
     fn serve(&self, session: &Session<'_>, task: Task, terminator: Option<&Terminator>) {
-        let start = Instant::now();
         let (announced, task) = match task {
             Task::Wait(Wait::Announcement) => match self.announced(session) {
                 Some((announced, task)) => (Some(announced), task),
@@ -124,9 +130,11 @@ impl Worker {
             task => (None, task),
         };
         let session = &Session { announced: announced.as_ref(), ..*session };
-        let Session { conn, link, peer, settings, orders, .. } = *session;
+        let Session { conn, link, peer, settings, trail, orders, .. } = *session;
+        trail.is_from(session.client());
         let mut early = Vec::new();
         let Some((mut client, handshake)) = self.meet(session, terminator) else { return };
+        trail.met(&client);
         let route = match task {
             Task::Connect(route) => route,
             Task::Wait(wait) => {
@@ -141,13 +149,14 @@ impl Worker {
                 }
                 match orders.recv() {
                     Ok(Order::Retry(route)) => route,
-                    _ => return,
+                    _ => return trail.ends(Ending::Refused),
                 }
             }
             Task::Dummy(name) => {
                 if let Some(handshake) = handshake {
                     let _ = self.events.send(Event::Handshake(Ok(handshake)));
                 }
+                trail.ends(Ending::Dummy);
                 return self.answer(session, &mut client, &name);
             }
         };
@@ -158,6 +167,7 @@ impl Worker {
         }
         let Some(Server { socket, session: tls }) = self.connect(session, &client, route) else { return };
         let server = link.server.get_or_init(|| socket);
+        trail.connected(server);
         if link.is_closing() {
             return;
         }
@@ -188,6 +198,7 @@ impl Worker {
         if let Some(requests) = requests {
             requests.borrow_mut().finish();
         }
+        trail.relay_ended(&end);
         match end {
             End::ClientBroke(_) => break_off(server),
             End::ServerBroke(_) => break_off(&link.client),
@@ -201,7 +212,7 @@ impl Worker {
             End::Finished | End::FastClosed(_) | End::ServerClosed => {}
         }
         self.log.debug(2, || {
-            format!("connection {conn}: closed after {:.3} s: {}", start.elapsed().as_secs_f64(), ending(&end))
+            format!("connection {conn}: closed after {:.3} s: {}", trail.began().elapsed().as_secs_f64(), ending(&end))
         });
     }
 
@@ -217,7 +228,7 @@ impl Worker {
     /// The log of the session's requests, if it has one.
     #[inline(never)]
     fn request_log(&self, session: &Session<'_>, server: &OwnedFd) -> Option<Box<RefCell<RequestLog>>> {
-        session.settings.log.as_ref()?;
+        session.settings.log.as_ref().filter(|_| !session.trail.is_kept())?;
         let client = session.address();
         let parties = Parties { client, server: peer_name(server) };
         Some(Box::new(RefCell::new(RequestLog::new(parties, self.access_log.clone()))))

@@ -29,6 +29,7 @@ use crate::net::tls::Keyring;
 use crate::policy::balancer::{Balancer, Choice, Transition};
 use crate::policy::http::counts::Counts;
 use crate::policy::report::SocketStats;
+use crate::policy::weblog::connection::Refusals;
 use crate::sys::clock::Clock;
 use crate::sys::log::Log;
 
@@ -64,6 +65,8 @@ pub struct Supervisor<F> {
     due: Due,
     /// A lack of threads was told, with that many workers.
     short_of_workers: Option<usize>,
+    /// Of clients in the log of connections.
+    refusals: Refusals,
 }
 
 /// The sessions and who serves them.
@@ -149,6 +152,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             reminded: None,
             due: Due::default(),
             short_of_workers: None,
+            refusals: Refusals::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Sessions, from the arrival of a client to the end: which worker serves it, and where it goes when a connect fails.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,13 +11,17 @@ use super::{Running, Supervisor};
 use crate::daemon::events::Arrival;
 use crate::daemon::pool::WorkerId;
 use crate::daemon::session::job::{Closed, Job, Link, Live, Order, Proof, Route, Task};
+use crate::daemon::session::trail;
 use crate::error::reason;
 use crate::id::ConnId;
 use crate::net::connect::Fault;
 use crate::net::tls::ServerFailure;
 use crate::policy::admission::NO_PROXY;
 use crate::policy::balancer::{Admission, Choice};
+use crate::policy::country::Country;
 use crate::policy::facts::ClientFacts;
+use crate::policy::weblog::Record;
+use crate::policy::weblog::connection::LogFormat;
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Books the sessions that have ended, and gives their workers to clients that wait for one.
@@ -55,17 +60,17 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             Admission::Refused(NO_PROXY) => {
                 return self.helpers.announcements.tell(format_args!("client {client}: refused: {NO_PROXY}"), now);
             }
-            Admission::Refused(why) => return self.log.debug(1, || format!("client {client}: refused: {why}")),
+            Admission::Refused(why) => return self.refuse(peer, &facts, why, now),
             Admission::Later(conn, wait) => (conn, Task::Wait(wait)),
             Admission::Dummy(conn) => (conn, Task::Dummy(Arc::clone(&self.name))),
-            Admission::AtOnce(conn) => match self.balancer.choose(conn, facts, now) {
+            Admission::AtOnce(conn) => match self.balancer.choose(conn, facts.clone(), now) {
                 Err(why) => {
                     self.balancer.close(conn, now);
-                    return self.log.debug(1, || format!("client {client}: refused: {why}"));
+                    return self.refuse(peer, &facts, why, now);
                 }
                 Ok(choice) => {
                     self.tell_choice(&client, conn, &choice);
-                    (conn, Task::Connect(self.route(choice)))
+                    (conn, Task::Connect(self.route(choice, Some(&facts))))
                 }
             },
         };
@@ -115,7 +120,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         }
         if fault == Fault::Shortage {
             // It has waited, and would lack the same for any other server.
-            return self.proceed(conn, Err("this host is short of descriptors or memory"), "");
+            return self.proceed(conn, Err("this host is short of descriptors or memory"), None, "");
         }
         if let Some(failure) = ServerFailure::of(error) {
             self.balancer.lacks_tls(conn, failure.fault);
@@ -124,12 +129,12 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         if let Some(transition) = transition {
             self.tell(&transition, &reason(error));
         }
-        self.proceed(conn, next.ok_or("no server is available"), "failed over");
+        self.proceed(conn, next.ok_or("no server is available"), None, "failed over");
     }
 
     pub(super) fn known(&mut self, conn: ConnId, facts: ClientFacts, now: Instant) {
-        let choice = self.balancer.choose(conn, facts, now);
-        self.proceed(conn, choice, "is known");
+        let choice = self.balancer.choose(conn, facts.clone(), now);
+        self.proceed(conn, choice, Some(&facts), "is known");
     }
 
     /// A client was announced by its proxy: tells the worker, which waits for it, what it gets.
@@ -140,7 +145,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             Admission::Dummy(_) => Ok(Task::Dummy(Arc::clone(&self.name))),
             Admission::AtOnce(_) => self.balancer.choose(conn, facts.clone(), now).map(|choice| {
                 self.tell_choice(&facts.address, conn, &choice);
-                Task::Connect(self.route(choice))
+                Task::Connect(self.route(choice, Some(facts)))
             }),
         };
         let Some(worker) = self.running(conn).and_then(|running| running.worker) else { return };
@@ -152,18 +157,39 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// The way to the server that was chosen.
-    fn route(&self, Choice { target, unproven, .. }: Choice) -> Route {
+    /// `facts`: of a client that comes for the first time.
+    fn route(&self, Choice { target, unproven, .. }: Choice, facts: Option<&ClientFacts>) -> Route {
+        let country = facts.and_then(|facts| self.country(facts));
         let connector = target.tls.as_ref().and_then(|tls| self.keyring.connector(tls)).cloned();
-        Route { target, connector, proof: if unproven { Proof::Wanted } else { Proof::Unneeded } }
+        Route { target, connector, proof: if unproven { Proof::Wanted } else { Proof::Unneeded }, country }
+    }
+
+    /// Where a client comes from, if the log is to tell it.
+    fn country(&self, facts: &ClientFacts) -> Option<Country> {
+        let wanted = trail::format(self.balancer.settings()).is_some_and(LogFormat::asks_for_country);
+        if wanted { self.balancer.country(facts) } else { None }
+    }
+
+    /// A client gets nothing. It is a line in the log of connections, unless there are many of them.
+    fn refuse(&mut self, peer: Option<SocketAddr>, facts: &ClientFacts, why: &str, now: Instant) {
+        self.log.debug(1, || format!("client {}: refused: {why}", facts.address));
+        let Some(format) = trail::format(self.balancer.settings()) else { return };
+        if let Some(left_out) = self.refusals.tell(now) {
+            let line = trail::refused(format, peer, self.country(facts));
+            self.helpers.access_log.offer(Record::ready(line.as_bytes()));
+            if left_out > 0 {
+                self.log.warning(format_args!("{left_out} refused clients were left out of the log of connections"));
+            }
+        }
     }
 
     /// Tells a worker that waits for it how its session goes on.
-    fn proceed(&self, conn: ConnId, choice: Result<Choice, &'static str>, who: &str) {
+    fn proceed(&self, conn: ConnId, choice: Result<Choice, &'static str>, facts: Option<&ClientFacts>, who: &str) {
         let Some(worker) = self.running(conn).and_then(|running| running.worker) else { return };
         match choice {
             Ok(choice) => {
                 self.tell_choice(&who, conn, &choice);
-                self.sessions.pool.order(worker, Order::Retry(self.route(choice)));
+                self.sessions.pool.order(worker, Order::Retry(self.route(choice, facts)));
             }
             Err(why) => {
                 self.log.debug(1, || format!("connection {conn}: refused: {why}"));

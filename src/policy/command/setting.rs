@@ -11,6 +11,7 @@ use crate::endpoint::{Endpoint, Host, Port};
 use crate::id::AclId;
 use crate::policy::report::Context;
 use crate::policy::settings::{LogTarget, Settings};
+use crate::policy::weblog::connection::LogFormat;
 
 /// One setting.
 #[derive(Clone, Copy)]
@@ -76,6 +77,8 @@ pub enum Kind {
     },
     /// A destination of the request log, or `no word`.
     Log,
+    /// A form of the log, or `no word`.
+    Format,
     /// A server, or `no word`.
     Server,
     /// An IP address, or `no word`.
@@ -113,6 +116,7 @@ pub enum Value {
     Text(Option<String>),
     Words(Vec<String>),
     Log(Option<LogTarget>),
+    Format(Option<LogFormat>),
     Server(Option<Endpoint>),
     Address(Option<IpAddr>),
 }
@@ -184,6 +188,7 @@ impl Setting {
             Kind::Text => Some(Value::Text(None)),
             Kind::Words { .. } => Some(Value::Words(Vec::new())),
             Kind::Log => Some(Value::Log(None)),
+            Kind::Format => Some(Value::Format(None)),
             Kind::Server => Some(Value::Server(None)),
             Kind::Address => Some(Value::Address(None)),
             Kind::Number { .. } | Kind::Seconds(_) | Kind::Acl | Kind::Choice { .. } => None,
@@ -219,6 +224,10 @@ impl Setting {
             Kind::Log => {
                 let text = words.rest("a file or host:port")?;
                 Value::Log(Some(LogTarget::parse(text).map_err(|e| format!("{what}: {e}"))?))
+            }
+            Kind::Format => {
+                let text = words.rest("the name of a form, or a text with $ in it")?;
+                Value::Format(LogFormat::parse(text).map_err(|e| format!("{what}: {e}"))?)
             }
             Kind::Server => Value::Server(Some(words.server()?)),
             Kind::Address => {
@@ -285,6 +294,9 @@ impl Value {
             Self::Text(text) => text.clone(),
             Self::Words(words) => Some(words.join(" ")).filter(|text| !text.is_empty()),
             Self::Log(target) => target.as_ref().map(LogTarget::to_string),
+            Self::Format(format) => {
+                Some(format.as_ref().map_or_else(|| String::from("requests"), LogFormat::to_string))
+            }
             Self::Server(endpoint) => endpoint.as_ref().map(Endpoint::to_string),
             Self::Address(ip) => ip.map(|ip| ip.to_string()),
         }

@@ -229,6 +229,13 @@ pub const AFTER_SERVERS: &[Setting] = &[
         .touching(Touches::Idlers)
         .shown(|value, context| format!("Idlers: {}/{}", context.idlers, value.line())),
     switch!(keepalive, "SO_KEEPALIVE on the sockets of sessions"),
+    row!(
+        log_format,
+        "log_format [requests|connections|json|FORMAT] | no log_format",
+        "what a line of the log tells: of a request, or of a connection",
+        Kind::Format,
+        Format
+    ),
     switch!(peek, "choose the server after the client's first bytes"),
     acl!(proxy_acl, "the access list of those that may send a PROXY header"),
     seconds!(proxy_timeout, 1, "how long the PROXY header of a client may take"),
@@ -295,10 +302,11 @@ mod tests {
                 let word = valid.last().copied().unwrap_or("http/1.1");
                 vec![Value::Words(vec![word.to_string()]), Value::Words(Vec::new())]
             }
-            Kind::Path | Kind::Text | Kind::Log | Kind::Server | Kind::Address => {
+            Kind::Path | Kind::Text | Kind::Log | Kind::Format | Kind::Server | Kind::Address => {
                 let text = match setting.kind {
                     Kind::Server => "192.0.2.1:80",
                     Kind::Address => "2001:db8::1",
+                    Kind::Format => "a $client  $$",
                     _ => "/a file",
                 };
                 vec![setting.read("x", &mut crate::policy::command::words::Words::new(text, None)).unwrap()]

@@ -1,5 +1,6 @@
 //! Records of requests: those of pen's request log and the lines that they make, and those of web servers' logs.
 
+pub mod connection;
 pub mod json;
 pub mod matcher;
 pub mod merge;

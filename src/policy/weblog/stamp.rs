@@ -83,8 +83,8 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year * 365 + year / 4 - year / 100 + day - EPOCH
 }
 
-/// The inverse of [`days`].
-fn date(days: i64) -> (i64, i64, i64) {
+/// The year, the month and the day, so many days after 1 January 1970.
+pub(super) fn date(days: i64) -> (i64, i64, i64) {
     let (era, day) = ((days + EPOCH).div_euclid(146_097), (days + EPOCH).rem_euclid(146_097));
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);

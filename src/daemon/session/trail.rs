@@ -1,0 +1,159 @@
+//! What a session leaves in the log of connections.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::job::Link;
+use crate::endpoint::ClientAddr;
+use crate::net::connect::{peer_name, peer_port};
+use crate::net::relay::End;
+use crate::net::relay::stream::Stream;
+use crate::policy::country::Country;
+use crate::policy::settings::{LogTarget, Settings};
+use crate::policy::weblog::connection::{Connection, Ending, LogFormat};
+
+/// What is known about a session so far. Without a log of connections it notes nothing that costs time.
+#[derive(Debug)]
+pub(super) struct Trail<'a> {
+    format: Option<&'a LogFormat>,
+    start: SystemTime,
+    began: Instant,
+    client: Cell<Option<SocketAddr>>,
+    country: Cell<Option<Country>>,
+    end: Cell<Ending>,
+    /// What costs memory.
+    more: RefCell<Option<Box<More>>>,
+}
+
+#[derive(Debug, Default)]
+struct More {
+    server: Option<(String, Option<u16>)>,
+    /// When the server was connected to.
+    connected: Option<Instant>,
+    tls_version: Option<String>,
+    tls_name: Option<String>,
+}
+
+/// The form of the log of connections, if there is such a log: penlogd(1) understands requests only.
+pub(in crate::daemon) fn format(settings: &Settings) -> Option<&LogFormat> {
+    settings.log_format.as_ref().filter(|_| matches!(settings.log, Some(LogTarget::File(_))))
+}
+
+impl<'a> Trail<'a> {
+    /// Of a client that comes now.
+    pub(super) fn new(settings: &'a Settings, peer: Option<SocketAddr>) -> Self {
+        Self {
+            format: format(settings),
+            start: SystemTime::now(),
+            began: Instant::now(),
+            client: Cell::new(peer),
+            country: Cell::default(),
+            end: Cell::new(Ending::Client),
+            more: RefCell::default(),
+        }
+    }
+
+    /// Whether connections are logged.
+    pub(super) fn is_kept(&self) -> bool {
+        self.format.is_some()
+    }
+
+    /// When the session began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// The client is another one: its proxy has announced it.
+    pub(super) fn is_from(&self, client: Option<SocketAddr>) {
+        self.client.set(client);
+    }
+
+    /// The client comes from there; `None`: that was told before, or is not known.
+    pub(super) fn is_from_country(&self, country: Option<Country>) {
+        self.country.set(country.or(self.country.get()));
+    }
+
+    /// The client's side is there.
+    pub(super) fn met(&self, client: &Stream<'_>) {
+        if let Stream::Tls(tls) = client {
+            self.note(|more| {
+                let facts = tls.facts();
+                (more.tls_version, more.tls_name) = (Some(facts.version), facts.name);
+            });
+        }
+    }
+
+    /// The server was connected to.
+    pub(super) fn connected(&self, server: &OwnedFd) {
+        self.note(|more| {
+            more.server = Some((peer_name(server), peer_port(server)));
+            more.connected = Some(Instant::now());
+        });
+    }
+
+    /// So it ends, if nothing else is said.
+    pub(super) fn ends(&self, end: Ending) {
+        self.end.set(end);
+    }
+
+    /// So the relay has ended.
+    pub(super) fn relay_ended(&self, end: &End) {
+        self.ends(match end {
+            End::Finished | End::FastClosed(_) | End::ServerClosed => Ending::Done,
+            End::Idle | End::HalfClosed => Ending::Idle,
+            End::ClientBroke(_) => Ending::Client,
+            End::ServerBroke(_) => Ending::Server,
+        });
+    }
+
+    /// The line in the log, now that it is over.
+    #[inline(never)]
+    pub(super) fn line(&self, link: &Link) -> Option<String> {
+        let format = self.format?;
+        let client = self.client.get();
+        let More { server, connected, tls_version, tls_name } = *self.more.take().unwrap_or_default();
+        let (server, server_port) = server.unzip();
+        Some(format.line(&Connection {
+            start: self.start.duration_since(UNIX_EPOCH).unwrap_or_default(),
+            client: ClientAddr::new(client.map(|client| client.ip())),
+            client_port: client.map(|client| client.port()),
+            country: self.country.get(),
+            server,
+            server_port: server_port.flatten(),
+            connect: connected.map(|connected| connected - self.began),
+            duration: self.began.elapsed(),
+            up: link.up.total(),
+            down: link.down.total(),
+            end: if link.is_closing() { Ending::Closed } else { self.end.get() },
+            tls_version,
+            tls_name,
+        }))
+    }
+
+    fn note(&self, note: impl FnOnce(&mut More)) {
+        if self.is_kept() {
+            note(self.more.borrow_mut().get_or_insert_default());
+        }
+    }
+}
+
+/// The line of a client that was refused before it had a session.
+pub(in crate::daemon) fn refused(format: &LogFormat, client: Option<SocketAddr>, country: Option<Country>) -> String {
+    format.line(&Connection {
+        start: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        client: ClientAddr::new(client.map(|client| client.ip())),
+        client_port: client.map(|client| client.port()),
+        country,
+        server: None,
+        server_port: None,
+        connect: None,
+        duration: std::time::Duration::ZERO,
+        up: 0,
+        down: 0,
+        end: Ending::Refused,
+        tls_version: None,
+        tls_name: None,
+    })
+}
