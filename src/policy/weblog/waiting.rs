@@ -36,7 +36,9 @@ impl<T> Waiting<T> {
 
     /// Adds one. `now` must not be before that of an earlier call.
     pub fn push(&mut self, now: Instant, key: u64, thing: T) {
-        self.queues.entry(key).or_default().push_back((self.next, thing));
+        // Most keys have one thing, and room for more costs more than the thing.
+        let queue = self.queues.entry(key).or_insert_with(|| VecDeque::with_capacity(1));
+        queue.push_back((self.next, thing));
         self.order.push_back((now, key, self.next));
         self.next += 1;
         self.count += 1;
