@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::harness::{
-    Backend, Hello, Identity, Key, Pen, Scratch, TlsClient, certificates, echo, openssl, put_secret, run,
+    Backend, Hello, Identity, Key, Launch, Pen, Scratch, TlsClient, certificates, echo, openssl, put_secret, run,
 };
 
 /// A pen with that as the file of `-E`.
@@ -92,6 +92,14 @@ fn the_whole_chain_is_sent_and_the_certificate_first() {
         assert_eq!(client.chain(), expected);
         client.assert_echo("hello");
     }
+    // Once, also if pen asks the client to begin again with another group (RFC 8446 section 4.1.4).
+    let (a, scratch) = (Backend::new("a", echo), Scratch::new());
+    let whole = put_secret(&scratch.join("whole.pem"), format!("{cert}{two}{one}{key}"));
+    let group = "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nGroups = P-384\n";
+    fs::write(scratch.join("openssl.cnf"), group).unwrap();
+    let environment = format!("OPENSSL_CONF={}", scratch.join("openssl.cnf").display());
+    let pen = Launch::ours().wrapper(&["env", &environment]).options(&["-E", &whole]).servers(&[&a]).start();
+    assert_eq!(client(&pen).chain(), expected);
     // The chain comes from the file of -E when the key has one of its own.
     let (a, scratch) = (Backend::new("a", echo), Scratch::new());
     let chain = put_secret(&scratch.join("chain.pem"), format!("{cert}{two}{one}"));

@@ -191,6 +191,10 @@ pub(super) fn show(handle: &mut SslRef, shown: &Arc<Shown>) {
 /// Chooses what is shown. OpenSSL calls it in each handshake, also if the client names no server.
 fn choose(ssl: &mut SslRef, alert: &mut SslAlert) -> Result<(), SniError> {
     *alert = SslAlert::INTERNAL_ERROR;
+    if chosen(ssl).is_some() {
+        // A second ClientHello repeats the first (RFC 8446 section 4.1.2). Showing it again would send the chain twice.
+        return Ok(());
+    }
     let shown = SHOWN.and_then(|index| ssl.ex_data(index)).ok_or(SniError::ALERT_FATAL)?;
     let asked = ssl.servername(NameType::HOST_NAME);
     let named = shown.names.as_ref().zip(asked).and_then(|(names, asked)| names.find(asked));
