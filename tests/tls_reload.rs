@@ -99,6 +99,26 @@ fn a_certificate_that_cannot_be_used_leaves_the_old_one_in_use_and_is_named() {
 }
 
 #[test]
+fn a_removed_server_does_not_make_a_certificate_that_cannot_be_used_keep_other_news_back() {
+    let (a, scratch, authority) = (Backend::new("a", echo), Scratch::new(), &certificates().authority);
+    let site = put_secret(&scratch.join("site.pem"), certificates().site.pem());
+    let file = scratch.join("pen.conf");
+    fs::write(&file, "blacklist 5\n").unwrap();
+    let options = ["-E", &site, "-F", file.to_str().unwrap()];
+    let pen = Launch::ours().control().options(&options).servers(&[&a]).start();
+    for removal in ["no server 1", "no servers"] {
+        let server = format!("server 1 address 127.0.0.1 port 1 tls on tls_ca {}", authority.cert());
+        pen.control().tell(&[&server, removal]);
+        pen.control().set("blacklist 5");
+        put_secret(&scratch.join("site.pem"), "broken\n");
+        fs::write(&file, "blacklist 7\n").unwrap();
+        pen.signal(Signal::HUP);
+        wait_until("the news", || pen.control().say("blacklist").trim() == "7");
+        put_secret(&scratch.join("site.pem"), certificates().site.pem());
+    }
+}
+
+#[test]
 fn a_key_that_only_root_can_read_is_read_at_start_and_stays_at_hup() {
     if !is_root() {
         return skip("only root can become another user");

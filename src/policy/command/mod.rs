@@ -107,6 +107,8 @@ impl Command {
         match self {
             Self::Set(setting, _) => setting.is_tls(),
             Self::Server(_, changes) => changes.iter().any(ServerChange::is_tls),
+            // The keys for it are not needed any more.
+            Self::NoServer(_) | Self::NoServers(_) => true,
             _ => false,
         }
     }
