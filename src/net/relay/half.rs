@@ -193,7 +193,7 @@ impl<'a> Half<'a> {
         buffer.clear();
         if self.early.is_empty() {
             match sides.source.recv(buffer) {
-                Ok(0) => self.end = Some(self.outcome()),
+                Ok(0) => self.end = Some(self.outcome(sides.source)),
                 Ok(_) => {}
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(Moved::Nothing),
                 Err(error) => return Err(Broken::Source(error)),
@@ -237,15 +237,15 @@ impl<'a> Half<'a> {
     /// A server that answers one request and closes has often closed already: one packet less for the client then.
     fn look_ahead(&mut self, source: &mut Stream<'_>, buffer: &mut Vec<u8>) {
         self.end = match source.recv(buffer) {
-            Ok(0) => Some(self.outcome()),
+            Ok(0) => Some(self.outcome(source)),
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => None,
             Err(error) => Some(Err(error)),
         };
     }
 
-    /// How the source has ended when nothing more is to be read.
-    fn outcome(&self) -> Result<(), Errno> {
-        self.broke.map_or(Ok(()), Err)
+    /// How the source has ended when nothing more is to be read. In TLS it has told its end, whatever became of its socket behind that.
+    fn outcome(&self, source: &Stream<'_>) -> Result<(), Errno> {
+        self.broke.filter(|_| source.plain().is_some()).map_or(Ok(()), Err)
     }
 
     fn pass_on(&mut self, end: Result<(), Errno>, sink: &mut Stream<'_>, last: bool) -> Result<Moved, Broken> {

@@ -23,6 +23,9 @@ pub mod pipes;
 pub mod stream;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[cfg(feature = "tls")]
+mod tls_tests;
 mod turns;
 mod verdict;
 pub mod yields;

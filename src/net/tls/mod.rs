@@ -4,6 +4,8 @@ mod connector;
 mod context;
 mod identity;
 mod names;
+#[cfg(test)]
+pub(in crate::net) mod pairs;
 mod pem_file;
 mod session;
 mod terminator;

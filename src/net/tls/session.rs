@@ -28,6 +28,8 @@ pub struct Session {
     /// What the last write must wait for, if that is not room.
     write_waits: PollFlags,
     close: Close,
+    /// TLS itself has failed. OpenSSL can take a read after that for an end.
+    failed: bool,
     /// How reading has ended, if that was found behind bytes.
     end: Option<Result<usize, Errno>>,
 }
@@ -60,7 +62,8 @@ impl Session {
     }
 
     fn new(layer: Layer) -> Self {
-        Self { layer, read_waits: PollFlags::empty(), write_waits: PollFlags::empty(), close: Close::No, end: None }
+        let nothing = PollFlags::empty();
+        Self { layer, read_waits: nothing, write_waits: nothing, close: Close::No, failed: false, end: None }
     }
 
     /// The socket, for poll(2).
@@ -135,7 +138,7 @@ impl Session {
         let wire = self.wire();
         match outcome {
             // An older OpenSSL takes the end of the connection for that of the session.
-            Ok(0) if wire.ended => Err(Errno::CONNRESET),
+            Ok(0) if wire.ended || self.failed => Err(Errno::CONNRESET),
             Ok(count) => Ok(count),
             Err(error) => Err(self.judge(&error)),
         }
@@ -174,8 +177,9 @@ impl Session {
         // OpenSSL forbids a close_notify after an error (SSL_shutdown(3)).
         self.close = Close::Done;
         let wire = self.wire();
-        let ended = if wire.ended { Errno::CONNRESET } else { Errno::PROTO };
-        wire.broken.unwrap_or(ended)
+        let (broken, ended) = (wire.broken, wire.ended);
+        self.failed |= broken.is_none() && !ended;
+        broken.unwrap_or(if ended { Errno::CONNRESET } else { Errno::PROTO })
     }
 
     /// Ends this direction: the peer is told in TLS (close_notify), and then that the connection has ended.
