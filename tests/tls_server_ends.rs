@@ -4,7 +4,9 @@ use std::io::{self, Read, Write};
 
 use rustix::process::Signal;
 
-use crate::harness::{Backend, Client, End, Hello, TlsEnd, TlsServer, TlsVisit, Visit, certificates, reset};
+use crate::harness::{
+    Backend, Client, End, Hello, TlsEnd, TlsServer, TlsVisit, Visit, certificates, reset, wait_until,
+};
 use crate::tls_servers::pen as tls_pen;
 
 #[test]
@@ -67,6 +69,18 @@ fn the_end_of_a_client_is_passed_on_to_a_server_and_a_cut_is_no_end() {
     a.backend().visit(1);
     client.reset();
     assert_ne!(a.backend().visit(1).wait_end(), "closed");
+}
+
+#[test]
+fn a_session_that_was_closed_in_a_handshake_with_a_server_goes_to_no_other() {
+    let (silent, other) = (Backend::new("silent", Visit::read_all), Backend::new("other", Visit::read_all));
+    let pen = tls_pen(&["-t1"], &[&silent, &other]);
+    let client = Client::connect(&pen);
+    silent.visit(0).wait_received("\u{16}\u{3}");
+    pen.control().say("close 0");
+    assert_eq!(client.rest().0, b"");
+    wait_until("the end of the session", || pen.control().say("connections").is_empty());
+    assert_eq!(other.visits(), 0);
 }
 
 #[test]

@@ -43,6 +43,7 @@ impl Worker {
                 }
             }
             match orders.recv() {
+                Ok(Order::Retry(_)) if session.link.is_closing() => return None,
                 Ok(Order::Retry(next)) => route = next,
                 _ => {
                     session.trail.ends(Ending::NoServer);
