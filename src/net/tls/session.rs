@@ -134,7 +134,7 @@ impl Session {
             Layer::Connected(stream) => stream.read(part),
         };
         let blocked = self.wire_mut().take_blocked();
-        self.read_waits = blocked.difference(PollFlags::IN);
+        self.read_waits = if outcome.is_err() { blocked.difference(PollFlags::IN) } else { PollFlags::empty() };
         let wire = self.wire();
         match outcome {
             // An older OpenSSL takes the end of the connection for that of the session.
@@ -228,6 +228,9 @@ impl Session {
 
     /// Whether a read would find bytes that were taken from the socket already.
     pub fn has_buffered(&self) -> bool {
+        if !self.read_waits.is_empty() {
+            return false;
+        }
         let pending = match &self.layer {
             Layer::Accepted(stream) => stream.ssl().pending() > 0,
             Layer::Connected(stream) => stream.buffered_read_size().is_ok_and(|size| size > 0),
