@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::control::executor::{Executor, Reloaded};
+use super::control::executor::{Executor, Reloaded, is_the_end};
 use super::thread::{self, DEEP_STACK};
 use crate::error::Error;
 use crate::sys::log::Log;
@@ -39,6 +39,7 @@ fn reload(executor: &Executor, file: Option<&Path>, log: &Log) {
         }
         Some(path) => match executor.reload(path) {
             Ok(reloaded) => tell(&reloaded, path, log),
+            Err(error) if is_the_end(&error) => return,
             Err(error) => {
                 log.error(format_args!("the old configuration stays: {error}"));
                 renew_keys(executor, log);
@@ -76,6 +77,7 @@ fn renew_keys(executor: &Executor, log: &Log) -> bool {
             warnings.iter().for_each(|warning| log.warning(warning));
             log.notice("certificates and keys: read again");
         }
+        Err(error) if is_the_end(&error) => {}
         Err(error) => log.error(format_args!("the old certificates and keys stay: {error}")),
     }
     true
@@ -90,6 +92,7 @@ fn renew(executor: &Executor, log: &Log) {
         Err(Error::System(what, cause)) if is_jailed && cause.kind() == io::ErrorKind::NotFound => {
             log.debug(1, || format!("the country data stays: {what}: not in the jail"));
         }
+        Err(error) if is_the_end(&error) => {}
         Err(error) => log.error(format_args!("the old country data stays: {error}")),
     }
 }

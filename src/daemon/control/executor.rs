@@ -35,6 +35,14 @@ use crate::sys::root::Root;
 const NOT_TRANSPARENT: &str =
     "transparent: pen has no right to its clients' addresses; it keeps it only if started with transparent";
 
+/// The error once the supervisor has ended.
+const ABOUT_TO_END: &str = "is about to end";
+
+/// Whether the error is only that pen ends, which has been logged.
+pub fn is_the_end(error: &Error) -> bool {
+    matches!(error, Error::System(_, cause) if cause.to_string() == ABOUT_TO_END)
+}
+
 /// Executes commands. Copies use the same supervisor.
 #[derive(Clone, Debug)]
 pub struct Executor {
@@ -266,7 +274,7 @@ impl Executor {
     }
 
     fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Event) -> Result<T, Error> {
-        let gone = |()| Error::System(String::from("pen"), io::Error::other("is about to end"));
+        let gone = |()| Error::System(String::from("pen"), io::Error::other(ABOUT_TO_END));
         let (reply, answer) = bounded(1);
         self.events.send(question(reply)).map_err(|_| gone(()))?;
         answer.recv().map_err(|_| gone(()))
