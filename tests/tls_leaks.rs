@@ -85,20 +85,20 @@ fn each_session(work: impl Fn(usize) + Sync) {
     });
 }
 
-/// Does rounds, after each of which all descriptors must be closed, until there are no new threads and the memory stays.
+/// Does rounds, after each of which all descriptors must be closed, until a round needs no more threads and memory than the one before: how many run at once depends on the machine.
 #[track_caller]
 fn assert_nothing_stays(pen: &Pen, round: impl Fn(u64)) {
     pen.wait_for_connections(0, 0);
     let descriptors = pen.descriptors().len();
     let mut rounds = Vec::new();
-    for seed in 0..6 {
+    for seed in 0..12 {
         round(seed);
         pen.wait_for_connections(0, 0);
         wait_until("all descriptors to be closed", || pen.descriptors().len() <= descriptors);
         rounds.push((pen.threads(), pen.memory()));
         if let [.., (threads_before, before), (threads, memory)] = rounds[..] {
             // The allocator may keep some pages more than after the round before, but not 250 bytes for each session, again and again.
-            if threads == threads_before && memory < before + SESSIONS * 250 {
+            if threads <= threads_before && memory < before + SESSIONS * 250 {
                 return;
             }
         }
