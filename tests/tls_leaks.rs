@@ -85,7 +85,8 @@ fn each_session(work: impl Fn(usize) + Sync) {
     });
 }
 
-/// Does rounds, after each of which all descriptors must be closed, until a round needs no more threads and memory than the one before: how many run at once depends on the machine.
+/// Does rounds, after each of which all descriptors must be closed, until a round needs no more threads and memory than the one before.
+/// How many threads run at once depends on the machine.
 #[track_caller]
 fn assert_nothing_stays(pen: &Pen, round: impl Fn(u64)) {
     pen.wait_for_connections(0, 0);
