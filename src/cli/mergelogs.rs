@@ -1,14 +1,13 @@
 //! The `mergelogs` program: merges the logs of web servers behind pen, and puts the clients into their lines.
 
-use std::env;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::getopt::{self, CommandLine};
-use super::{complain, print};
+use super::getopt::CommandLine;
+use super::{Program, complain};
 use crate::endpoint::split_fields;
 use crate::error::Error;
 use crate::policy::command::words::number;
@@ -53,22 +52,7 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments: Vec<_> = env::args_os().skip(1).collect();
-    let bare = arguments.is_empty();
-    let line = getopt::parse(arguments, OPTIONS, &["--help", "--version"], &[]).map_err(Error::Usage);
-    let outcome = line.and_then(|mut line| {
-        if bare || line.options.contains("--help") {
-            return Ok(print(USAGE));
-        }
-        if line.options.contains("--version") {
-            return Ok(print(concat!("mergelogs ", env!("CARGO_PKG_VERSION"), "\n")));
-        }
-        Merge::open(line)?.run()
-    });
-    outcome.unwrap_or_else(|error| {
-        complain(NAME, &error.to_string());
-        ExitCode::FAILURE
-    })
+    Program { name: NAME, usage: USAGE, options: OPTIONS, words: &[], same: &[] }.run(|line| Merge::open(line)?.run())
 }
 
 /// A merge that is about to be done.

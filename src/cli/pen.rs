@@ -1,11 +1,10 @@
 //! The `pen` program: its command line.
 
-use std::env;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
 
-use super::getopt::{self, CommandLine};
-use super::print;
+use super::getopt::CommandLine;
+use super::{Program, print};
 use crate::daemon::startup;
 use crate::daemon::startup::config::{self, Options};
 use crate::endpoint::Port;
@@ -19,6 +18,8 @@ use crate::policy::identity::Identity;
 use crate::policy::listeners::Listeners;
 use crate::policy::settings::LogTarget;
 use crate::sys::privileges::{Account, is_root};
+
+const NAME: &str = "pen";
 
 /// The options as getopt(3) takes them.
 const OPTIONS: &str = "b:c:e:B:fhHj:l:Np:q:rst:T:x:Wdam:O:o:C:F:Xu:w:E:K:G:A:L:RZDnPQS:";
@@ -79,25 +80,11 @@ example: pen -f 80 www1:8000:10 www2:80:10 www3
 /// Runs the program.
 pub fn main() -> ExitCode {
     startup::begin();
-    let arguments: Vec<_> = env::args_os().skip(1).collect();
-    let bare = arguments.is_empty();
-    let outcome = getopt::parse(arguments, OPTIONS, &["--check", "--help", "--version"], SAME)
-        .map_err(Error::Usage)
-        .and_then(|mut line| {
-            if bare || line.options.contains("--help") {
-                return Ok(print(USAGE));
-            }
-            if line.options.contains("--version") {
-                return Ok(print(concat!("pen ", env!("CARGO_PKG_VERSION"), "\n")));
-            }
-            if line.options.contains("--check") {
-                return config::check(configure(line)?, &complain).map(|()| print("the configuration makes sense\n"));
-            }
-            startup::run(configure(line)?, &complain).map(|()| ExitCode::SUCCESS)
-        });
-    outcome.unwrap_or_else(|error| {
-        error.to_string().lines().for_each(complain);
-        ExitCode::FAILURE
+    Program { name: NAME, usage: USAGE, options: OPTIONS, words: &["--check"], same: SAME }.run(|mut line| {
+        if line.options.contains("--check") {
+            return config::check(configure(line)?, &complain).map(|()| print("the configuration makes sense\n"));
+        }
+        startup::run(configure(line)?, &complain).map(|()| ExitCode::SUCCESS)
     })
 }
 
@@ -243,5 +230,5 @@ fn path(text: &str) -> Result<PathBuf, String> {
 }
 
 fn complain(text: &str) {
-    super::complain("pen", text);
+    super::complain(NAME, text);
 }

@@ -1,11 +1,10 @@
 //! The `penlogd` program: its command line.
 
-use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::getopt::{self, CommandLine};
-use super::{complain, print};
+use super::Program;
+use super::getopt::CommandLine;
 use crate::daemon::penlogd::{self, Options};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -56,22 +55,8 @@ const AGE: u64 = 600;
 /// Runs the program.
 pub fn main() -> ExitCode {
     penlogd::begin();
-    let arguments: Vec<_> = env::args_os().skip(1).collect();
-    let bare = arguments.is_empty();
-    let line = getopt::parse(arguments, OPTIONS, &["--help", "--version"], &[]).map_err(Error::Usage);
-    let outcome = line.and_then(|mut line| {
-        if bare || line.options.contains("--help") {
-            return Ok(print(USAGE));
-        }
-        if line.options.contains("--version") {
-            return Ok(print(concat!("penlogd ", env!("CARGO_PKG_VERSION"), "\n")));
-        }
-        penlogd::run(configure(line)?).map(|()| ExitCode::SUCCESS)
-    });
-    outcome.unwrap_or_else(|error| {
-        error.to_string().lines().for_each(|line| complain(NAME, line));
-        ExitCode::FAILURE
-    })
+    Program { name: NAME, usage: USAGE, options: OPTIONS, words: &[], same: &[] }
+        .run(|line| penlogd::run(configure(line)?).map(|()| ExitCode::SUCCESS))
 }
 
 fn configure(mut line: CommandLine) -> Result<Options, Error> {

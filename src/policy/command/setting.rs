@@ -122,6 +122,18 @@ pub enum Value {
 }
 
 impl Setting {
+    /// A row that touches nothing, and shows its value in a line.
+    pub(super) const fn new(
+        word: &'static str,
+        usage: &'static str,
+        help: &'static str,
+        kind: Kind,
+        get: fn(&Settings) -> Value,
+        set: fn(&mut Settings, Value),
+    ) -> Self {
+        Self { word, usage, help, kind, touches: Touches::Nothing, get, set, show: |value, _| value.line() }
+    }
+
     pub(super) const fn touching(self, touches: Touches) -> Self {
         Self { touches, ..self }
     }

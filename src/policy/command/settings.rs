@@ -26,16 +26,7 @@ macro_rules! row {
         })
     };
     ($word:ident, $usage:expr, $help:literal, $kind:expr, $get:expr, $set:expr) => {
-        Setting {
-            word: stringify!($word),
-            usage: $usage,
-            help: $help,
-            kind: $kind,
-            touches: Touches::Nothing,
-            get: $get,
-            set: $set,
-            show: |value, _| value.line(),
-        }
+        Setting::new(stringify!($word), $usage, $help, $kind, $get, $set)
     };
 }
 

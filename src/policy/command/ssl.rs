@@ -1,20 +1,11 @@
-//! The rows of the settings about TLS with clients. The first of each help text names the option of pen(1) for it.
+//! The rows of the settings about TLS with clients. The help texts name the options of pen(1) for them.
 
-use super::setting::{Kind, Setting, Touches, Value};
+use super::setting::{Kind, Setting, Value};
 use crate::policy::tls::{OPTIONS, Protocol};
 
 macro_rules! row {
     ($word:literal, $field:ident, $usage:expr, $help:literal, $kind:expr, $get:expr, $set:expr) => {
-        Setting {
-            word: $word,
-            usage: $usage,
-            help: $help,
-            kind: $kind,
-            touches: Touches::Nothing,
-            get: $get,
-            set: $set,
-            show: |value, _| value.line(),
-        }
+        Setting::new($word, $usage, $help, $kind, $get, $set)
     };
     ($word:literal, $field:ident, $usage:expr, $help:literal, $kind:expr, $variant:ident) => {
         row!($word, $field, $usage, $help, $kind, |s| Value::$variant(s.ssl.$field.clone()), |s, v| {
