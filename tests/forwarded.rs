@@ -434,18 +434,23 @@ fn strict_cuts_a_body_off_where_it_goes_wrong() {
 
 #[test]
 fn strict_lets_the_answers_to_earlier_requests_come_first() {
-    let backend = Backend::new("slow", |visit: &Visit| {
+    const PARTS: [&str; 3] = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+        "okHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n",
+        "\r\n",
+    ];
+    let (go_on, next) = crossbeam_channel::bounded::<()>(0);
+    let backend = Backend::new("slow", move |visit: &Visit| {
         let (mut heard, mut buffer) = (Vec::new(), [0; 1000]);
         while heard.windows(4).filter(|part| part == b"\r\n\r\n").count() < 2 {
             let count = visit.read(&mut buffer)?;
             heard.extend_from_slice(&buffer[..count]);
         }
-        thread::sleep(Duration::from_millis(100));
-        visit.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")?;
-        thread::sleep(Duration::from_millis(100));
-        visit.write(b"okHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n")?;
-        thread::sleep(Duration::from_millis(100));
-        visit.write(b"\r\n")?;
+        for part in PARTS {
+            // The test has ended if it does not say so.
+            next.recv().map_err(io::Error::other)?;
+            visit.write(part.as_bytes())?;
+        }
         visit.read_all()
     });
     let pen = pen(&["http", "http_strict"], &backend);
@@ -453,11 +458,15 @@ fn strict_lets_the_answers_to_earlier_requests_come_first() {
     client.send("GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\nX : y\r\n\r\n");
     // What it goes on sending stands in nobody's way.
     let _ = client.try_send(vec![b'x'; 3 << 20]);
-    let (answers, _) = client.rest();
-    let answers = String::from_utf8_lossy(&answers);
-    let expected = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
-                    2\r\nok\r\n0\r\n\r\nHTTP/1.1 400 Bad Request\r\n";
-    assert!(answers.starts_with(expected), "{answers}");
+    wait_until("the third request to be refused", || pen.control().say("requests").contains("refused: 1"));
+    for part in PARTS {
+        assert!(client.hears_nothing_for(Duration::from_millis(20)), "before {part:?}");
+        go_on.send(()).unwrap();
+        client.assert_hears(part);
+    }
+    let (refusal, _) = client.rest();
+    let refusal = String::from_utf8_lossy(&refusal);
+    assert!(refusal.starts_with(BAD_REQUEST), "{refusal}");
 }
 
 #[test]

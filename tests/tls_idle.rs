@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use openssl::ssl::SslVersion;
 
@@ -12,25 +11,13 @@ use crate::harness::{
 
 const VERSIONS: [SslVersion; 2] = [SslVersion::TLS1_2, SslVersion::TLS1_3];
 
-#[track_caller]
-fn assert_idle(what: &str, pen: &Pen) {
-    let (start, before) = (Instant::now(), pen.processor_time());
-    // What it would take if it spun, it takes in this time several times over.
-    thread::sleep(Duration::from_millis(400));
-    let (real, taken) = (start.elapsed(), pen.processor_time() - before);
-    assert!(taken < real / 4, "{what}: {taken:?} of {real:?}");
-}
-
-/// Waits until no more bytes get through to the server.
-fn wait_until_stuck(pen: &Pen) {
-    let mut last = (String::new(), Instant::now());
-    wait_until("the session to be stuck", || {
-        let now = pen.control().say("servers");
-        if now != last.0 {
-            last = (now, Instant::now());
-        }
-        last.1.elapsed() > Duration::from_millis(300)
-    });
+/// Waits until as many sessions have bytes that their sinks do not take.
+fn wait_until_stuck(pen: &Pen, sessions: usize) {
+    let is_stuck = |number| {
+        let told = pen.control().say(&format!("connection {number}"));
+        told.lines().any(|line| line.strip_prefix("pend = ").is_some_and(|count| count != "0"))
+    };
+    wait_until("the sessions to be stuck", || (0..sessions).all(is_stuck));
 }
 
 fn clients(pen: &Pen) -> impl Iterator<Item = TlsClient> {
@@ -57,11 +44,11 @@ fn a_silent_session_and_half_a_record_and_half_a_handshake_are_idle() {
             client
         })
         .collect();
-    assert_idle("silent", &pen);
+    pen.assert_idle("silent");
     for client in &kept {
         client.client().send(b"\x17\x03\x03\x40\x00some of the 16 kB that were announced");
     }
-    assert_idle("half of a record", &pen);
+    pen.assert_idle("half of a record");
 }
 
 #[test]
@@ -76,8 +63,8 @@ fn a_session_whose_server_does_not_read_is_idle() {
         fill(&client, &bytes);
         kept.push(client);
     }
-    wait_until_stuck(&pen);
-    assert_idle("a server that does not read", &pen);
+    wait_until_stuck(&pen, kept.len());
+    pen.assert_idle("a server that does not read");
     pen.control().say("close 0");
     pen.control().say("close 1");
     pen.wait_for_connections(0, 0);
@@ -92,8 +79,8 @@ fn a_session_whose_client_does_not_read_is_idle() {
     let pen = Launch::ours().control().options(&["-r", "-E", &certificates().pem]).servers(&[&a, b.backend()]).start();
     pen.control().tell(&[&format!("server 1 tls on tls_ca {}", certificates().authority.cert())]);
     let mut kept: Vec<_> = clients(&pen).chain(clients(&pen)).collect();
-    wait_until_stuck(&pen);
-    assert_idle("clients that do not read", &pen);
+    wait_until_stuck(&pen, kept.len());
+    pen.assert_idle("clients that do not read");
     for client in &mut kept {
         let (heard, _) = client.rest();
         assert_eq!(heard.len(), 20_000_000);
@@ -125,6 +112,6 @@ fn a_session_of_which_one_side_has_ended_is_idle() {
             client.client().finish();
         }
         pen.wait_for_connections(0, 2);
-        assert_idle(&format!("the client has ended: {client_ends}"), &pen);
+        pen.assert_idle(&format!("the client has ended: {client_ends}"));
     }
 }

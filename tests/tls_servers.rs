@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -233,9 +232,14 @@ fn says_nothing_of_use(name: &str) -> Backend {
             hold(visit)
         }),
         "one byte at a time" => Backend::new(name, |visit: &Visit| {
-            for byte in b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03".iter().chain(&[b'a'; 100]) {
+            // Behind the client's hello.
+            visit.read(&mut [0; 2000])?;
+            let hello = b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03".iter().chain(&[b'a'; 100]);
+            for byte in hello {
                 visit.write(&[*byte])?;
-                thread::sleep(Duration::from_millis(100));
+                if !visit.hears_nothing_for(Duration::from_millis(100)) {
+                    break;
+                }
             }
             Ok(())
         }),

@@ -267,6 +267,15 @@ impl Visit {
         Ok(count)
     }
 
+    /// Whether nothing comes for about so long, not even an end. What comes is lost.
+    #[cfg(feature = "tls")]
+    pub(crate) fn hears_nothing_for(&self, time: Duration) -> bool {
+        let nothing =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
+        let timed = self.socket.set_read_timeout(Some(time));
+        timed.is_ok() && (&*self.socket).read(&mut [0]).is_err_and(|error| nothing(&error))
+    }
+
     /// Reads until the visitor has nothing more to say.
     pub(crate) fn read_all(&self) -> io::Result<()> {
         let mut buffer = [0; 64 * 1024];

@@ -1,5 +1,6 @@
 //! Clients of pen, from whatever address they like.
 
+use std::fmt::Debug;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
@@ -128,29 +129,13 @@ impl Client {
     /// The next line without its end; `None` if the connection ends first.
     #[track_caller]
     pub(crate) fn line(&self) -> Option<String> {
-        let mut line = Vec::new();
-        let mut byte = [0];
-        while self.read(&mut byte).is_ok_and(|count| count > 0) {
-            if byte == *b"\n" {
-                return Some(String::from_utf8_lossy(&line).into_owned());
-            }
-            line.extend(byte);
-        }
-        None
+        read_line(|part| self.read(part))
     }
 
     /// So many bytes.
     #[track_caller]
     pub(crate) fn bytes(&self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        let mut filled = 0;
-        while filled < count {
-            match self.read(&mut bytes[filled..]) {
-                Ok(more @ 1..) => filled += more,
-                end => panic!("{filled} of {count} bytes, then {end:?}"),
-            }
-        }
-        bytes
+        read_exactly(count, |part| self.read(part))
     }
 
     /// Everything until the connection ends, and how it does.
@@ -176,11 +161,17 @@ impl Client {
         text
     }
 
+    /// This comes next.
+    #[track_caller]
+    pub(crate) fn assert_hears(&self, words: &str) {
+        assert_eq!(String::from_utf8_lossy(&self.bytes(words.len())), words);
+    }
+
     /// Says something and hears it again: the connection and its server are alive.
     #[track_caller]
     pub(crate) fn assert_echo(&self, words: &str) {
         self.send(words);
-        assert_eq!(String::from_utf8_lossy(&self.bytes(words.len())), words);
+        self.assert_hears(words);
     }
 
     /// Whether nothing comes for about so long, not even an end. What comes is lost.
@@ -206,4 +197,32 @@ impl Client {
             }
         }
     }
+}
+
+/// The next line without its end; `None` if there is no whole one.
+#[track_caller]
+pub(super) fn read_line<E>(mut read: impl FnMut(&mut [u8]) -> Result<usize, E>) -> Option<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while read(&mut byte).is_ok_and(|count| count > 0) {
+        if byte == *b"\n" {
+            return Some(String::from_utf8_lossy(&line).into_owned());
+        }
+        line.extend(byte);
+    }
+    None
+}
+
+/// So many bytes.
+#[track_caller]
+pub(super) fn read_exactly<E: Debug>(count: usize, mut read: impl FnMut(&mut [u8]) -> Result<usize, E>) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    let mut filled = 0;
+    while filled < count {
+        match read(&mut bytes[filled..]) {
+            Ok(more @ 1..) => filled += more,
+            end => panic!("{filled} of {count} bytes, then {end:?}"),
+        }
+    }
+    bytes
 }

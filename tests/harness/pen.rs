@@ -5,7 +5,6 @@ use std::fmt::Display;
 use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use rustix::process::Signal;
 use socket2::SockAddr;
@@ -336,13 +335,21 @@ impl Pen {
         self.status("VmHWM:") * 1024
     }
 
-    /// How much time of the processors it has taken.
-    pub(crate) fn processor_time(&self) -> Duration {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        // proc_pid_stat(5): fields 14 and 15, in hundredths of a second; the name before them may have blanks.
-        let rest = text.rsplit_once(')').unwrap().1;
-        let ticks: u64 = rest.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
-        Duration::from_millis(ticks * 10)
+    /// Asserts that it waits, and does not go round: of many looks at its threads, few find one that runs or could.
+    #[track_caller]
+    pub(crate) fn assert_idle(&self, what: &str) {
+        const LOOKS: usize = 1000;
+        super::wait_until(&format!("{what}: all threads to sleep"), || self.sleeps());
+        let awake = (0..LOOKS).filter(|_| !self.sleeps()).count();
+        assert!(awake < LOOKS / 4, "{what}: awake in {awake} of {LOOKS} looks");
+    }
+
+    /// Whether all of its threads sleep.
+    fn sleeps(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        // A thread may have ended by now. proc_pid_stat(5): the state is behind the name, which may have blanks.
+        let stats = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+        stats.into_iter().all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('R')))
     }
 
     /// How many threads it has.

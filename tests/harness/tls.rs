@@ -5,7 +5,7 @@ use std::mem;
 
 use openssl::ssl::{ErrorCode, SslStream};
 
-use super::client::Client;
+use super::client::{Client, read_exactly, read_line};
 
 /// A client that has shaken hands. Everything it waits for has a deadline.
 #[derive(Debug)]
@@ -154,29 +154,13 @@ impl TlsClient {
     /// The next line without its end; `None` if the connection ends first.
     #[track_caller]
     pub(crate) fn line(&mut self) -> Option<String> {
-        let mut line = Vec::new();
-        let mut byte = [0];
-        while self.read(&mut byte).is_ok_and(|count| count > 0) {
-            if byte == *b"\n" {
-                return Some(String::from_utf8_lossy(&line).into_owned());
-            }
-            line.extend(byte);
-        }
-        None
+        read_line(|part| self.read(part))
     }
 
     /// So many bytes.
     #[track_caller]
     pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        let mut filled = 0;
-        while filled < count {
-            match self.read(&mut bytes[filled..]) {
-                Ok(more @ 1..) => filled += more,
-                end => panic!("{filled} of {count} bytes, then {end:?}"),
-            }
-        }
-        bytes
+        read_exactly(count, |part| self.read(part))
     }
 
     /// Says something and hears it again.
