@@ -361,12 +361,12 @@ fn listeners_of_every_kind_speak_tls() {
 }
 
 #[test]
-fn a_silent_session_is_ended_and_one_that_an_administrator_closes_is_cut() {
+fn a_session_that_no_side_has_ended_ends_without_a_close_notify() {
     let a = Backend::new("a", echo);
     let pen = pen(&["-O", "idle_timeout 1"], &a);
     let mut client = Hello::new().connect(&pen);
     client.assert_echo("hello");
-    assert_eq!(client.rest(), (Vec::new(), TlsEnd::Notified));
+    assert_eq!(client.rest(), (Vec::new(), TlsEnd::Cut));
     pen.control().say("idle_timeout 0");
     let mut client = Hello::new().connect(&pen);
     client.assert_echo("hello");

@@ -179,7 +179,10 @@ impl TlsClient {
             match self.stream.ssl_read(&mut part) {
                 Ok(count) => bytes.extend_from_slice(&part[..count]),
                 Err(error) if error.code() == ErrorCode::ZERO_RETURN => return (bytes, TlsEnd::Notified),
-                Err(error) if error.to_string().contains("unexpected eof") => return (bytes, TlsEnd::Cut),
+                // OpenSSL has no error for the end of what it reads from.
+                Err(error) if error.code() == ErrorCode::SYSCALL && error.io_error().is_none() => {
+                    return (bytes, TlsEnd::Cut);
+                }
                 Err(_) => return (bytes, TlsEnd::Broken),
             }
         }

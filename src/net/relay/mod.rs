@@ -306,7 +306,7 @@ impl Course<'_> {
 
     /// Sees to it that what was written arrives before the sockets are closed.
     fn leave(&mut self, end: &End) {
-        let Self { client, server, up, down, buffers, idle_timeout, closing, .. } = self;
+        let Self { client, server, up, buffers, idle_timeout, closing, .. } = self;
         let (dropped, hears) = (up.dropped, up.is_discarding() || !up.writing().is_empty());
         let linger = Linger { buffers, idle_timeout: *idle_timeout, dropped, hears, silence: linger::SILENCE, closing };
         match end {
@@ -329,19 +329,12 @@ impl Course<'_> {
                 linger.tell_end(client);
                 linger.tell_end(server);
             }
-            End::Idle | End::HalfClosed => {
-                if down.writing().is_empty() {
-                    client.end();
-                }
-                if up.writing().is_empty() {
-                    server.end();
-                }
-            }
             // A TLS client may have been cut off behind bytes that are still under way.
             End::ClientBroke(_) if client.plain().is_none() => {
                 Linger { hears: false, silence: Duration::ZERO, ..linger }.wait(server);
             }
-            End::ClientBroke(_) => {}
+            // No side has told an end that could be passed on. A TLS peer sees that from the missing close_notify.
+            End::Idle | End::HalfClosed | End::ClientBroke(_) => {}
         }
     }
 }
