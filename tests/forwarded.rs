@@ -456,7 +456,7 @@ fn strict_lets_the_answers_to_earlier_requests_come_first() {
     let pen = pen(&["http", "http_strict"], &backend);
     let client = Client::connect(&pen);
     client.send("GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\nX : y\r\n\r\n");
-    // What it goes on sending stands in nobody's way.
+    // What it goes on sending does not hold that up.
     let _ = client.try_send(vec![b'x'; 3 << 20]);
     wait_until("the third request to be refused", || pen.control().say("requests").contains("refused: 1"));
     for part in PARTS {

@@ -1,4 +1,4 @@
-//! penlogd and penlog: the lines of web servers come out with the clients in them, whatever happens on the way.
+//! penlogd and penlog: the lines of web servers come out with the clients in them, also after losses and reloads.
 
 use std::fs;
 use std::io::Write;

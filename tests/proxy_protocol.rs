@@ -245,7 +245,7 @@ fn what_is_no_header_is_closed_reaches_no_server_and_is_told_once_a_second() {
     assert!(client.rest().0.is_empty());
     let told = pen.stderr().lines().filter(|line| line.contains("PROXY protocol: client ")).count() as u64;
     assert!((1..=1 + start.elapsed().as_secs()).contains(&told), "{}", pen.stderr());
-    // One that never comes is waited for until the deadline, and stands in nobody's way.
+    // One that never comes is waited for until the deadline, and delays no other client.
     let start = Instant::now();
     let silent: Vec<_> = (0..50).map(|_| Client::connect(&pen)).collect();
     silent.iter().take(25).for_each(|client| client.send("PROXY TCP4 "));

@@ -251,7 +251,7 @@ fn a_client_that_has_heard_the_end_and_closes_without_a_word_ends_the_session() 
         a.visit(number).wait_end();
     }
     pen.wait_for_connections(0, 0);
-    // A plain client, to be sure that the harness knows an end when it sees one.
+    // A plain client shows that the harness recognises an end.
     let plain = Pen::start(&[], &[&a]);
     assert_eq!(Client::connect(&plain).rest(), (b"goodbye\n".to_vec(), End::Closed));
 }

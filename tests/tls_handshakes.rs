@@ -1,4 +1,4 @@
-//! Clients with whom no handshake comes about: they cost nobody else anything.
+//! Clients whose handshake fails. They delay no other client.
 
 use std::time::{Duration, Instant};
 
@@ -178,7 +178,7 @@ fn clients_that_leave_before_the_handshake_are_counted_as_such() {
     assert_eq!(a.visits(), 0);
     // So do port scanners and simple checks of health, again and again.
     assert!(!pen.stderr().contains("no TLS"), "{}", pen.stderr());
-    // Those who do not trust pen say so.
+    // A client that does not trust pen sends an alert.
     let strange = certificates();
     assert!(Hello::new().trusting(strange.stranger.cert()).try_connect(&pen).is_err());
     wait_until("an alert", || {

@@ -222,7 +222,7 @@ fn open_rejects<'a>(
     Ok((path, BufWriter::new(file)))
 }
 
-/// Writes to the standard output. Returns false if nobody reads it any more.
+/// Writes to the standard output. Returns false if its reader has gone.
 fn write(text: &[u8]) -> Result<bool, Error> {
     match io::stdout().lock().write_all(text).and_then(|()| io::stdout().flush()) {
         Ok(()) => Ok(true),

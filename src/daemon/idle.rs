@@ -1,4 +1,4 @@
-//! Connections that nobody uses yet, and that give way to clients.
+//! Connections without a session yet. They give way to clients.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -173,7 +173,7 @@ impl Listener {
     }
 
     /// Lets no more clients come. Those that the kernel has queued can still be accepted; once there are none left, [`Self::end`]
-    /// loses nobody. The queue of a Unix socket outlives its end, which comes at once.
+    /// loses no client. The queue of a Unix socket outlives its end, which comes at once.
     pub fn stop(&self) {
         match &self.address {
             // Where it fails, a client that comes between the last look at the queue and the end is lost.

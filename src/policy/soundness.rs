@@ -44,8 +44,8 @@ impl Balancer {
         self.settings.http_strict && !self.settings.http
     }
 
-    /// Whether anybody who can connect may announce any address as that of the client.
-    pub fn anybody_may_announce(&self) -> bool {
+    /// Whether every client that can connect may announce any address as its own.
+    pub fn every_client_may_announce(&self) -> bool {
         let is_path = |listener: &str| listener.starts_with('/') || listener.is_empty();
         self.settings.accept_proxy != Accepts::Off
             && self.acls[self.settings.proxy_acl.index()].entries().is_empty()

@@ -73,7 +73,7 @@ impl Destination {
     }
 
     /// Whether a file can take its place under the same name. Pipes, terminals and sockets stay: the user of `-u` may not be allowed to
-    /// open them again, and nobody renames them.
+    /// open them again, and they are not renamed.
     pub fn can_be_replaced(&self) -> bool {
         matches!(self.medium, Medium::File { regular: true, .. } | Medium::Udp { .. })
     }

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_number_is_somebodys_while_it_is_locked() {
+    fn a_file_without_a_number_has_an_owner_while_it_is_locked() {
         let path = env::temp_dir().join(format!("pen-pidfile-empty-{}", std::process::id()));
         let locked = lock("pen", &path).unwrap();
         let error = PidFile::claim("pen", &path, 12, None).unwrap_err().to_string();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_somebody_else_has_put_there_stays() {
+    fn a_file_of_another_process_stays() {
         let path = env::temp_dir().join(format!("pen-pidfile-other-{}", std::process::id()));
         let claimed = PidFile::claim("pen", &path, 12, None).unwrap();
         fs::remove_file(&path).unwrap();

@@ -16,7 +16,7 @@ use syslog::{LoggerBackend, Severity};
 
 use super::log::Level;
 
-/// Where syslogd listens: on Linux, and elsewhere. In a jail these are files of the jail.
+/// Where syslogd listens: on Linux, and on other systems. In a jail these are files of the jail.
 const PATHS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
 
 /// How long one message may wait for a syslogd that is busy: its queue holds but a few (unix(7), `max_dgram_qlen`).
@@ -155,7 +155,7 @@ mod tests {
     fn a_syslogd_that_comes_late_goes_and_comes_back_is_found() {
         let path = path("restart");
         let mut syslog = Syslog::at("pen", vec![path.clone()]);
-        assert!(!syslog.send(1, Level::Notice, "", "nobody is there"));
+        assert!(!syslog.send(1, Level::Notice, "", "no syslogd"));
         let first = UnixDatagram::bind(&path).unwrap();
         assert!(!syslog.send(1, Level::Notice, "", "it is left alone for a second"));
         syslog.resting = None;
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_nobody_reads_or_accepts_is_not_waited_for_either() {
+    fn a_stream_without_a_reader_is_not_waited_for_either() {
         let path = path("mute");
         let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
         bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();

@@ -87,7 +87,7 @@ impl Client {
         (&self.socket).write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Says something, if there still is somebody to hear it.
+    /// Sends, if the connection is still there.
     pub(crate) fn try_send(&self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         (&self.socket).write_all(bytes.as_ref())
     }

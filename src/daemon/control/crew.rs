@@ -1,7 +1,7 @@
 //! The threads that serve the clients of the control port, and the places of these clients.
 //!
 //! Some threads run from the start, so that a host that has no more threads can still be administered. If all places are taken, the
-//! client that pen has waited for longest gives way, so that clients which say nothing, or read nothing, keep nobody out.
+//! client that pen has waited for longest gives way, so that clients which say nothing, or read nothing, keep no other client out.
 
 use std::collections::VecDeque;
 use std::fmt;

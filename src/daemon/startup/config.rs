@@ -84,8 +84,8 @@ pub fn check(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
     if control_is_exposed(&balancer, &control) {
         warn(CONTROL_IS_EXPOSED);
     }
-    if balancer.anybody_may_announce() {
-        warn(ANYBODY_MAY_ANNOUNCE);
+    if balancer.every_client_may_announce() {
+        warn(EVERY_CLIENT_MAY_ANNOUNCE);
     }
     if balancer.is_strict_in_vain() {
         warn(STRICT_IN_VAIN);
@@ -100,7 +100,7 @@ pub const LACKS_WEIGHTS: &str = "selection is by weight, but every server has we
 pub const STRICT_IN_VAIN: &str = "http_strict has no effect without http (-H)";
 
 /// The warning about PROXY headers from everybody.
-pub const ANYBODY_MAY_ANNOUNCE: &str =
+pub const EVERY_CLIENT_MAY_ANNOUNCE: &str =
     "accept_proxy is on, and proxy_acl is empty: every client can announce any address as its own";
 
 /// The warning about a control port for everybody.

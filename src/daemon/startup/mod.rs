@@ -175,8 +175,8 @@ fn tell_oddities(options: &Options, balancer: &Balancer, (grant, exposed): (Gran
     if balancer.is_strict_in_vain() {
         log.warning(config::STRICT_IN_VAIN);
     }
-    if balancer.anybody_may_announce() {
-        log.warning(config::ANYBODY_MAY_ANNOUNCE);
+    if balancer.every_client_may_announce() {
+        log.warning(config::EVERY_CLIENT_MAY_ANNOUNCE);
     }
     if exposed {
         log.warning(config::CONTROL_IS_EXPOSED);

@@ -80,7 +80,7 @@ impl Names {
         if let Some(identity) = self.kept(name) {
             return Some(identity);
         }
-        // Nobody can be told at each handshake; at HUP it is told.
+        // It is not logged, since clients could fill the log with it. At HUP it is logged.
         let identity = self.load(name, &mut |_| {}).ok()??;
         self.keep(name, Arc::clone(&identity));
         Some(identity)

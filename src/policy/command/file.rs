@@ -17,7 +17,7 @@ pub struct Located {
     pub command: Command,
 }
 
-/// The most bad lines of a file that are named. A file that is no configuration at all has more than anybody reads, and an error of
+/// The most bad lines of a file that are named. A file that is no configuration at all has more than can be read, and an error of
 /// some hundred bytes for each of them.
 const NAMED: usize = 100;
 

@@ -76,7 +76,7 @@ impl Answers {
                 Found::StatusLine(status) => {
                     self.status = status;
                     match (self.waiting.front(), status) {
-                        // Nobody has asked. It is likely to be the last that this server says.
+                        // It answers no request. It is likely to be the last answer of this server.
                         (None, _) => self.give_up(),
                         (Some(Asked::Head), _) | (Some(Asked::Connect), 200..300) => self.framing.without_body(),
                         _ => {}

@@ -35,7 +35,7 @@ pub(super) enum Found<'a> {
     Nothing,
     /// A request line, without its end, up to [`KEPT`] bytes of it.
     RequestLine(Cow<'a, [u8]>),
-    /// What should be a request line, and is none: what there is of it, up to [`KEPT`] bytes.
+    /// A line in the place of a request line that is none: the part of it that has come, up to [`KEPT`] bytes.
     NoRequestLine(Cow<'a, [u8]>),
     /// The status of an answer.
     StatusLine(u16),
@@ -152,7 +152,7 @@ impl Framing {
         matches!(self.state, State::Request(_))
     }
 
-    /// What there is of a request line that is under way, up to [`KEPT`] bytes of it.
+    /// The part of the current request line that has come, up to [`KEPT`] bytes.
     pub(super) fn begun_request_line(&self) -> Option<&[u8]> {
         self.is_before_head().then_some(&self.line[..]).filter(|line| !line.is_empty())
     }

@@ -26,7 +26,7 @@ pub struct Rewriter<'a> {
     mode: Mode,
     framing: Framing,
     answers: Answers,
-    /// What there is of the head that is under way, unless that is too long, and with `http_strict` of the request line before it.
+    /// The part of the current head that has come, unless it is too long; with `http_strict`, of its request line, too.
     held: Option<Held>,
     /// What the request that is under way means to its answer.
     asked: Asked,

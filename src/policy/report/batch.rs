@@ -217,7 +217,7 @@ mod tests {
                     model.remove(0);
                 }
                 let facts = ClientFacts::new(ClientAddr::new(Some(ip.into())), None);
-                let Admission::AtOnce(id) = balancer.admit(facts.clone(), now) else { panic!("nobody is refused") };
+                let Admission::AtOnce(id) = balancer.admit(facts.clone(), now) else { panic!("no client is refused") };
                 balancer.choose(id, facts, now).unwrap();
                 balancer.account(id, 0, 1);
                 if stays {

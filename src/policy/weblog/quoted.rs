@@ -109,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_request_is_found_again_whoever_has_escaped_it(bytes in vec(any::<u8>(), 0..60)) {
+        fn a_request_is_found_again_with_the_escapes_of_each_program(bytes in vec(any::<u8>(), 0..60)) {
             for nginx in [false, true] {
                 let text = escaped(&bytes, nginx);
                 prop_assert_eq!(request(&text), printable(&bytes));
