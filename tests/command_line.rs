@@ -94,6 +94,7 @@ fn a_wrong_command_line_is_refused_by_the_name_of_what_is_wrong() {
         (vec!["-f", "-O", "tcp_fastclose sideways", port, server], "tcp_fastclose: \"sideways\""),
         (vec!["-f", "-O", "server x port 1", port, server], "server: \"x\""),
         (vec!["-f", "-p", "/x/a", "-l", "/x/a", port, server], "-p and -l name the same file \"/x/a\""),
+        (vec!["-f", "-K", "/x/a", "-l", "/x/./a", port, server], "-K and -l name the same file \"/x/./a\""),
         (vec!["-f", "-l", "/x/a", "-w", "/x/./a", port, server], "-l and -w name the same file \"/x/./a\""),
         (vec!["-f", "-F", "/x/a", "-p", "/x//a", port, server], "-F and -p name the same file \"/x//a\""),
         (vec!["-f", "0", server], "port \"0\""),

@@ -203,7 +203,7 @@ fn options(line: &mut CommandLine, port: Option<&Port>) -> Result<Vec<Command>, 
     Ok(commands)
 }
 
-/// Refuses two options with the same file, since one would overwrite the other.
+/// Refuses two options with the same file, since one would overwrite the other. Certificates and keys may share one.
 fn no_file_twice(identity: &Identity, commands: &[Command]) -> Result<(), String> {
     let written = commands.iter().filter_map(|command| match command {
         Command::Set(_, Value::Log(Some(LogTarget::File(path)))) => Some(("-l", path)),
@@ -213,6 +213,16 @@ fn no_file_twice(identity: &Identity, commands: &[Command]) -> Result<(), String
     let own = [("-F", &identity.file), ("-p", &identity.pidfile)];
     let own = own.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)));
     let files: Vec<_> = own.chain(written).collect();
+    let keys = SETTINGS.iter().filter_map(|(option, word)| Some((*option, settings::find(word)?)));
+    for (option, setting) in keys.filter(|(_, setting)| setting.is_tls()) {
+        let named = commands.iter().find_map(|command| match command {
+            Command::Set(set, Value::Path(Some(path))) if *set == setting => Some(path),
+            _ => None,
+        });
+        if let Some((other, path)) = files.iter().find(|(_, other)| Some(*other) == named) {
+            return Err(format!("{option} and {other} name the same file \"{}\"", path.display()));
+        }
+    }
     for (at, (option, path)) in files.iter().enumerate() {
         if let Some((other, _)) = files[..at].iter().find(|(_, other)| other == path) {
             return Err(format!("{other} and {option} name the same file \"{}\"", path.display()));

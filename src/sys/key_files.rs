@@ -57,12 +57,12 @@ impl KeyFiles {
             Some(confined) => confined.outside(path),
             None => self.root.name(path),
         };
-        KeyDirectory::open(Arc::new(open_directory(&path)?))
+        Ok(KeyDirectory(Arc::new(open_directory(&path)?)))
     }
 
     /// A directory that is read as a file is.
     pub fn directory(&self, path: &Path) -> io::Result<KeyDirectory> {
-        KeyDirectory::open(self.open(path)?)
+        Ok(KeyDirectory(self.open(path)?))
     }
 
     /// Lets `read` open a file by a name, which is that of the file or one that works in this thread for now.
@@ -112,10 +112,6 @@ impl KeyFiles {
 pub struct KeyDirectory(Arc<OwnedFd>);
 
 impl KeyDirectory {
-    fn open(directory: Arc<OwnedFd>) -> io::Result<Self> {
-        Ok(Self(directory))
-    }
-
     /// Reads the file of that name, which must not lead elsewhere; `None` if there is none.
     pub fn read(&self, name: &str) -> io::Result<Option<(Vec<u8>, Metadata)>> {
         if name.contains('/') {

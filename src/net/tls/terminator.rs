@@ -111,12 +111,8 @@ impl Terminator {
                 ErrorCode::WANT_WRITE => PollFlags::OUT,
                 _ => return Err(judge(&stream, &error)),
             };
-            match ready_until(stream.get_ref().socket(), wanted, deadline) {
-                Ok(()) => {}
-                Err(_) => {
-                    let text = String::from("timed out");
-                    return Err(Failure { fault: HandshakeFault::Timeout, text });
-                }
+            if ready_until(stream.get_ref().socket(), wanted, deadline).is_err() {
+                return Err(Failure { fault: HandshakeFault::Timeout, text: String::from("timed out") });
             }
         }
     }
