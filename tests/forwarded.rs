@@ -470,6 +470,45 @@ fn strict_lets_the_answers_to_earlier_requests_come_first() {
 }
 
 #[test]
+fn strict_lets_an_answer_without_a_length_come_to_its_end() {
+    let (go_on, next) = crossbeam_channel::bounded::<()>(0);
+    let backend = Backend::new("endless", move |visit: &Visit| {
+        visit.read(&mut [0; 1000])?;
+        visit.write(b"HTTP/1.1 200 OK\r\n\r\nfirst ")?;
+        // The test has ended if it does not say so.
+        next.recv().map_err(io::Error::other)?;
+        visit.write(b"second")
+    });
+    for fault in ["BAD \r\n\r\n", "\0"] {
+        let pen = pen(&["http", "http_strict"], &backend);
+        let client = Client::connect(&pen);
+        client.send("GET / HTTP/1.1\r\n\r\n");
+        client.assert_hears("HTTP/1.1 200 OK\r\n\r\nfirst ");
+        client.send(fault);
+        wait_until("the refusal", || pen.control().say("requests").contains("refused: 1"));
+        assert!(client.hears_nothing_for(Duration::from_millis(20)));
+        go_on.send(()).unwrap();
+        assert_eq!(client.text(), "second");
+    }
+}
+
+#[test]
+fn what_is_not_http_is_counted_also_if_no_line_of_it_ends() {
+    let backend = Backend::new("sink", answer_at_the_end);
+    let pen = pen(&["http"], &backend);
+    for (number, words) in ["PING", "PING\r\n", "GET / HTTP/1.1"].into_iter().enumerate() {
+        let client = Client::connect(&pen);
+        client.send(words);
+        client.finish();
+        client.rest();
+        backend.visit(number).wait_end();
+        assert_eq!(backend.visit(number).received(), words);
+        let counted = format!("decorated: 0\nunchanged: {}\nrefused: 0\n", number + 1);
+        wait_until("the count", || pen.control().say("requests") == counted);
+    }
+}
+
+#[test]
 fn uploads_and_downloads_are_spliced_and_the_next_request_still_has_the_headers() {
     const TOTAL: usize = 8 << 20;
     let Some(strace) = crate::harness::program("strace") else {

@@ -94,11 +94,12 @@ impl Filter for Decorator<'_, '_> {
     }
 
     fn end(&mut self, bytes: &mut Vec<u8>) {
-        if self.way == Way::Up {
-            let Headers { rewriter, link } = &mut *self.headers.borrow_mut();
-            rewriter.end(bytes);
-            link.requests.add(rewriter.take_counts());
+        let Headers { rewriter, link } = &mut *self.headers.borrow_mut();
+        match self.way {
+            Way::Up => rewriter.end(bytes),
+            Way::Down => rewriter.answers_ended(),
         }
+        link.requests.add(rewriter.take_counts());
     }
 
     fn verdict(&self) -> Option<&'static [u8]> {

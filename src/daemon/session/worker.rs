@@ -80,7 +80,7 @@ pub struct Worker {
     pub log: Log,
     /// Messages that clients cause.
     pub complaints: Arc<Complaints>,
-    /// Messages that clients cause which should be proxies.
+    /// Messages about clients that send no proper PROXY header.
     pub announcements: Arc<Complaints>,
     /// The request log.
     pub access_log: AccessLog,

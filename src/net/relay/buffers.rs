@@ -53,6 +53,8 @@ impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
         let mut buffer = mem::take(&mut self.buffer);
         buffer.clear();
+        // A filter may have enlarged it. The next read must not bring more than others do.
+        buffer.shrink_to(SIZE);
         let mut unused = self.home.unused.lock().unwrap_or_else(PoisonError::into_inner);
         if unused.len() < KEPT {
             unused.push(buffer);
@@ -73,7 +75,10 @@ mod tests {
         let place = second.as_ptr();
         drop(first);
         drop(second);
-        let third = buffers.borrow();
+        let mut third = buffers.borrow();
         assert_eq!((third.as_ptr(), third.len(), third.capacity()), (place, 0, SIZE));
+        third.resize(4 * SIZE, 0);
+        drop(third);
+        assert_eq!(buffers.borrow().capacity(), SIZE);
     }
 }

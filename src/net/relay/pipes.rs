@@ -98,8 +98,8 @@ impl Pipe {
         self.held
     }
 
-    /// Takes in what the socket has, at most so many bytes, and returns their number. The pipe must be empty. 0: the end, or urgent data. [`Errno::AGAIN`]:
-    /// nothing.
+    /// Takes in what the socket has, at most so many bytes, and returns their number. The pipe must be empty. 0: the end, or urgent data.
+    /// [`Errno::AGAIN`]: nothing.
     pub(super) fn fill(&mut self, source: &OwnedFd, most: u64) -> Result<usize, Errno> {
         let most = SIZE.min(usize::try_from(most).unwrap_or(SIZE));
         self.held = splice(source, None, &self.writer, None, most, Self::FLAGS)?;

@@ -37,7 +37,8 @@ impl Stream<'_> {
         }
     }
 
-    /// Writes what can be written without waiting, and returns the number of bytes. What was not written must come next. `more`: further bytes or the end follow at once.
+    /// Writes what can be written without waiting, and returns the number of bytes. What was not written must come next. `more`: further
+    /// bytes or the end follow at once.
     pub(in crate::net) fn send(&mut self, bytes: &[u8], more: bool) -> Result<usize, Errno> {
         match self {
             Self::Plain(socket) => {

@@ -138,7 +138,10 @@ pub const BEFORE_SERVERS: &[Setting] = &[
     number!(debug, "LEVEL", 0, 255, "how much is told: 0 nothing, 1 decisions, 2 sessions, 3 traffic")
         .touching(Touches::Log),
     switch!(hash, "choose the first server by a hash of the client's address"),
-    switch!(http, "tell the servers in each HTTP request where it comes from: X-Forwarded-For"),
+    switch!(
+        http,
+        "tell the servers in each HTTP request where it comes from (-H): X-Forwarded-For and X-Forwarded-Proto"
+    ),
     row!(log, "log [FILE|HOST:PORT] | no log", "where requests are logged: in a file, or by penlogd", Kind::Log, Log),
     switch!(roundrobin, "servers in turn, without remembering clients"),
 ];

@@ -83,11 +83,31 @@ pub(super) fn chunk_length(line: &[u8]) -> Option<u64> {
 }
 
 /// Without the blanks around it, which are spaces and tabs and nothing else (RFC 9110 section 5.6.3).
-fn trim_blanks(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+fn trim_blanks(bytes: &[u8]) -> &[u8] {
+    trim_blanks_end(trim_blanks_start(bytes))
+}
+
+/// Without the blanks before it.
+pub(super) fn trim_blanks_start(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
     }
     bytes
+}
+
+/// Without the blanks behind it.
+pub(super) fn trim_blanks_end(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Whether two headers have the same name for CGI programs (RFC 3875 section 4.1.18) and for what follows them: an underscore in the first
+/// name is a hyphen there.
+pub(super) fn is_alike(name: &str, other: &str) -> bool {
+    let same = |(a, b): (u8, u8)| a.eq_ignore_ascii_case(&b) || (a, b) == (b'_', b'-');
+    name.len() == other.len() && name.bytes().zip(other.bytes()).all(same)
 }
 
 /// Whether a line, without its LF, ends in CRLF and has no other control characters than tabs.

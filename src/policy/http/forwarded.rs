@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use httparse::{EMPTY_HEADER, Error, Status, parse_headers};
 
-use super::fields::is_exact;
+use super::fields::{is_alike, is_exact, trim_blanks_end, trim_blanks_start};
 use super::header::{Client, Header};
 
 /// What is done with headers of pen's names that a request has already: `http_forwarded`.
@@ -174,16 +174,10 @@ pub(super) fn decorated(
 
 /// Whether a header that is there goes because of one of pen's.
 fn drops(existing: Existing, own: &Own<'_>, name: &str) -> bool {
-    // To CGI programs, and to what is made like them, an underscore is a hyphen.
-    let is_alike = |name: &str| {
-        let pairs = name.bytes().zip(own.name.bytes());
-        let same = |(a, b): (u8, u8)| a.eq_ignore_ascii_case(&b) || (a, b) == (b'_', b'-');
-        name.len() == own.name.len() && pairs.into_iter().all(same)
-    };
     match (existing, own.kind) {
         (Existing::Keep, _) => false,
-        (Existing::Append, Kind::Single) => is_alike(name) && !name.eq_ignore_ascii_case(own.name),
-        _ => is_alike(name),
+        (Existing::Append, Kind::Single) => is_alike(name, own.name) && !name.eq_ignore_ascii_case(own.name),
+        _ => is_alike(name, own.name),
     }
 }
 
@@ -222,9 +216,12 @@ fn unfolded(lines: &[u8]) -> Cow<'_, [u8]> {
     let mut text: Vec<u8> = Vec::with_capacity(lines.len());
     for (number, line) in each().enumerate() {
         if is_folded(line) && number > 0 {
-            text.truncate(text.trim_ascii_end().len());
+            // Blanks and one line end, and nothing else: a fold of other characters must not take its own line end with it.
+            let end = text.strip_suffix(b"\n").unwrap_or(&text);
+            let end = trim_blanks_end(end.strip_suffix(b"\r").unwrap_or(end)).len();
+            text.truncate(end);
             text.push(b' ');
-            text.extend_from_slice(line.trim_ascii_start());
+            text.extend_from_slice(trim_blanks_start(line));
         } else {
             text.extend_from_slice(line);
         }
@@ -296,6 +293,11 @@ mod tests {
     fn what_is_no_head_gets_nothing() {
         for lines in ["X : y\n\n", "no colon\n\n", " X: y\n\n", "X: a\rb\n\n", "X: \0\n\n", ": y\n\n", "X: y\n"] {
             assert_eq!(decorate(Existing::Keep, Style::X, lines), "none", "{lines:?}");
+        }
+        // A fold of characters that some take for blanks does not swallow its line end, nor a header behind it.
+        for fold in [" \x0c", " \r", "\t\x0b", " \x0c \r"] {
+            let lines = format!("X: y\n{fold}\nContent-Length: 63\n\n");
+            assert_eq!(decorate(Existing::Keep, Style::X, &lines), "none", "{fold:?}");
         }
         let many = "X: y\n".repeat(1000);
         assert!(decorate(Existing::Keep, Style::X, &format!("{many}\n")).starts_with(&format!("{many}X-F")));

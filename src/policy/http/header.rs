@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::fields::is_token;
+use super::fields::{is_alike, is_token};
 use crate::endpoint::ClientAddr;
 
 /// The most headers: servers take about a hundred with a request.
@@ -79,7 +79,7 @@ impl Header {
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(format!("http_header: \"{name}\" is not the name of a header"));
         }
-        if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+        if RESERVED.iter().any(|reserved| is_alike(name, reserved)) {
             return Err(format!("http_header: {name} cannot be set"));
         }
         Ok(name)

@@ -10,7 +10,7 @@ use super::forwarded::{Rules, decorated};
 use super::framing::{Found, Framing};
 use super::header::Client;
 
-/// The longest head that gets headers, in bytes: four times as much as servers take that take much. It is in memory while it comes.
+/// The longest head that gets headers, in bytes. It is in memory while it comes; heads of 64 KiB and more occur.
 const LONGEST_HEAD: usize = 256 * 1024;
 
 /// What a client is answered whose request is refused.
@@ -30,6 +30,8 @@ pub struct Rewriter<'a> {
     held: Option<Held>,
     /// What the request that is under way means to its answer.
     asked: Asked,
+    /// The server has ended its side.
+    server_ended: bool,
     /// How many requests there were.
     number: u64,
     counts: Counts,
@@ -69,6 +71,7 @@ impl<'a> Rewriter<'a> {
             answers: Answers::default(),
             held: None,
             asked: Asked::Any,
+            server_ended: false,
             number: 0,
             counts: Counts::default(),
         }
@@ -108,6 +111,10 @@ impl<'a> Rewriter<'a> {
     /// The client has ended its side. Leaves what is to be passed on before that.
     pub fn end(&mut self, bytes: &mut Vec<u8>) {
         let held = self.held.take().unwrap_or_default().bytes;
+        if !self.strict && self.mode == Mode::Http && self.framing.begun_request_line().is_some() {
+            self.counts.unchanged += 1;
+            return self.go_through();
+        }
         if held.is_empty() || (self.strict && held.trim_ascii().is_empty()) {
             return;
         }
@@ -137,6 +144,11 @@ impl<'a> Rewriter<'a> {
         }
     }
 
+    /// The server has ended its side.
+    pub fn answers_ended(&mut self) {
+        self.server_ended = true;
+    }
+
     /// How many of the client's next bytes need not come here; [`u64::MAX`]: all. Those are to be told to [`Rewriter::skip`].
     pub fn unseen(&self) -> u64 {
         match self.mode {
@@ -162,10 +174,11 @@ impl<'a> Rewriter<'a> {
     }
 
     /// With what the session is to end now, if it is to end: the answer to a client whose request was refused. It waits for the answers to
-    /// the requests before that. Empty: there is none any more that the client would understand.
+    /// the requests before that, which may go on until the server ends its side. Empty: the client would not understand an answer.
     pub fn verdict(&self) -> Option<&'static [u8]> {
         let Mode::Refused { begun } = self.mode else { return None };
         match (self.answers.waiting(), begun, self.answers.is_amid()) {
+            (None, ..) if !self.server_ended => None,
             (None, ..) | (Some(0), true, _) => Some(b""),
             (Some(0), false, false) | (Some(1), true, false) => Some(BAD_REQUEST),
             _ => None,
