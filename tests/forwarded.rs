@@ -535,13 +535,15 @@ fn uploads_and_downloads_are_spliced_and_the_next_request_still_has_the_headers(
         let wrapper = [&strace, "-D", "-f", "-qq", "-e", "trace=splice,exit_group", "-o", &trace];
         let mut pen = Launch::ours().wrapper(&wrapper).options(&["-H"]).servers(&[backend]).start();
         let client = Client::from("127.0.0.2", &pen);
-        client.send(format!("PUT /1 HTTP/1.1\r\nContent-Length: {sent}\r\n\r\n"));
+        let head = format!("PUT /1 HTTP/1.1\r\nContent-Length: {sent}\r\n\r\n");
+        client.send(&head);
         client.send(vec![b'x'; sent]);
         client.bytes(heard);
-        let before = backend.visit(0).count();
+        let (visit, first) = (backend.visit(0), head.len() + OURS.len() + sent);
+        wait_until("the whole first request", || visit.count() == first as u64);
         let next = "GET /2 HTTP/1.1\r\n\r\n";
         client.send(next);
-        wait_until("the next request", || backend.visit(0).count() - before == (next.len() + OURS.len()) as u64);
+        wait_until("the next request", || visit.count() == (first + next.len() + OURS.len()) as u64);
         pen.terminate();
         wait_for_splices(Path::new(&trace));
     }

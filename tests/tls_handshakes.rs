@@ -210,7 +210,7 @@ fn the_log_has_one_line_a_second_and_the_number_of_the_others() {
         sent += 1;
         wait_for_failures(&pen, "not_tls", sent);
         let stderr = pen.stderr();
-        let left_out = |line: &str| line.split_once(" (")?.1.split_once(" earlier messages")?.0.parse::<u64>().ok();
+        let left_out = |line: &str| line.split_once(" (")?.1.split_once(" earlier message")?.0.parse::<u64>().ok();
         let told = stderr.lines().filter(|line| line.contains("no TLS")).map(|line| 1 + left_out(line).unwrap_or(0));
         let told = told.sum::<u64>();
         assert!(told <= sent, "{told} of {sent}: {stderr}");
@@ -372,4 +372,13 @@ fn a_session_that_no_side_has_ended_ends_without_a_close_notify() {
     client.assert_echo("hello");
     pen.control().say("close 0");
     assert_ne!(client.rest().1, TlsEnd::Notified);
+}
+
+#[test]
+fn with_peek_a_handshake_counts_although_nothing_follows_it() {
+    let a = Backend::new("a", echo);
+    let pen = pen(&["-O", "peek"], &a);
+    drop(Hello::new().version(SslVersion::TLS1_2).connect(&pen));
+    wait_until("the handshake", || counts(&pen)["done"] == 1);
+    assert_eq!(a.visits(), 0);
 }

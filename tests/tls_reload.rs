@@ -307,3 +307,14 @@ fn reading_everything_again_and_again_leaves_nothing_behind() {
     assert!(after < before + 3_000_000, "{before}, then {after}");
     wait_until("all descriptors to be closed", || pen.descriptors().len() <= descriptors);
 }
+
+#[test]
+fn http_reads_no_key_unless_it_changes_what_tls_offers() {
+    let (a, scratch) = (Backend::new("a", echo), Scratch::new());
+    let site = scratch.join("site.pem");
+    let path = put_secret(&site, certificates().site.pem());
+    let pen = Launch::ours().control().options(&["-E", &path, "-O", "ssl_alpn http/1.1"]).servers(&[&a]).start();
+    fs::remove_file(&site).unwrap();
+    pen.control().tell(&["http", "no http"]);
+    Hello::new().connect(&pen).assert_echo("hello");
+}

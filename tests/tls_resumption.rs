@@ -127,9 +127,11 @@ fn sessions_outlive_hup_and_other_commands_and_a_renewed_certificate() {
         visitor.resume(&pen);
         pen.control().tell(&["roundrobin", "no roundrobin"]);
         visitor.resume(&pen);
-        put_secret(&site, certificates.authority.issue(&["pen.test"]).pem());
-        pen.control().set(&format!("ssl_certificate {}", site.display()));
-        visitor.resume(&pen);
+        for path in [&site, &scratch.join("other.pem")] {
+            put_secret(path, certificates.authority.issue(&["pen.test"]).pem());
+            pen.control().set(&format!("ssl_certificate {}", path.display()));
+            visitor.resume(&pen);
+        }
     }
 }
 

@@ -39,7 +39,8 @@ impl Complaints {
         }
         let more = match std::mem::take(&mut state.left_out) {
             0 => String::new(),
-            count => format!(" ({count} earlier messages about it were left out)"),
+            1 => String::from(" (1 earlier message left out)"),
+            count => format!(" ({count} earlier messages left out)"),
         };
         state.told = Some(now);
         self.log.warning(format_args!("{}{text}{more}", self.prefix));
@@ -63,6 +64,6 @@ mod tests {
         let told: Vec<_> = queue.try_iter().map(|message| format!("{message:?}")).collect();
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].contains("control port: one\""), "{told:?}");
-        assert!(told[1].contains("control port: four (2 earlier messages about it were left out)"), "{told:?}");
+        assert!(told[1].contains("control port: four (2 earlier messages left out)"), "{told:?}");
     }
 }

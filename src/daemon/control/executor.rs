@@ -115,8 +115,9 @@ impl Executor {
                     Ok(Done { outcome: Outcome { reply, effects }, .. }) if effects.contains(&Effect::Refuse) => {
                         (Verdict::Refused, reply)
                     }
-                    Ok(Done { unresolved, .. }) if silent => {
-                        (Verdict::Accepted, unresolved.iter().map(|line| format!("{line}\n")).collect())
+                    Ok(Done { unresolved, warnings, .. }) if silent => {
+                        let lines = unresolved.iter().chain(&warnings);
+                        (Verdict::Accepted, lines.map(|line| format!("{line}\n")).collect())
                     }
                     Ok(Done { outcome: Outcome { reply, .. }, warnings, .. }) => (
                         Verdict::Accepted,
@@ -230,8 +231,10 @@ impl Executor {
         let _keys_are_mine = is_about_keys.then(|| self.keys.lock().unwrap_or_else(PoisonError::into_inner));
         if is_about_keys {
             let (config, before) = self.ask(Event::Keys)?;
-            let again = if keys == Keys::AsNeeded { Parties::of(&prepared.commands) } else { Parties::ALL };
+            let ssl = config.ssl();
             let config = config.after(&prepared.commands);
+            let mut again = if keys == Keys::AsNeeded { Parties::of(&prepared.commands) } else { Parties::ALL };
+            again.clients |= config.ssl() != ssl;
             let stays = keys == Keys::AgainIfPossible && before.serves(&config);
             let loaded =
                 Keyring::load(config, &self.loader.key_files, Some((&before, again)), &mut |text| warnings.push(text));

@@ -15,7 +15,7 @@ use super::requests::{Listener, RequestLog};
 use super::trail::Trail;
 use crate::daemon::access_log::AccessLog;
 use crate::daemon::complaints::Complaints;
-use crate::daemon::events::Event;
+use crate::daemon::events::{Event, Handshake};
 use crate::daemon::mailbox::Handle;
 use crate::daemon::permits::Permit;
 use crate::daemon::pool::WorkerId;
@@ -141,7 +141,7 @@ impl Worker {
                 if wait == Wait::FirstBytes {
                     early.reserve_exact(FIRST);
                     if !first_bytes(&mut client, &mut early, settings.idle_timeout) {
-                        return;
+                        return self.count(handshake);
                     }
                 }
                 if self.events.send(Event::Known(conn, ClientFacts::of(session.client()), handshake)).is_err() {
@@ -153,9 +153,7 @@ impl Worker {
                 }
             }
             Task::Dummy(name) => {
-                if let Some(handshake) = handshake {
-                    let _ = self.events.send(Event::Handshake(Ok(handshake)));
-                }
+                self.count(handshake);
                 trail.ends(Ending::Dummy);
                 return self.answer(session, &mut client, &name);
             }
@@ -214,6 +212,14 @@ impl Worker {
         self.log.debug(2, || {
             format!("connection {conn}: closed after {:.3} s: {}", trail.began().elapsed().as_secs_f64(), ending(&end))
         });
+    }
+
+    /// Has a handshake counted, if there was one, behind which no server is asked for.
+    fn count(&self, handshake: Option<Handshake>) {
+        if let Some(handshake) = handshake {
+            // The supervisor is gone only when the process is about to end.
+            let _ = self.events.send(Event::Handshake(Ok(handshake)));
+        }
     }
 
     fn answer(&self, session: &Session<'_>, client: &mut Stream<'_>, name: &str) {

@@ -205,13 +205,13 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 Event::Terminate => return Ok(()),
                 Event::Known(conn, facts, handshake) => {
                     if let Some(Handshake { resumed }) = handshake {
-                        self.balancer.shook_hands(resumed);
+                        self.balancer.handshake_done(resumed);
                     }
                     self.known(conn, facts, now);
                 }
                 Event::Announced(conn, facts) => self.announced(conn, &facts, now),
-                Event::Handshake(Ok(Handshake { resumed })) => self.balancer.shook_hands(resumed),
-                Event::Handshake(Err(fault)) => self.balancer.shook_no_hands(fault),
+                Event::Handshake(Ok(Handshake { resumed })) => self.balancer.handshake_done(resumed),
+                Event::Handshake(Err(fault)) => self.balancer.handshake_failed(fault),
                 Event::Keys(answer) => {
                     // The caller may have given up; then the reply is dropped.
                     let _ = answer.try_send((self.balancer.tls_config(), Arc::clone(&self.keyring)));

@@ -123,7 +123,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             return self.proceed(conn, Err("this host is short of descriptors or memory"), None, "");
         }
         if let Some(failure) = ServerFailure::of(error) {
-            self.balancer.lacks_tls(conn, failure.fault);
+            self.balancer.server_tls_failed(conn, failure.fault);
         }
         let (next, transition) = self.balancer.fail_over(conn, blame, now);
         if let Some(transition) = transition {

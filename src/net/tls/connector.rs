@@ -13,8 +13,9 @@ use std::time::Instant;
 use native_tls::{Certificate, HandshakeError, Identity, Protocol, TlsConnector};
 use openssl::error::ErrorStack;
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 
-use super::pem_file::{PemFile, explain};
+use super::pem_file::{PemFile, explain, is_about_certificates};
 use super::session::Session;
 use super::wire::Wire;
 use crate::error::Error;
@@ -107,14 +108,15 @@ impl Connector {
                 Err(HandshakeError::WouldBlock(middle)) => middle,
                 Err(HandshakeError::Failure(error)) => {
                     let text = explain_failure(&error);
-                    let is_certificate = text.contains("certificate") || text.contains("unknown ca");
-                    return fail(if is_certificate { ServerFault::Certificate } else { ServerFault::Other }, text);
+                    let about = is_about_certificates(&text);
+                    return fail(if about { ServerFault::Certificate } else { ServerFault::Other }, text);
                 }
             };
             let blocked = middle.get_mut().take_blocked();
             let wanted = if blocked.is_empty() { PollFlags::IN } else { blocked };
-            if ready_until(middle.get_ref().socket(), wanted, deadline).is_err() {
-                return fail(ServerFault::Timeout, String::from("the handshake timed out"));
+            match ready_until(middle.get_ref().socket(), wanted, deadline) {
+                Err(Errno::TIMEDOUT) => return fail(ServerFault::Timeout, String::from("the handshake timed out")),
+                ready => ready?,
             }
             outcome = middle.handshake();
         }

@@ -53,6 +53,8 @@ impl Terms {
                 "ssl_option and ssl_protocol (-L) together exclude every version of TLS",
             )));
         }
+        // Neither what is shown nor its names: a session goes on with another certificate.
+        let ssl = &Ssl { certificate: None, key: None, sni_path: None, ocsp_response: None, ..ssl.clone() };
         let mut terms = Self { ssl: ssl.clone(), files: Vec::new() };
         if let Some(path) = &ssl.ca_file {
             let file = PemFile::new(path, files.read(path))?;

@@ -132,7 +132,7 @@ fn is_issuer(one: &X509Ref, of: &X509Ref) -> bool {
     one.issued(of) == openssl::x509::X509VerifyResult::OK
 }
 
-/// Tells of a certificate that is not valid now, or was not made for hosts.
+/// Tells of a certificate that is not valid now.
 fn tell_age(path: &Path, leaf: &X509Ref, warn: &mut dyn FnMut(String)) {
     let Ok(now) = Asn1Time::days_from_now(0) else { return };
     let name = leaf.subject_name().entries_by_nid(Nid::COMMONNAME).next();

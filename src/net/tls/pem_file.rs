@@ -17,7 +17,7 @@ use crate::policy::pem::{self, Block};
 pub(super) struct PemFile {
     path: PathBuf,
     blocks: Vec<Block>,
-    /// Everybody on this host can read it.
+    /// All users of this host can read it.
     is_exposed: bool,
 }
 
@@ -61,10 +61,10 @@ impl PemFile {
         self.blocks.iter().any(|block| block.label == "X509 CRL")
     }
 
-    /// Tells if a key is in it that everybody can read.
+    /// Tells if a key is in it that all users of this host can read.
     pub(super) fn tell_exposed(&self, warn: &mut dyn FnMut(String)) {
         if self.is_exposed {
-            warn(format!("{}: everybody on this host can read this key", self.path.display()));
+            warn(format!("{}: all users of this host can read this key", self.path.display()));
         }
     }
 
@@ -93,6 +93,11 @@ fn is_certificate(block: &Block) -> bool {
 fn wrong(path: &Path, line: Option<usize>, text: &str) -> Error {
     let line = line.map_or_else(String::new, |line| format!(":{line}"));
     Error::Config(format!("{}{line}: {text}", path.display()))
+}
+
+/// Whether the reasons that OpenSSL gives are about a certificate.
+pub(super) fn is_about_certificates(reasons: &str) -> bool {
+    ["certificate", "unknown ca"].iter().any(|word| reasons.contains(word))
 }
 
 /// The reasons that OpenSSL gives, without the names of its functions.

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use openssl::ssl::{ErrorCode, Ssl as Handle, SslContext, SslStream};
 use openssl::x509::X509VerifyResult;
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 
 use super::context::{Shown, Terms, show};
 use super::identity::Identity;
 use super::names::Names;
-use super::pem_file::{PemFile, explain};
+use super::pem_file::{PemFile, explain, is_about_certificates};
 use super::session::Session;
 use super::wire::{Wire, begins_handshake, begins_http};
-use crate::error::Error;
+use crate::error::{Error, reason};
 use crate::net::timed::ready_until;
 use crate::policy::tls::{HandshakeFault, Protocol, Ssl};
 use crate::sys::key_files::KeyFiles;
@@ -111,9 +112,11 @@ impl Terminator {
                 ErrorCode::WANT_WRITE => PollFlags::OUT,
                 _ => return Err(judge(&stream, &error)),
             };
-            if ready_until(stream.get_ref().socket(), wanted, deadline).is_err() {
-                return Err(Failure { fault: HandshakeFault::Timeout, text: String::from("timed out") });
-            }
+            let ready = ready_until(stream.get_ref().socket(), wanted, deadline);
+            ready.map_err(|error| match error {
+                Errno::TIMEDOUT => Failure { fault: HandshakeFault::Timeout, text: String::from("timed out") },
+                error => Failure { fault: HandshakeFault::Other, text: reason(&error.into()) },
+            })?;
         }
     }
 }
@@ -143,7 +146,7 @@ fn judge(stream: &SslStream<Wire>, error: &openssl::ssl::Error) -> Failure {
 /// Judges by OpenSSL's reasons.
 fn fault_of(reasons: &str) -> HandshakeFault {
     let has = |words: &[&str]| words.iter().any(|word| reasons.contains(word));
-    if has(&["certificate", "unknown ca"]) {
+    if is_about_certificates(reasons) {
         HandshakeFault::Certificate
     } else if has(&["no shared cipher", "unsupported protocol", "version", "protocol", "fallback", "no suitable"]) {
         HandshakeFault::NoCommon

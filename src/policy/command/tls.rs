@@ -19,13 +19,14 @@ pub struct Parties {
 }
 
 impl Parties {
-    /// Everybody's.
+    /// All.
     pub const ALL: Self = Self { clients: true, servers: true };
 
     /// Those of these commands.
     pub fn of(commands: &[Command]) -> Self {
         let mut tls = commands.iter().filter(|command| command.is_tls());
-        let clients = tls.clone().any(|command| matches!(command, Command::Set(..)));
+        // `http` may change nothing about what is read.
+        let clients = tls.clone().any(|command| matches!(command, Command::Set(setting, _) if setting.word != "http"));
         Self { clients, servers: tls.any(|command| matches!(command, Command::Server(..))) }
     }
 }
