@@ -1,14 +1,14 @@
 //! The client table: the known clients, the server that each used last, and what it transferred.
 //!
-//! A hash map finds a client; two doubly linked lists through the slots keep them in order of use, so that looking up,
-//! adding and discarding the least recently used cost the same whatever the size of the table.
-//!
-//! The lists are those of a segmented LRU cache: a client is on probation until a server has sent bytes to it, and protected from
-//! then on. A new client takes the place of one on probation only, so that probes and silent clients discard no regular client.
+//! A hash map finds a client; two lists through the slots keep them in order of use, so that looking up, adding and discarding the least
+//! recently used cost the same whatever the size of the table. The lists are those of a segmented LRU cache: a client is on probation
+//! until a server has sent bytes to it, and protected from then on. A new client takes the place of one on probation only, so that
+//! probes and silent clients discard no regular client.
 
 use std::collections::{HashMap, TryReserveError};
 use std::time::Instant;
 
+use super::order::Order;
 use super::settings::Tracking;
 use crate::endpoint::ClientAddr;
 use crate::id::ServerId;
@@ -68,35 +68,16 @@ impl ClientRef {
 struct Slot {
     client: Client,
     tenancy: u32,
-    /// In its list, towards the more recently used; [`NONE`] at the head.
-    newer: u32,
-    /// In its list, towards the less recently used; [`NONE`] at the tail.
-    older: u32,
 }
-
-/// The end of the list. No table is that large.
-const NONE: u32 = u32::MAX;
 
 /// The table; see the module's documentation.
 #[derive(Debug)]
 pub struct Clients {
     index: HashMap<ClientAddr, u32>,
     slots: Vec<Slot>,
-    probation: List,
-    protected: List,
+    /// A list for each [`Segment`].
+    order: Order<2>,
     max: usize,
-}
-
-/// The ends of a list, and how many clients are in it.
-#[derive(Debug)]
-struct List {
-    newest: u32,
-    oldest: u32,
-    count: usize,
-}
-
-impl List {
-    const EMPTY: Self = Self { newest: NONE, oldest: NONE, count: 0 };
 }
 
 /// The number of slots: an eighth is left to clients on probation, and at least 16. They need it until their first answer.
@@ -110,8 +91,7 @@ impl Clients {
 
     /// An empty table for `max` clients, at least 1.
     pub fn new(max: usize) -> Self {
-        let mut table =
-            Self { index: HashMap::new(), slots: Vec::new(), probation: List::EMPTY, protected: List::EMPTY, max: 0 };
+        let mut table = Self { index: HashMap::new(), slots: Vec::new(), order: Order::default(), max: 0 };
         table.grow(max);
         table
     }
@@ -124,6 +104,7 @@ impl Clients {
             self.max = max;
             self.index.reserve(self.room() - self.index.len());
             self.slots.reserve_exact(self.room() - self.slots.len());
+            self.order.reserve(self.room());
         }
     }
 
@@ -132,6 +113,7 @@ impl Clients {
         let room = room(max.clamp(1, Self::MAX));
         let reserved = self.index.try_reserve(room.saturating_sub(self.index.len()));
         let reserved = reserved.and_then(|()| self.slots.try_reserve_exact(room.saturating_sub(self.slots.len())));
+        let reserved = reserved.and_then(|()| self.order.try_reserve(room));
         if reserved.is_err() {
             self.shrink_to_fit();
         }
@@ -142,6 +124,7 @@ impl Clients {
     pub fn shrink_to_fit(&mut self) {
         self.index.shrink_to(self.room());
         self.slots.shrink_to(self.room());
+        self.order.shrink_to(self.room());
     }
 
     fn room(&self) -> usize {
@@ -158,8 +141,7 @@ impl Clients {
     pub fn arrive(&mut self, address: ClientAddr, tracking: Tracking, now: Instant) -> (ClientRef, Option<ServerId>) {
         let slot = match self.index.get(&address).copied() {
             Some(slot) => {
-                self.unlink(slot);
-                self.link_newest(slot);
+                self.move_to(slot, self.segment(slot));
                 slot
             }
             None => self.settle(address, now),
@@ -188,8 +170,9 @@ impl Clients {
         };
         if self.slots[slot as usize].client.segment == Segment::Probation {
             self.move_to(slot, Segment::Protected);
-            if self.protected.count > self.max {
-                self.move_to(self.protected.oldest, Segment::Probation);
+            let protected = Segment::Protected as usize;
+            if let Some(oldest) = self.order.oldest(protected).filter(|_| self.order.count(protected) > self.max) {
+                self.move_to(oldest, Segment::Probation);
             }
         }
         ClientRef { slot, tenancy: self.slots[slot as usize].tenancy }
@@ -215,59 +198,32 @@ impl Clients {
     fn settle(&mut self, address: ClientAddr, now: Instant) -> u32 {
         let segment = Segment::Probation;
         let client = Client { address, seen: now, server: None, connects: 0, sent: 0, received: 0, segment };
-        let slot = if self.slots.len() < self.room() {
-            self.slots.push(Slot { client, tenancy: 0, newer: NONE, older: NONE });
-            (self.slots.len() - 1) as u32
-        } else {
-            // At most `max` are protected, so that there is one on probation.
-            let slot = self.probation.oldest;
-            self.unlink(slot);
+        let oldest = self.order.oldest(segment as usize).filter(|_| self.slots.len() >= self.room());
+        // At most `max` are protected, so that a full table has one on probation.
+        let slot = if let Some(slot) = oldest {
+            self.order.remove(segment as usize, slot);
             let tenant = &mut self.slots[slot as usize];
             self.index.remove(&tenant.client.address);
             tenant.client = client;
             tenant.tenancy = tenant.tenancy.wrapping_add(1);
             slot
+        } else {
+            self.slots.push(Slot { client, tenancy: 0 });
+            (self.slots.len() - 1) as u32
         };
-        self.link_newest(slot);
+        self.order.push(segment as usize, slot);
         self.index.insert(address, slot);
         slot
     }
 
     fn move_to(&mut self, slot: u32, segment: Segment) {
-        self.unlink(slot);
+        self.order.remove(self.segment(slot) as usize, slot);
         self.slots[slot as usize].client.segment = segment;
-        self.link_newest(slot);
+        self.order.push(segment as usize, slot);
     }
 
-    fn list(&mut self, slot: u32) -> &mut List {
-        match self.slots[slot as usize].client.segment {
-            Segment::Probation => &mut self.probation,
-            Segment::Protected => &mut self.protected,
-        }
-    }
-
-    fn unlink(&mut self, slot: u32) {
-        let Slot { newer, older, .. } = self.slots[slot as usize];
-        self.list(slot).count -= 1;
-        match newer {
-            NONE => self.list(slot).newest = older,
-            newer => self.slots[newer as usize].older = older,
-        }
-        match older {
-            NONE => self.list(slot).oldest = newer,
-            older => self.slots[older as usize].newer = newer,
-        }
-    }
-
-    fn link_newest(&mut self, slot: u32) {
-        self.list(slot).count += 1;
-        let older = std::mem::replace(&mut self.list(slot).newest, slot);
-        self.slots[slot as usize].newer = NONE;
-        self.slots[slot as usize].older = older;
-        match older {
-            NONE => self.list(slot).oldest = slot,
-            older => self.slots[older as usize].newer = slot,
-        }
+    fn segment(&self, slot: u32) -> Segment {
+        self.slots[slot as usize].client.segment
     }
 }
 

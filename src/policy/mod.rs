@@ -15,6 +15,7 @@ pub mod http;
 pub mod identity;
 pub mod listeners;
 pub mod lookups;
+pub mod order;
 pub mod pem;
 pub mod proxy;
 pub mod report;
