@@ -22,7 +22,7 @@ use crate::sys::privileges::{Account, is_root};
 const NAME: &str = "pen";
 
 /// The options as getopt(3) takes them.
-const OPTIONS: &str = "b:c:e:B:fhHj:l:Np:q:rst:T:x:Wdam:O:o:C:F:Xu:w:E:K:G:A:L:RZDnPQS:";
+const OPTIONS: &str = "b:c:e:B:fhHj:l:Np:q:rst:T:x:Wdam:O:o:C:F:UXu:w:E:K:G:A:L:RZDnPQS:";
 
 /// Options that are others by another name.
 const SAME: &[(char, char)] = &[('o', 'O')];
@@ -64,6 +64,7 @@ The default port is that of the first listener; soft and hard limit the connecti
   -s            stubborn: no failover
   -T sec        how long clients are remembered [0 = no limit]
   -t sec        connect timeout [3]
+  -U            balance datagrams (UDP), not connections
   -u user       run as this user, by name or uid[:gid]
   -W            choose by weight
   -w file       status page in HTML, written at USR1 and by penctl status
@@ -117,6 +118,7 @@ fn configure(mut line: CommandLine) -> Result<Options, Error> {
     let control = control.map(|text| Listeners::parse(&text)).transpose().map_err(|e| usage(format!("-C {e}")))?;
     let identity = Identity {
         pid: process::id(),
+        udp: line.count("-U") > 0,
         foreground: line.count("-f") > 0,
         jail: line.value("-j", path).map_err(usage)?,
         pidfile: line.value("-p", path).map_err(usage)?,

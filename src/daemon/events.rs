@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use super::dispatch::Dispatch;
 use super::permits::Permit;
 use crate::endpoint::ClientAddr;
 use crate::error::Error;
@@ -47,6 +48,8 @@ pub enum Event {
     Keys(Sender<(TlsConfig, Arc<Keyring>)>),
     /// The proxy of a client has announced it: these are its facts. The worker waits for `Order::Meet` or `Order::Refuse`.
     Announced(ConnId, ClientFacts),
+    /// A datagram thread reports and asks.
+    Flows(Box<Dispatch>),
     /// Apply this. The answer has the reply of the last command, or of the last that was refused, and the effects that are left to the
     /// caller; after an error nothing was changed.
     Apply(Prepared, Sender<Result<Outcome, Error>>),

@@ -162,7 +162,7 @@ impl Fault {
 
 /// Gives the socket the local address that `transparent` or `source` ask for. An address of the other family than the
 /// server's cannot be used and is left alone.
-fn bind_source(
+pub(super) fn bind_source(
     socket: &OwnedFd,
     server: SocketAddr,
     options: &ConnectOptions,

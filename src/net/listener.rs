@@ -19,6 +19,7 @@ use rustix::net::{Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfr
 use rustix::process::umask;
 
 use super::connect::stream;
+use super::datagrams::bind_group;
 use super::resolve::Place;
 use super::syn_filter;
 use super::timed::connect_within;
@@ -32,10 +33,26 @@ const PROBE_TIME: Duration = Duration::from_secs(1);
 /// One at a time opens sockets beside others: see [`listen_beside`].
 static BESIDE: Mutex<()> = Mutex::new(());
 
-/// A listening socket. It is closed when it is dropped.
+/// What comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// Connections. The kernel queues so many until they are accepted.
+    Connections {
+        /// See listen(2).
+        backlog: i32,
+    },
+    /// Datagrams. So many sockets share them by the hash of their addresses and ports (SO_REUSEPORT, socket(7)).
+    Datagrams {
+        /// At least one.
+        sockets: usize,
+    },
+}
+
+/// A listening socket, or several with the same address. They are closed when it is dropped.
 #[derive(Debug)]
 pub struct Listener {
-    socket: OwnedFd,
+    sockets: Vec<OwnedFd>,
+    takes_datagrams: bool,
     address: Address,
     /// Device and inode of a Unix socket's file, to know it again.
     file: Option<(u64, u64)>,
@@ -58,12 +75,12 @@ impl Listener {
     /// left out. After an error none of the new ones is left.
     pub fn open_all(
         places: &[Place],
-        backlog: i32,
+        traffic: Traffic,
         access: Access,
         beside: &[Arc<Self>],
     ) -> Result<Vec<Arc<Self>>, Error> {
         let mut opened: Vec<Arc<Self>> = Vec::new();
-        let result = places.iter().try_for_each(|place| Self::open_place(place, backlog, access, beside, &mut opened));
+        let result = places.iter().try_for_each(|place| Self::open_place(place, traffic, access, beside, &mut opened));
         let is_new = |listener: &&Arc<Self>| !beside.iter().any(|other| Arc::ptr_eq(other, listener));
         if result.is_err() {
             opened.iter().filter(is_new).for_each(|listener| listener.remove_file());
@@ -73,7 +90,7 @@ impl Listener {
 
     fn open_place(
         place: &Place,
-        backlog: i32,
+        traffic: Traffic,
         access: Access,
         beside: &[Arc<Self>],
         opened: &mut Vec<Arc<Self>>,
@@ -81,7 +98,7 @@ impl Listener {
         let mut result = Err(Error::Address(place.text.clone(), String::from("no address found")));
         for address in &place.addresses {
             let there = [beside, opened.as_slice()].concat();
-            match Self::open_beside(address, backlog, access, &there) {
+            match Self::open_beside(address, traffic, access, &there) {
                 Ok(listener) => {
                     if !opened.iter().any(|other| Arc::ptr_eq(other, &listener)) {
                         opened.push(listener);
@@ -101,29 +118,36 @@ impl Listener {
         result
     }
 
-    fn open_beside(address: &Address, backlog: i32, access: Access, beside: &[Arc<Self>]) -> io::Result<Arc<Self>> {
+    fn open_beside(address: &Address, traffic: Traffic, access: Access, beside: &[Arc<Self>]) -> io::Result<Arc<Self>> {
         match beside.iter().find(|other| other.serves(address)) {
             Some(same) => Ok(Arc::clone(same)),
-            None => Self::open(address, backlog, access, beside).map(Arc::new),
+            None => Self::open(address, traffic, access, beside).map(Arc::new),
         }
     }
 
     /// Listens. A stale Unix socket is replaced. A socket in use and any other file are never changed.
-    fn open(address: &Address, backlog: i32, access: Access, beside: &[Arc<Self>]) -> io::Result<Self> {
-        let socket = match address {
-            Address::Ip(ip) => match listen_at(*ip, backlog, false) {
+    fn open(address: &Address, traffic: Traffic, access: Access, beside: &[Arc<Self>]) -> io::Result<Self> {
+        let sockets = match (address, traffic) {
+            (Address::Ip(ip), Traffic::Connections { backlog }) => vec![match listen_at(*ip, backlog, false) {
                 Err(Errno::ADDRINUSE) if !beside.is_empty() => listen_beside(*ip, backlog, beside)?,
                 socket => socket?,
+            }],
+            (Address::Ip(ip), Traffic::Datagrams { sockets }) => match bind_group(*ip, sockets, false) {
+                Err(Errno::ADDRINUSE) if !beside.is_empty() => bind_group(*ip, sockets, true)?,
+                group => group?,
             },
-            Address::Unix(path) => {
+            (Address::Unix(path), Traffic::Connections { backlog }) => {
                 let socket = stream(address)?;
                 remove_stale(path)?;
                 bind_file(&socket, path, access)?;
                 listen(&socket, backlog)?;
-                socket
+                vec![socket]
             }
+            (Address::Unix(_), Traffic::Datagrams { .. }) => return Err(io::Error::other("-U needs an IP address")),
         };
-        Ok(Self { socket, address: address.clone(), file: file_identity(address), retired: AtomicBool::new(false) })
+        let takes_datagrams = matches!(traffic, Traffic::Datagrams { .. });
+        let (address, file, retired) = (address.clone(), file_identity(address), AtomicBool::new(false));
+        Ok(Self { sockets, takes_datagrams, address, file, retired })
     }
 
     /// Whether a client of that address comes here, or will once this is resumed.
@@ -134,7 +158,9 @@ impl Listener {
     /// Makes the socket that user's, so that the user may listen on addresses that overlap with its own (see `listen_beside`).
     pub fn share_with(&self, account: &Account) {
         // Without the right to do so, overlapping addresses cannot be had later, and the user is told then.
-        let _ = fchown(&self.socket, Some(Uid::from_raw(account.uid)), Some(Gid::from_raw(account.gid)));
+        for socket in &self.sockets {
+            let _ = fchown(socket, Some(Uid::from_raw(account.uid)), Some(Gid::from_raw(account.gid)));
+        }
     }
 
     /// Makes the file of a Unix socket that user's. If something else is in its place by now, that keeps its owner.
@@ -166,9 +192,18 @@ impl Listener {
         &self.address
     }
 
+    /// Its sockets: one for connections, and for datagrams as many as were asked for.
+    pub fn sockets(&self) -> &[OwnedFd] {
+        &self.sockets
+    }
+
+    fn socket(&self) -> &OwnedFd {
+        &self.sockets[0]
+    }
+
     /// Waits for the next client.
     pub fn accept(&self) -> Result<(OwnedFd, Option<SocketAddr>), Errno> {
-        let (socket, peer) = acceptfrom_with(&self.socket, SocketFlags::CLOEXEC)?;
+        let (socket, peer) = acceptfrom_with(self.socket(), SocketFlags::CLOEXEC)?;
         Ok((socket, peer.and_then(|peer: SocketAddrAny| SocketAddr::try_from(peer).ok())))
     }
 
@@ -176,8 +211,9 @@ impl Listener {
     /// loses no client. The queue of a Unix socket outlives its end, which comes at once.
     pub fn stop(&self) {
         match &self.address {
+            Address::Ip(_) if self.takes_datagrams => {}
             // Where it fails, a client that comes between the last look at the queue and the end is lost.
-            Address::Ip(_) => drop(syn_filter::ignore_new(&self.socket)),
+            Address::Ip(_) => drop(syn_filter::ignore_new(self.socket())),
             Address::Unix(_) => {
                 self.remove_file();
                 self.end();
@@ -188,13 +224,16 @@ impl Listener {
     /// Undoes [`Self::stop`]. It is for sockets that have not ended.
     pub fn resume(&self) {
         // It fails where there is no filter.
-        let _ = syn_filter::heed_new(&self.socket);
+        let _ = syn_filter::heed_new(self.socket());
     }
 
     /// Whether the kernel has queued clients that are not accepted yet.
     pub fn has_queued(&self) -> bool {
+        if self.takes_datagrams {
+            return false;
+        }
         // An error is treated as a client: the caller asks again.
-        poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&Timespec::default()))
+        poll(&mut [PollFd::new(self.socket(), PollFlags::IN)], Some(&Timespec::default()))
             .map_or(true, |ready| ready > 0)
     }
 
@@ -203,7 +242,7 @@ impl Listener {
         self.retired.store(true, Ordering::Release);
         // On Linux this ends a waiting accept(2) with EINVAL, resets who is queued at a TCP socket, and leaves the queue of a Unix
         // socket alone. It cannot fail for a listening socket.
-        let _ = shutdown(&self.socket, Shutdown::Both);
+        let _ = shutdown(self.socket(), Shutdown::Both);
     }
 
     /// Whether listening was ended.
@@ -255,7 +294,7 @@ fn listen_beside(ip: SocketAddr, backlog: i32, others: &[Arc<Listener>]) -> Resu
     let allow = |yes: bool| {
         for other in others.iter().filter(|other| matches!(other.address, Address::Ip(_))) {
             // Without it the address cannot be had, which is told.
-            let _ = set_socket_reuseport(&other.socket, yes);
+            let _ = set_socket_reuseport(other.socket(), yes);
         }
     };
     allow(true);
@@ -314,7 +353,9 @@ mod tests {
         let directory = env::temp_dir().join(format!("pen-socket-{}", std::process::id()));
         fs::create_dir(&directory).unwrap();
         let (path, precious, other) = (directory.join("socket"), directory.join("precious"), directory.join("other"));
-        let open = |path: &Path| Listener::open(&Address::Unix(path.to_path_buf()), 1, Access::Owner, &[]).unwrap();
+        let traffic = Traffic::Connections { backlog: 1 };
+        let open =
+            |path: &Path| Listener::open(&Address::Unix(path.to_path_buf()), traffic, Access::Owner, &[]).unwrap();
         let (listener, _other) = (open(&path), open(&other));
         fs::write(&precious, "").unwrap();
         let owner = |path: &Path| fs::symlink_metadata(path).map(|found| (found.uid(), found.gid())).unwrap();

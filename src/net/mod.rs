@@ -3,6 +3,7 @@
 pub mod announcement;
 pub mod connect;
 pub mod control;
+pub mod datagrams;
 pub mod dummy;
 pub mod listener;
 pub mod log_port;

@@ -20,6 +20,8 @@ const MOST: usize = 10_000;
 pub struct Names {
     known: Mutex<HashMap<Asked, Vec<SocketAddr>>>,
     jailed: bool,
+    /// Services are those of UDP.
+    udp: bool,
 }
 
 /// A place to listen on.
@@ -39,9 +41,9 @@ enum Asked {
 }
 
 impl Names {
-    /// For a pen that is going to be in a jail, or is not.
-    pub fn new(jailed: bool) -> Self {
-        Self { known: Mutex::default(), jailed }
+    /// For a pen that is going to be in a jail, or is not, and balances datagrams, or does not.
+    pub fn new(jailed: bool, udp: bool) -> Self {
+        Self { known: Mutex::default(), jailed, udp }
     }
 
     /// Resolves every name in a command, so that it can be applied. Blocks for as long as the resolver takes. Gives the error of a host
@@ -113,7 +115,7 @@ impl Names {
     }
 
     fn look_up(&self, asked: Asked) -> Result<Vec<SocketAddr>, Error> {
-        let found = ask(&asked);
+        let found = ask(&asked, if self.udp { SockType::DGram } else { SockType::Stream });
         if self.jailed {
             // A panic cannot leave the map inconsistent.
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,13 +129,13 @@ impl Names {
     }
 }
 
-fn ask(asked: &Asked) -> Result<Vec<SocketAddr>, Error> {
+fn ask(asked: &Asked, kind: SockType) -> Result<Vec<SocketAddr>, Error> {
     let (host, service) = match asked {
         Asked::Host(name) => (Some(name.as_str()), None),
         Asked::Service(name) => (None, Some(name.as_str())),
     };
     let unknown = |cause: String| Error::Address(host.or(service).unwrap_or_default().to_string(), cause);
-    let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
+    let hints = AddrInfoHints { socktype: kind.into(), ..AddrInfoHints::default() };
     let found = getaddrinfo(host, service, Some(hints)).map_err(|e| {
         let text = std::io::Error::from(e).to_string();
         let cause = text.trim_start_matches("failed to lookup address information: ").to_string();

@@ -224,7 +224,7 @@ impl Balancer {
     }
 
     /// Puts a connection back into the slot it was just taken from: the slot freed last is used first.
-    fn put_back(&mut self, id: ConnId, connection: Connection) {
+    pub(super) fn put_back(&mut self, id: ConnId, connection: Connection) {
         let slot = self.connections.insert(connection);
         debug_assert_eq!(slot, id);
     }
@@ -268,7 +268,7 @@ impl Balancer {
         self.view(&connection.facts, connection.last, &connection.tried, now)
     }
 
-    fn choose_for(&mut self, connection: &mut Connection, now: Instant) -> Result<Choice, &'static str> {
+    pub(super) fn choose_for(&mut self, connection: &mut Connection, now: Instant) -> Result<Choice, &'static str> {
         let denied = self.is_denied(&connection.facts)?;
         self.remember(connection, now);
         let mut choice = match self.abuse().filter(|_| denied) {
@@ -366,7 +366,7 @@ impl Balancer {
     }
 
     /// Undoes [`Balancer::take`], and updates the server's health if the connect failed.
-    fn give_back(
+    pub(super) fn give_back(
         &mut self,
         connection: &mut Connection,
         upstream: Upstream,

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub struct Identity {
     /// The process id.
     pub pid: u32,
+    /// It balances datagrams, `-U`.
+    pub udp: bool,
     /// It stays in the foreground, `-f`.
     pub foreground: bool,
     /// The user of `-u`, as it was written; empty without `-u`.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::flows::silence::Silence;
 use super::hash;
 use super::proxy::Version;
 use super::tls::{ServerFault, ServerTls, Trust};
@@ -169,6 +170,8 @@ pub struct Server {
     pub received: u64,
     tls: ServerTls,
     proxy: Option<Version>,
+    /// Whether it answers flows.
+    pub silence: Silence,
     /// How often no TLS could be had, in the order of [`ServerFault::ALL`].
     pub tls_failed: [u64; ServerFault::ALL.len()],
 }
@@ -192,6 +195,7 @@ impl Default for Server {
             received: 0,
             tls: ServerTls::default(),
             proxy: None,
+            silence: Silence::default(),
             tls_failed: Default::default(),
         }
     }

@@ -11,6 +11,7 @@ use super::http::header::Header;
 use super::proxy::Accepts;
 use super::servers::Target;
 use super::tls::Ssl;
+use super::udp::Udp;
 use super::weblog::connection::LogFormat;
 use crate::endpoint::Endpoint;
 use crate::id::AclId;
@@ -232,6 +233,8 @@ pub struct Settings {
     pub tracking: Tracking,
     /// The client's address is the source address towards the server: `transparent`.
     pub transparent: bool,
+    /// Flows of datagrams.
+    pub udp: Udp,
     /// The file for the status page: `web_stats`, `-w`.
     pub web_stats: Option<PathBuf>,
     /// Server by weight: `weight`, `-W`.
@@ -280,6 +283,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(3),
             tracking: Tracking::Forever,
             transparent: false,
+            udp: Udp::default(),
             web_stats: None,
             weight: false,
         }

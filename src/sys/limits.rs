@@ -27,6 +27,9 @@ const SPARE: u64 = 128;
 /// Descriptors of one session: the client's and the server's.
 const PER_SESSION: u64 = 2;
 
+/// Descriptors of one flow of datagrams: the server's.
+const PER_FLOW: u64 = 1;
+
 /// Descriptors that idlers leave to clients, who take them before idlers are closed for more.
 const HEADROOM: u64 = 16;
 
@@ -58,6 +61,8 @@ pub struct Host {
 /// What pen would like to have.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand {
+    /// Sessions are flows of datagrams, which have no threads and no descriptors for clients.
+    pub flows: bool,
     /// Sessions at once.
     pub sessions: usize,
     /// Listeners for clients and for the control port.
@@ -66,6 +71,12 @@ pub struct Demand {
     pub pipes: usize,
     /// Idle connections.
     pub idlers: usize,
+}
+
+impl Demand {
+    fn per_session(&self) -> u64 {
+        if self.flows { PER_FLOW } else { PER_SESSION }
+    }
 }
 
 /// What it gets.
@@ -108,18 +119,20 @@ impl Host {
     /// Raises the soft limit on open files to what is asked for, as far as the hard limit (and, for root, the kernel) lets it. Tells
     /// what the limits of this process and this host are enough for. Sessions come first.
     pub fn grant(self, asked: Demand) -> Grant {
-        let sessions = asked.sessions as u64 * PER_SESSION;
+        let sessions = asked.sessions as u64 * asked.per_session();
         let pipes = asked.pipes as u64 * PER_PIPE;
         let others = OTHERS + asked.listeners as u64 * PER_LISTENER;
         let limit = raise_open_files(sessions + pipes + asked.idlers as u64 + others + SPARE);
         // It does not hold for root (getrlimit(2)).
         let processes = if geteuid().is_root() { None } else { getrlimit(Resource::Nproc).current };
         let bounds = [
-            (Scarce::OpenFiles, Some(limit.saturating_sub(others) / PER_SESSION)),
+            (Scarce::OpenFiles, Some(limit.saturating_sub(others) / asked.per_session())),
             (Scarce::Mappings, self.mappings.map(|most| threads_within(most, self.cores))),
             (Scarce::Processes, processes.map(|most| most.saturating_sub(OTHER_THREADS))),
             (Scarce::Tasks, self.tasks.map(|most| most.saturating_sub(OTHER_THREADS))),
         ];
+        let bounds =
+            bounds.map(|(scarce, most)| (scarce, most.filter(|_| !asked.flows || scarce == Scarce::OpenFiles)));
         let (sessions, scarce) = smallest(asked.sessions, bounds);
         share(limit.saturating_sub(others), Grant { sessions, pipes: asked.pipes, descriptors: 0, scarce })
     }

@@ -18,6 +18,7 @@ use crate::endpoint::Host;
 use crate::error::{Error, reason};
 use crate::id::{ServerId, Upstream};
 use crate::net::control::Verdict;
+use crate::net::listener::Traffic;
 use crate::net::tls::Keyring;
 use crate::policy::command::Command;
 use crate::policy::command::apply::{Effect, Outcome};
@@ -50,8 +51,8 @@ pub struct Executor {
     pub events: Handle<Event>,
     /// For files and names.
     pub loader: Loader,
-    /// For listeners that commands open.
-    pub backlog: i32,
+    /// Of listeners that commands open.
+    pub traffic: Traffic,
     /// The request log.
     pub access_log: AccessLog,
     /// Held while certificates and keys are read and applied.
@@ -249,7 +250,7 @@ impl Executor {
         }
         // Last: a listener that is not used would have to be given back.
         let now = || self.value(Command::Show(Query::Listen));
-        self.loader.open_listeners(&mut prepared, self.backlog, now, || self.ask(Event::Listeners))?;
+        self.loader.open_listeners(&mut prepared, self.traffic, now, || self.ask(Event::Listeners))?;
         // In a file, since a line of its own does not come here.
         let publishes = prepared.commands.contains(&Command::Show(Query::Status));
         let outcome = self.apply(prepared)?;

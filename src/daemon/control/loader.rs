@@ -10,11 +10,12 @@ use super::countries::Supply;
 use crate::daemon::events::{Prepared, Unresolved};
 use crate::endpoint::Port;
 use crate::error::Error;
-use crate::net::listener::{Access, Listener};
+use crate::net::listener::{Access, Listener, Traffic};
 use crate::net::resolve::Names;
 use crate::policy::command::Command;
 use crate::policy::command::file::{self, Located};
 use crate::policy::command::setting::Value;
+use crate::policy::command::udp;
 use crate::policy::country::GeoipFile;
 use crate::policy::settings::LogTarget;
 use crate::sys::access_log::Destination;
@@ -111,6 +112,8 @@ pub struct Loader {
     pub key_files: KeyFiles,
     /// What names of hosts and services mean.
     pub names: Arc<Names>,
+    /// It is for datagrams.
+    pub udp: bool,
     /// The lengths of files that were read.
     pub lengths: Lengths,
 }
@@ -190,6 +193,9 @@ impl Loader {
                     &format!("{command}: one load has at most {FILES} geoip and write commands"),
                 ));
             }
+            if let Some(objection) = udp::objection(&command).filter(|_| self.udp) {
+                return Err(placed(&place, objection));
+            }
             let found = supply.serve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;
             prepared.commands.extend(found.map(|file| Command::Geoip(Some(file))));
             let failed = self.names.resolve(&mut command).map_err(|error| placed(&place, &error.to_string()))?;
@@ -227,7 +233,7 @@ impl Loader {
     pub fn open_listeners(
         &self,
         prepared: &mut Prepared,
-        backlog: i32,
+        traffic: Traffic,
         now: impl FnOnce() -> Result<String, Error>,
         listeners: impl FnOnce() -> Result<Vec<Arc<Listener>>, Error>,
     ) -> Result<(), Error> {
@@ -238,7 +244,7 @@ impl Loader {
         if let Some(wanted) = last {
             if now()? != wanted.text() {
                 let places = self.names.places(wanted)?;
-                let opened = Listener::open_all(&places, backlog, Access::Everybody, &listeners()?)?;
+                let opened = Listener::open_all(&places, traffic, Access::Everybody, &listeners()?)?;
                 prepared.listeners = Some(opened);
             }
         }

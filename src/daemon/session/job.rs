@@ -1,6 +1,5 @@
 //! What a worker is given, what it is told while it works, and what it reports at the end.
 
-use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::net::{Shutdown, shutdown};
 
 use super::tally::Tally;
+use crate::daemon::live::Live;
 use crate::daemon::permits::Permit;
 use crate::daemon::pool::WorkerId;
 use crate::id::ConnId;
@@ -84,22 +84,6 @@ pub enum Task {
     Wait(Wait),
     /// A page of pen's own, which names this address.
     Dummy(Arc<str>),
-}
-
-/// What the supervisor can see and do of a running session, whatever that is made of. It holds it weakly, so that what the session
-/// owns is gone when the session ends.
-pub trait Live: Debug + Send + Sync {
-    /// Ends the session.
-    fn close(&self);
-
-    /// Takes the bytes that were not accounted yet: to the server, and from it.
-    fn take_counts(&self) -> (u64, u64);
-
-    /// Takes the HTTP requests that were not counted yet.
-    fn take_requests(&self) -> Counts;
-
-    /// What reports show of its sockets.
-    fn socket_stats(&self) -> SocketStats;
 }
 
 /// The sockets and counters of a session between two of them. Its worker owns it.

@@ -10,12 +10,13 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::dump::Dump;
 use super::headers::{Decorator, Headers};
-use super::job::{Closed, Job, Link, Live, Order, Server, Task};
+use super::job::{Closed, Job, Link, Order, Server, Task};
 use super::requests::{Listener, RequestLog};
 use super::trail::Trail;
 use crate::daemon::access_log::AccessLog;
 use crate::daemon::complaints::Complaints;
 use crate::daemon::events::{Event, Handshake};
+use crate::daemon::live::Live;
 use crate::daemon::mailbox::Handle;
 use crate::daemon::permits::Permit;
 use crate::daemon::pool::WorkerId;

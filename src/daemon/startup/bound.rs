@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::config::{Config, Options};
 use crate::endpoint::Address;
 use crate::error::Error;
-use crate::net::listener::{Access, Listener};
+use crate::net::listener::{Access, Listener, Traffic};
 use crate::sys::pidfile::PidFile;
 use crate::sys::privileges::Account;
 use crate::sys::root::Root;
@@ -30,9 +30,10 @@ pub(super) struct Bound {
 impl Bound {
     /// Listens. What belongs into a jail is not touched yet.
     pub(super) fn open(options: &Options, config: &Config) -> Result<Self, Error> {
-        let listeners = Listener::open_all(&config.places, options.backlog, Access::Everybody, &[])?;
+        let listeners = Listener::open_all(&config.places, config.traffic, Access::Everybody, &[])?;
         let mut bound = Self { listeners, control: Vec::new(), pidfile: None };
-        bound.control = Listener::open_all(&config.control, CONTROL_BACKLOG, Access::Owner, &[])?;
+        let commands = Traffic::Connections { backlog: CONTROL_BACKLOG };
+        bound.control = Listener::open_all(&config.control, commands, Access::Owner, &[])?;
         if let Some(user) = &options.user {
             bound.listeners.iter().for_each(|listener| listener.share_with(user));
             for control in &bound.control {

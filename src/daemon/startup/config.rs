@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::daemon::control::loader::{Lengths, Loader};
+use crate::daemon::datagrams;
 use crate::daemon::events::{Prepared, Unresolved};
 use crate::endpoint::Address;
 use crate::error::Error;
+use crate::net::listener::Traffic;
 use crate::net::resolve::{Names, Place};
 use crate::net::tls::Keyring;
 use crate::policy::balancer::Balancer;
 use crate::policy::command::Command;
 use crate::policy::command::apply::Effect;
 use crate::policy::command::file::{Located, rebuild_lists};
+use crate::policy::command::udp;
 use crate::policy::identity::Identity;
 use crate::policy::listeners::Listeners;
 use crate::policy::lookups::RETRY;
@@ -47,6 +50,8 @@ pub struct Config {
     pub balancer: Balancer,
     /// Where clients come in.
     pub places: Vec<Place>,
+    /// What comes in there.
+    pub traffic: Traffic,
     /// The control port; no place if there is none.
     pub control: Vec<Place>,
     /// What the balancer was configured with. Nothing is open yet.
@@ -124,7 +129,8 @@ impl Config {
             port: listeners.as_ref().and_then(Listeners::port).cloned(),
             key_files: KeyFiles::new(Root::new(None)?, confined),
             root: Root::new(None)?,
-            names: Arc::new(Names::new(options.identity.jail.is_some())),
+            names: Arc::new(Names::new(options.identity.jail.is_some(), options.identity.udp)),
+            udp: options.identity.udp,
             lengths: Lengths::default(),
         };
         let located = |command: &Command| Located { place: String::new(), command: command.clone() };
@@ -160,18 +166,26 @@ impl Config {
         if !errors.is_empty() {
             return Err(Error::Config(errors.join("\n")));
         }
+        if let Some(operand) = options.listeners.clone().map(Command::Listen).filter(|_| options.identity.udp) {
+            udp::objection(&operand).map_or(Ok(()), |why| Err(Error::Config(format!("{operand}: {why}"))))?;
+        }
         let listeners = listeners.ok_or_else(|| Error::Usage(String::from("no listening port given")))?;
         if !balancer.has_servers() && options.identity.file.is_none() && options.control.is_none() {
             return Err(Error::Usage(String::from("no server given")));
         }
         let places = loader.names.places(&listeners)?;
+        let traffic = if options.identity.udp {
+            Traffic::Datagrams { sockets: datagrams::threads(balancer.settings().conn_max) }
+        } else {
+            Traffic::Connections { backlog: options.backlog }
+        };
         let control = options.control.as_ref().map(|control| loader.names.places(control)).transpose()?;
         let control = control.unwrap_or_default();
         let mut key_warnings = Vec::new();
         let keyring =
             Keyring::load(balancer.tls_config(), &loader.key_files, None, &mut |text| key_warnings.push(text))?;
         let keyring = Arc::new(keyring);
-        Ok(Self { balancer, places, control, prepared, keyring, key_warnings, effects, loader })
+        Ok(Self { balancer, places, traffic, control, prepared, keyring, key_warnings, effects, loader })
     }
 
     /// Tells of names that cannot be looked up where the log does not: on a terminal.

@@ -62,14 +62,16 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     signals::hold();
     let mut bound = Bound::open(options, &config)?;
     let exposed = config::control_is_exposed(&config.balancer, &config.control);
-    let Config { balancer, mut prepared, keyring, key_warnings, effects, loader, .. } = config;
+    let Config { balancer, traffic, mut prepared, keyring, key_warnings, effects, loader, .. } = config;
     let key_files = loader.key_files.clone().confined(root.clone());
     let loader = Loader { root: root.clone(), key_files, ..loader };
     // Read, and raised, while the rights for that are there.
     let host = Host::read();
     let Settings { conn_max, idlers, .. } = **balancer.settings();
     let listeners = bound.count();
-    let granted = || host.grant(Demand { sessions: conn_max, listeners, pipes: pipes::MOST, idlers });
+    let flows = options.identity.udp;
+    let pipes = if flows { 0 } else { pipes::MOST };
+    let granted = || host.grant(Demand { flows, sessions: conn_max, listeners, pipes, idlers });
     granted();
     let clock = Clock::local();
     let foreground = options.identity.foreground;
@@ -107,8 +109,18 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     }
     let destination = prepared.access_log.flatten().map(|destination| *destination);
     let access_log = AccessLog::start(destination, root, log.clone(), &events)?;
-    let wiring =
-        Wiring { events, inbox, log: log.clone(), access_log: access_log.clone(), clock, loader, keyring, host, grant };
+    let wiring = Wiring {
+        events,
+        inbox,
+        log: log.clone(),
+        access_log: access_log.clone(),
+        clock,
+        loader,
+        keyring,
+        host,
+        grant,
+        traffic,
+    };
     let Wired { mut supervisor, places } = wiring.start(options, balancer, &mut bound)?;
     let (_, exit) = supervisor.carry_out(effects);
     supervisor.settle(Instant::now());

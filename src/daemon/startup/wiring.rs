@@ -14,6 +14,8 @@ use crate::daemon::control::crew::Places;
 use crate::daemon::control::executor::Executor;
 use crate::daemon::control::loader::Loader;
 use crate::daemon::control::port;
+use crate::daemon::datagrams::Datagrams;
+use crate::daemon::datagrams::tools::{Epoch, Tools};
 use crate::daemon::events::Event;
 use crate::daemon::latest::Latest;
 use crate::daemon::mailbox::{Handle, Mailbox};
@@ -26,6 +28,7 @@ use crate::daemon::supervisor::front::Front;
 use crate::daemon::supervisor::{Helpers, Supervisor};
 use crate::daemon::{idlers, reloader, reporter, resolver, signals, thread};
 use crate::error::Error;
+use crate::net::listener::Traffic;
 use crate::net::relay::buffers::Buffers;
 use crate::net::relay::yields::Yields;
 use crate::net::tls::Keyring;
@@ -49,6 +52,8 @@ pub(super) struct Wiring {
     pub(super) host: Host,
     /// What it grants to the sessions.
     pub(super) grant: Grant,
+    /// What comes in.
+    pub(super) traffic: Traffic,
 }
 
 /// What the starting thread goes on with.
@@ -67,16 +72,11 @@ impl Wiring {
         mut balancer: Balancer,
         bound: &mut Bound,
     ) -> Result<Wired<impl Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static>, Error> {
-        let Self { events, inbox, log, access_log, clock, loader, keyring, host, grant } = self;
+        let Self { events, inbox, log, access_log, clock, loader, keyring, host, grant, traffic } = self;
         let permits = Permits::new(grant.sessions);
         let idlers = idlers::start(permits.clone(), &events)?;
-        let executor = Executor {
-            events: events.clone(),
-            loader,
-            backlog: options.backlog,
-            access_log: access_log.clone(),
-            keys: Arc::default(),
-        };
+        let executor =
+            Executor { events: events.clone(), loader, traffic, access_log: access_log.clone(), keys: Arc::default() };
         let reload = reloader::start(executor.clone(), options.identity.file.clone(), log.clone())?;
         let resolver = resolver::start(executor.clone(), log.clone())?;
         let usr1 = reporter::start(executor.reports(), log.clone())?;
@@ -84,6 +84,18 @@ impl Wiring {
         let places = port::start(&bound.control, executor, &log)?;
         balancer.begin_serving(process::id());
         let mut front = Front::new(permits, host, grant, bound.control.len(), events.clone());
+        if let Traffic::Datagrams { sockets } = traffic {
+            let epoch = Epoch::default();
+            let tools = Tools {
+                events: events.clone(),
+                log: log.clone(),
+                complaints: Arc::new(Complaints::new(log.clone(), "")),
+                access_log: access_log.clone(),
+                epoch: epoch.clone(),
+                settings: Arc::clone(balancer.settings()),
+            };
+            front.takes_datagrams(epoch, Datagrams::start(sockets, &tools)?);
+        }
         front.listen(bound.hand_over(), &log, Instant::now())?;
         log.notice(format_args!("pen {} starting, listens on {}", env!("CARGO_PKG_VERSION"), front.names()));
 

@@ -48,6 +48,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let mut whole = Outcome::default();
         let (mut exit, mut refused) = (false, false);
         let names = commands.iter().any(Command::may_change_names);
+        let changes = commands.iter().any(Command::is_change);
         for command in commands {
             let Outcome { reply, effects } = self.apply(command, now);
             // Only a command that comes alone has a reader for its reply; a refusal is told in any case.
@@ -64,6 +65,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             let _ = self.helpers.resolver.try_send(());
         }
         self.settle(now);
+        if changes {
+            self.front.begin_epoch();
+        }
         Ok((whole, exit))
     }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::daemon::acceptor;
+use crate::daemon::datagrams::Datagrams;
+use crate::daemon::datagrams::tools::Epoch;
 use crate::daemon::events::Event;
 use crate::daemon::mailbox::Handle;
 use crate::daemon::permits::Permits;
@@ -19,7 +21,11 @@ use crate::sys::log::Log;
 /// other side of the earth and back (2 x 20,000 km at 200,000 km/s).
 const HANDSHAKE: Duration = Duration::from_millis(200);
 
-/// See the module's documentation. Each listener has an acceptor. The files of Unix sockets are removed when it is dropped.
+/// How long a listener for datagrams goes on after it was left, for the answers that are on their way: as long as pen waits for a server
+/// in a connect, if nobody says otherwise.
+const ANSWERS: Duration = Duration::from_secs(3);
+
+/// See the module's documentation. The files of Unix sockets are removed when it is dropped.
 #[derive(Debug)]
 pub struct Front {
     /// Of all acceptors.
@@ -30,6 +36,10 @@ pub struct Front {
     pub grant: Grant,
     /// Of all sessions.
     pub pipes: Pipes,
+    /// Of the flows of datagrams.
+    pub epoch: Epoch,
+    /// What carries datagrams; `None`: clients have connections, and each listener has an acceptor.
+    datagrams: Option<Datagrams>,
     /// How many listeners the control port has.
     controls: usize,
     events: Handle<Event>,
@@ -44,13 +54,34 @@ impl Front {
         let pipes = Pipes::default();
         pipes.limit(grant.pipes);
         permits.share(grant);
-        Self { permits, host, grant, pipes, controls, events, listeners: Vec::new(), leaving: Vec::new() }
+        let (epoch, datagrams, listeners, leaving) = Default::default();
+        Self { permits, host, grant, pipes, epoch, datagrams, controls, events, listeners, leaving }
+    }
+
+    /// Clients send datagrams.
+    pub fn takes_datagrams(&mut self, epoch: Epoch, datagrams: Datagrams) {
+        (self.epoch, self.datagrams) = (epoch, Some(datagrams));
+    }
+
+    /// How many flows each thread may have.
+    pub(super) fn share(&self) -> usize {
+        self.grant.sessions / self.datagrams.as_ref().map_or(1, Datagrams::threads)
+    }
+
+    /// Servers or settings may have changed: flows ask again.
+    pub(super) fn begin_epoch(&self) {
+        self.epoch.begin();
+        if let Some(datagrams) = &self.datagrams {
+            datagrams.wake();
+        }
     }
 
     /// Asks for what so many sessions and idlers need, and for a pipe for each of some downloads. Sessions above what is granted wait.
     pub(super) fn renew_grant(&mut self, sessions: usize, idlers: usize, log: &Log) {
         let listeners = self.all().len() + self.controls;
-        let grant = self.host.grant(Demand { sessions, listeners, pipes: pipes::MOST, idlers });
+        let flows = self.datagrams.is_some();
+        let pipes = if flows { 0 } else { pipes::MOST };
+        let grant = self.host.grant(Demand { flows, sessions, listeners, pipes, idlers });
         if let Some(warning) = grant.warning(sessions).filter(|_| grant.sessions != self.grant.sessions) {
             log.warning(warning);
         }
@@ -71,6 +102,9 @@ impl Front {
         }
         let there = self.all();
         for listener in listeners.iter().filter(|listener| !contains(&there, listener)) {
+            if self.datagrams.is_some() {
+                continue;
+            }
             if let Err(error) = acceptor::start(Arc::clone(listener), self.permits.clone(), &self.events, log.clone()) {
                 self.decline(&listeners);
                 return Err(error);
@@ -91,6 +125,7 @@ impl Front {
             }
             !returns && !listener.is_retired()
         });
+        self.open_doors();
         Ok(())
     }
 
@@ -106,8 +141,9 @@ impl Front {
     /// Ends the listeners that have served all their clients. Tells whether there were any.
     pub(super) fn release(&mut self, now: Instant) -> bool {
         let before = self.leaving.len();
+        let time = if self.datagrams.is_some() { ANSWERS } else { HANDSHAKE };
         self.leaving.retain(|(listener, since)| {
-            let stays = now.duration_since(*since) < HANDSHAKE || listener.has_queued();
+            let stays = now.duration_since(*since) < time || listener.has_queued();
             if !stays {
                 listener.end();
             }
@@ -116,8 +152,16 @@ impl Front {
         let released = self.leaving.len() < before;
         if released {
             self.permits.wake();
+            self.open_doors();
         }
         released
+    }
+
+    /// Has datagrams come through the listeners that there are, those that are about to go among them.
+    fn open_doors(&self) {
+        if let Some(datagrams) = &self.datagrams {
+            datagrams.serve(self.all());
+        }
     }
 
     /// Whether listeners are about to go.

@@ -2,6 +2,7 @@
 //! asks the balancer what to do, and does it. It never blocks on anything else.
 
 mod commands;
+mod flows;
 pub mod front;
 mod sessions;
 mod tables;
@@ -20,9 +21,10 @@ use crate::daemon::complaints::Complaints;
 use crate::daemon::events::{Event, Handshake};
 use crate::daemon::idlers::Wanted;
 use crate::daemon::latest::Latest;
+use crate::daemon::live::Live;
 use crate::daemon::mailbox::Mailbox;
 use crate::daemon::pool::{Pool, WorkerId};
-use crate::daemon::session::job::{Closed, Job, Live, Order};
+use crate::daemon::session::job::{Closed, Job, Order};
 use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::tls::Keyring;
@@ -167,7 +169,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let mut crew = false;
         loop {
             let behind = !self.sessions.waiting.is_empty() || self.helpers.idlers.is_late() || self.front.is_changing();
-            let event = self.events.next(match (behind, crew) {
+            // The bytes of flows are booked, too, which have no crew.
+            let watched = crew || self.balancer.has_connections();
+            let event = self.events.next(match (behind, watched) {
                 (true, _) => Some(SOON),
                 (false, true) => Some(BOOK),
                 (false, false) => None,
@@ -210,6 +214,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     self.known(conn, facts, now);
                 }
                 Event::Announced(conn, facts) => self.announced(conn, &facts, now),
+                Event::Flows(dispatch) => self.dispatch(*dispatch, now),
                 Event::Handshake(Ok(Handshake { resumed })) => self.balancer.handshake_done(resumed),
                 Event::Handshake(Err(fault)) => self.balancer.handshake_failed(fault),
                 Event::Keys(answer) => {
@@ -250,6 +255,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     fn tell(&self, transition: &Transition, cause: &str) {
+        self.front.epoch.begin();
         match transition {
             Transition::Blacklisted(upstream, target, time) => {
                 let (name, time) = (&target.name, time.as_secs());
@@ -298,7 +304,7 @@ mod tests {
         let access_log = AccessLog::start(None, Root::new(None).unwrap(), log.clone(), &events).unwrap();
         let announcements = Arc::new(Complaints::new(log.clone(), "PROXY protocol: "));
         let host = Host::default();
-        let grant = host.grant(Demand { sessions: 1, listeners: 0, pipes: 0, idlers: 0 });
+        let grant = host.grant(Demand { flows: false, sessions: 1, listeners: 0, pipes: 0, idlers: 0 });
         let mut supervisor = Supervisor::new(
             Balancer::new(Identity::default(), String::new()),
             inbox,

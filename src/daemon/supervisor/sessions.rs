@@ -9,8 +9,9 @@ use crossbeam_channel::Receiver;
 
 use super::{Running, Supervisor};
 use crate::daemon::events::Arrival;
+use crate::daemon::live::Live;
 use crate::daemon::pool::WorkerId;
-use crate::daemon::session::job::{Closed, Job, Link, Live, Order, Proof, Route, Task};
+use crate::daemon::session::job::{Closed, Job, Link, Order, Proof, Route, Task};
 use crate::daemon::session::trail;
 use crate::error::reason;
 use crate::id::ConnId;
@@ -75,10 +76,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             },
         };
         let link = Arc::new(Link::new(socket));
-        if self.sessions.running.len() <= conn.index() {
-            self.sessions.running.resize_with(conn.index() + 1, || None);
-        }
-        self.sessions.running[conn.index()] = Some(Running { live: Arc::<Link>::downgrade(&link), worker: None });
+        self.run_session(conn, Running { live: Arc::<Link>::downgrade(&link), worker: None });
         let settings = Arc::clone(self.balancer.settings());
         let terminator = self.keyring.terminator().cloned();
         let job = Job { conn, link, peer, task, terminator, settings, permit };
@@ -86,6 +84,13 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             Ok(worker) => self.start(worker, job),
             Err(error) => self.wait_for_worker(job, &error, now),
         }
+    }
+
+    pub(super) fn run_session(&mut self, conn: ConnId, running: Running) {
+        if self.sessions.running.len() <= conn.index() {
+            self.sessions.running.resize_with(conn.index() + 1, || None);
+        }
+        self.sessions.running[conn.index()] = Some(running);
     }
 
     fn start(&mut self, worker: WorkerId, job: Job) {
@@ -165,13 +170,13 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// Where a client comes from, if the log is to tell it.
-    fn country(&self, facts: &ClientFacts) -> Option<Country> {
+    pub(super) fn country(&self, facts: &ClientFacts) -> Option<Country> {
         let wanted = trail::format(self.balancer.settings()).is_some_and(LogFormat::asks_for_country);
         if wanted { self.balancer.country(facts) } else { None }
     }
 
     /// A client gets nothing. It is a line in the log of connections, unless there are many of them.
-    fn refuse(&mut self, peer: Option<SocketAddr>, facts: &ClientFacts, why: &str, now: Instant) {
+    pub(super) fn refuse(&mut self, peer: Option<SocketAddr>, facts: &ClientFacts, why: &str, now: Instant) {
         self.log.debug(1, || format!("client {}: refused: {why}", facts.address));
         let Some(format) = trail::format(self.balancer.settings()) else { return };
         if let Some(left_out) = self.refusals.tell(now) {

@@ -34,7 +34,7 @@ impl Meter {
     }
 
     /// So many bytes more were delivered.
-    pub(super) fn delivered(&self, count: usize) {
+    pub fn delivered(&self, count: usize) {
         self.delivered.fetch_add(count as u64);
     }
 

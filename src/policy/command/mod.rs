@@ -13,6 +13,7 @@ pub mod settings;
 mod ssl;
 pub mod table;
 pub mod tls;
+pub mod udp;
 pub mod words;
 mod write;
 

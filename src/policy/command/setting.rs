@@ -45,6 +45,11 @@ pub enum Kind {
         /// Once pen serves it does not shrink.
         grows: bool,
     },
+    /// A whole number, or `no word`.
+    OptionalNumber {
+        /// The greatest value.
+        most: u64,
+    },
     /// Whole seconds, at least so many.
     Seconds(u64),
     /// Whole seconds, or `no word`.
@@ -108,6 +113,7 @@ pub enum Touches {
 pub enum Value {
     Switch(bool),
     Number(u64),
+    OptionalNumber(Option<u64>),
     Seconds(Duration),
     OptionalSeconds(Option<Duration>),
     Acl(AclId),
@@ -195,6 +201,7 @@ impl Setting {
     pub fn none(&self) -> Option<Value> {
         match self.kind {
             Kind::Switch => Some(Value::Switch(false)),
+            Kind::OptionalNumber { .. } => Some(Value::OptionalNumber(None)),
             Kind::OptionalSeconds | Kind::Interval => Some(Value::OptionalSeconds(None)),
             Kind::Path => Some(Value::Path(None)),
             Kind::Text => Some(Value::Text(None)),
@@ -212,6 +219,7 @@ impl Setting {
         Ok(match self.kind {
             Kind::Switch => Value::Switch(true),
             Kind::Number { least, most, .. } => Value::Number(words.number(what, least, most)?),
+            Kind::OptionalNumber { most } => Value::OptionalNumber(Some(words.number(what, 0, most)?)),
             Kind::Seconds(least) => Value::Seconds(words.seconds(what, least)?),
             Kind::OptionalSeconds => Value::OptionalSeconds(Some(words.seconds(what, 0)?)),
             Kind::Interval => Value::OptionalSeconds(Some(words.seconds(what, 0)?).filter(|time| !time.is_zero())),
@@ -288,7 +296,7 @@ impl Value {
     pub(super) fn line(&self) -> String {
         match (self.text(), self) {
             (Some(text), _) => format!("{text}\n"),
-            (None, Self::OptionalSeconds(_)) => String::from("off\n"),
+            (None, Self::OptionalSeconds(_) | Self::OptionalNumber(_)) => String::from("off\n"),
             (None, _) => String::new(),
         }
     }
@@ -298,6 +306,7 @@ impl Value {
         match self {
             Self::Switch(on) => on.then(String::new),
             Self::Number(n) => Some(n.to_string()),
+            Self::OptionalNumber(n) => n.map(|n| n.to_string()),
             Self::Seconds(time) => Some(time.as_secs().to_string()),
             Self::OptionalSeconds(time) => time.map(|time| time.as_secs().to_string()),
             Self::Acl(list) => Some(list.to_string()),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::setting::{Kind, Setting, Touches, Value};
 use super::ssl::SSL;
+use super::udp::UDP;
 use crate::policy::clients::Clients;
 use crate::policy::http::forwarded::{Existing, Style};
 use crate::policy::proxy::Accepts;
@@ -257,7 +258,7 @@ pub const AFTER_SERVERS: &[Setting] = &[
 
 /// All settings.
 pub fn all() -> impl Iterator<Item = &'static Setting> {
-    BEFORE_SERVERS.iter().chain(AFTER_SERVERS).chain(SSL)
+    BEFORE_SERVERS.iter().chain(AFTER_SERVERS).chain(SSL).chain(UDP)
 }
 
 /// The setting of that word.
@@ -283,6 +284,7 @@ mod tests {
         let samples = match setting.kind {
             Kind::Switch => vec![Value::Switch(true), Value::Switch(false)],
             Kind::Number { least, most, .. } => vec![Value::Number(least), Value::Number(most.min(99))],
+            Kind::OptionalNumber { most } => [None, Some(0), Some(most.min(99))].map(Value::OptionalNumber).to_vec(),
             Kind::Seconds(least) => [least, 77].map(|n| Value::Seconds(Duration::from_secs(n))).to_vec(),
             Kind::OptionalSeconds => {
                 [None, Some(0), Some(77)].map(|n| Value::OptionalSeconds(n.map(Duration::from_secs))).to_vec()

@@ -9,6 +9,7 @@ use super::server::ServerChange;
 use super::setting::Setting;
 use super::settings::{AFTER_SERVERS, BEFORE_SERVERS};
 use super::ssl::SSL;
+use super::udp::UDP;
 use crate::endpoint::Port;
 use crate::id::{AclId, ServerId};
 use crate::policy::acl::Acl;
@@ -33,13 +34,14 @@ impl Balancer {
 
     /// The configuration file that `write` makes of itself. Its heading tells how to start pen with it.
     pub fn written(&self, now: Instant, time: &str, file: &Path) -> String {
-        let Identity { foreground, user, jail, pidfile, control, may_exit, backlog, .. } = &self.identity;
+        let Identity { udp, foreground, user, jail, pidfile, control, may_exit, backlog, .. } = &self.identity;
         let named = |option: &str, file: &Path| format!("{option} {}", quoted(&file.display().to_string()));
         let named_if = |option, file: &Option<PathBuf>| file.as_ref().map(|file| named(option, file));
         let server = |option: &str, target: &Target| format!("{option} {}", word(&target.endpoint.to_string()));
         let s = &self.settings;
         let defaults = Settings::default();
         let options = [
+            udp.then(|| String::from("-U")),
             foreground.then(|| String::from("-f")),
             may_exit.then(|| String::from("-X")),
             (s.clients_max != defaults.clients_max).then(|| format!("-c {}", s.clients_max)),
@@ -105,7 +107,7 @@ impl Balancer {
             changes.extend(state);
             Command::Server(id, changes)
         }));
-        commands.extend(AFTER_SERVERS.iter().chain(SSL).map(set));
+        commands.extend(AFTER_SERVERS.iter().chain(SSL).chain(UDP).map(set));
         commands.push(Command::NoHttpHeader(None));
         commands.extend(self.settings.http_headers.iter().cloned().map(Command::HttpHeader));
         commands.extend(later);

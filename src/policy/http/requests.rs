@@ -79,7 +79,7 @@ impl Requests {
 }
 
 /// What comes before the first end of a line, up to [`KEPT`] bytes of it.
-fn first_line(bytes: &[u8]) -> &[u8] {
+pub fn first_line(bytes: &[u8]) -> &[u8] {
     let bytes = &bytes[..bytes.len().min(KEPT)];
     bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default()
 }

@@ -95,6 +95,8 @@ pub enum Ends {
     Unknown,
     /// Where the client comes from, and where it connected to. Both addresses are of one family.
     Tcp(SocketAddr, SocketAddr),
+    /// The same of datagrams.
+    Udp(SocketAddr, SocketAddr),
     /// The paths of Unix sockets; an empty one has no name.
     Unix(Vec<u8>, Vec<u8>),
 }
@@ -102,11 +104,23 @@ pub enum Ends {
 impl Ends {
     /// Of a TCP connection. An IPv4-mapped address is the IPv4 address if the other one is one, too.
     pub fn tcp(source: SocketAddr, destination: SocketAddr) -> Self {
-        let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
-        match (plain(source), plain(destination)) {
-            (source @ SocketAddr::V4(_), destination @ SocketAddr::V4(_)) => Self::Tcp(source, destination),
-            (source, destination) => Self::Tcp(mapped(source), mapped(destination)),
-        }
+        let (source, destination) = alike(source, destination);
+        Self::Tcp(source, destination)
+    }
+
+    /// Of a flow of datagrams, with addresses as in [`Ends::tcp`].
+    pub fn udp(source: SocketAddr, destination: SocketAddr) -> Self {
+        let (source, destination) = alike(source, destination);
+        Self::Udp(source, destination)
+    }
+}
+
+/// Both as addresses of one family.
+fn alike(source: SocketAddr, destination: SocketAddr) -> (SocketAddr, SocketAddr) {
+    let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+    match (plain(source), plain(destination)) {
+        (source @ SocketAddr::V4(_), destination @ SocketAddr::V4(_)) => (source, destination),
+        (source, destination) => (mapped(source), mapped(destination)),
     }
 }
 
@@ -133,7 +147,7 @@ impl Announced {
     pub fn client(&self, peer: Option<SocketAddr>) -> Option<SocketAddr> {
         match self.ends {
             Ends::Unknown => peer,
-            Ends::Tcp(source, _) => Some(source),
+            Ends::Tcp(source, _) | Ends::Udp(source, _) => Some(source),
             Ends::Unix(..) => None,
         }
     }

@@ -18,11 +18,12 @@ pub fn header(version: Version, ends: &Ends, more: &[u8]) -> Vec<u8> {
         }
         (Version::V1, _) => b"PROXY UNKNOWN\r\n".to_vec(),
         (Version::V2, Ends::Unknown) => binary(0x20, 0, &[], more),
-        (Version::V2, Ends::Tcp(source, destination)) => {
-            let family = if source.is_ipv4() { 0x11 } else { 0x21 };
+        (Version::V2, Ends::Tcp(source, destination) | Ends::Udp(source, destination)) => {
+            let family = if source.is_ipv4() { 0x10 } else { 0x20 };
+            let transport = if matches!(ends, Ends::Tcp(..)) { 1 } else { 2 };
             let mut addresses = [octets(source), octets(destination)].concat();
             addresses.extend([source.port().to_be_bytes(), destination.port().to_be_bytes()].concat());
-            binary(0x21, family, &addresses, more)
+            binary(0x21, family | transport, &addresses, more)
         }
         (Version::V2, Ends::Unix(source, destination)) => {
             let mut addresses = [0; 2 * PATH];
