@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use nix::errno::Errno as NixErrno;
 use rustix::io::Errno;
 
 use super::carrier::Carrier;
@@ -101,7 +102,7 @@ impl Carrier {
     fn goes_to(&mut self, id: FlowId, grant: Grant, socket: OwnedFd, address: usize, now: Instant) {
         let Grant { target, unproven, makeshift, .. } = grant;
         let socket = Arc::new(socket);
-        if let Err(error) = self.watch.add_changes(&*socket, id.into()) {
+        if let Err(error) = self.watch.add(&*socket, id.into()) {
             self.tools.complaints.tell(format_args!("cannot wait for answers: {error}"), now);
         }
         let (settings, epoch) = (Arc::clone(&self.settings), self.epoch);
@@ -125,17 +126,16 @@ impl Carrier {
         header(Version::V2, &Ends::udp(key.client, local), &[])
     }
 
-    /// Sends a datagram to the server of its flow, or to the next one if nobody listens there. `None`: pen is about to end.
-    pub(super) fn deliver(&mut self, id: FlowId, payload: &[u8], now: Instant) -> Option<()> {
+    /// Sends a datagram to the server of its flow, or to the next one if nobody listens there.
+    pub(super) fn deliver(&mut self, id: FlowId, payload: &[u8], now: Instant) {
         let terms = self.terms();
         self.flows.heard(id, &terms.udp, now);
-        let Some(flow) = self.flows.get(id) else { return Some(()) };
+        let Some(flow) = self.flows.get(id) else { return };
         flow.journal.request(payload, &self.settings, &self.tools.access_log);
         journal::show(&self.tools.log, flow.conn, "client -> server", payload, &self.settings);
         if let Err(error) = self.send(id, payload, now) {
             self.fail(id, error.into(), Some(payload), now);
         }
-        Some(())
     }
 
     /// Sends a datagram to the server of its flow. What there is no room for is lost, as it may be anywhere on its way. The error is the
@@ -223,42 +223,32 @@ impl Carrier {
         }
     }
 
-    /// Takes what the server of a flow has sent. `None`: pen is about to end.
-    pub(super) fn hear_server(&mut self, id: FlowId, now: Instant) -> Option<()> {
+    /// Takes what the server of a flow has sent: as much as was asked of it. If there is more, the socket is ready again.
+    pub(super) fn hear_server(&mut self, id: FlowId, now: Instant) {
+        if self.outbox.is_full() {
+            self.flush();
+        }
         let udp = self.settings.udp;
-        loop {
-            if self.outbox.is_full() {
-                self.flush();
-            }
-            let Some(Key { client, local, door }) = self.flows.key(id) else { return Some(()) };
-            let flow = self.flows.get(id)?;
-            let Some(socket) = &flow.socket else { return Some(()) };
-            if flow.link.is_closing() {
-                self.end(id, Ending::Closed);
-                return Some(());
-            }
-            let received = match self.outbox.receive(socket, door, Return { client, local }) {
-                Ok(received) => received,
-                Err(nix::errno::Errno::EAGAIN) => return Some(()),
-                Err(nix::errno::Errno::EINTR) => continue,
-                Err(error) => {
-                    self.fail(id, error.into(), None, now);
-                    return Some(());
-                }
-            };
-            flow.link.down.delivered(received.bytes);
-            flow.keep(&[], &mut self.kept, KEPT);
-            let (conn, awaited) = (flow.conn, flow.unproven || udp.silence > 0);
-            flow.unproven = false;
-            for payload in self.outbox.last(received.count) {
-                journal::show(&self.tools.log, conn, "server -> client", payload, &self.settings);
-            }
-            if self.flows.answered(id, received.count, &udp, now) && awaited {
-                self.desk.report.answered.push(conn);
-            }
-            if !received.more {
-                return Some(());
-            }
+        let (key, most) = (self.flows.key(id), self.flows.outstanding(id));
+        let (Some(Key { client, local, door }), Some(flow)) = (key, self.flows.get(id)) else { return };
+        let Some(socket) = &flow.socket else { return };
+        if flow.link.is_closing() {
+            return self.end(id, Ending::Closed);
+        }
+        let received = match self.outbox.receive(socket, most, door, Return { client, local }) {
+            Ok(received) => received,
+            Err(NixErrno::EAGAIN | NixErrno::EINTR) => return,
+            Err(error) => return self.fail(id, error.into(), None, now),
+        };
+        flow.link.down.delivered(received.bytes);
+        flow.keep(&[], &mut self.kept, KEPT);
+        let (conn, awaited) = (flow.conn, flow.unproven || udp.silence > 0);
+        flow.unproven = false;
+        for payload in self.outbox.last(received.count) {
+            journal::show(&self.tools.log, conn, "server -> client", payload, &self.settings);
+        }
+        if self.flows.answered(id, received.count, &udp, now) && awaited {
+            self.desk.report.answered.push(conn);
         }
     }
 

@@ -1,5 +1,6 @@
 //! A flow: what its thread keeps of it.
 
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -12,13 +13,26 @@ use crate::id::ConnId;
 use crate::policy::servers::Target;
 
 /// What tells flows apart: the client, and where it sends to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) client: SocketAddr,
     /// The address of this host, where the listener has all of them.
     pub(super) local: Option<IpAddr>,
     /// The number of the listener.
     pub(super) door: usize,
+}
+
+/// By the client alone, which all but tells flows apart: each datagram is looked up.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.client.ip() {
+            IpAddr::V4(ip) => state.write_u64(u64::from(ip.to_bits()) << 16 | u64::from(self.client.port())),
+            IpAddr::V6(ip) => {
+                state.write_u128(ip.to_bits());
+                state.write_u16(self.client.port());
+            }
+        }
+    }
 }
 
 impl Key {

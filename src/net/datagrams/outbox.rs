@@ -45,8 +45,6 @@ pub struct Received {
     pub count: usize,
     /// Their bytes.
     pub bytes: usize,
-    /// There may be more.
-    pub more: bool,
 }
 
 impl Outbox {
@@ -66,17 +64,18 @@ impl Outbox {
         self.queue.len() == BATCH
     }
 
-    /// Takes what a server has sent to a connected socket, as far as there is room, to be sent through that door. Never blocks.
-    pub fn receive(&mut self, socket: &OwnedFd, door: usize, back: Return) -> Result<Received, Errno> {
+    /// Takes what a server has sent to a connected socket, up to `most` datagrams and as far as there is room, to be sent through that
+    /// door. Never blocks. The kernel looks for each of them, so that to ask for more than there are costs time.
+    pub fn receive(&mut self, socket: &OwnedFd, most: usize, door: usize, back: Return) -> Result<Received, Errno> {
         let begin = self.queue.len();
         let room = &mut self.memory[begin * LARGEST..];
-        let mut parts: Vec<_> = room.chunks_exact_mut(LARGEST).map(|part| [IoSliceMut::new(part)]).collect();
-        let places = parts.len();
+        let places = room.chunks_exact_mut(LARGEST).take(most.max(1));
+        let mut parts: Vec<_> = places.map(|part| [IoSliceMut::new(part)]).collect();
         let messages = recvmmsg(socket.as_raw_fd(), &mut self.connected, &mut parts, MsgFlags::MSG_DONTWAIT, None)?;
         self.queue.extend(messages.map(|message| Answer { length: message.bytes, door, back }));
         let new = &self.queue[begin..];
         let bytes = new.iter().map(|answer| answer.length).sum();
-        Ok(Received { count: new.len(), bytes, more: new.len() == places })
+        Ok(Received { count: new.len(), bytes })
     }
 
     /// The last so many answers.

@@ -82,11 +82,6 @@ impl Watch {
         Ok(epoll::add(&self.epoll, socket, EventData::new_u64(name), EventFlags::IN)?)
     }
 
-    /// Tells of this socket once each time something comes. It must then be read until there is nothing left.
-    pub fn add_changes(&self, socket: impl AsFd, name: u64) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(name), EventFlags::IN | EventFlags::ET)?)
-    }
-
     /// Tells of this socket once each time it has an error.
     pub fn add_errors(&self, socket: impl AsFd, name: u64) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, socket, EventData::new_u64(name), EventFlags::ET)?)

@@ -178,6 +178,11 @@ impl<K: Copy + Eq + Hash, V> Flows<K, V> {
         }
     }
 
+    /// How many answers may be on their way, if each datagram gets one.
+    pub fn outstanding(&mut self, id: FlowId) -> usize {
+        self.flow(id).map_or(0, |flow| flow.datagrams.saturating_sub(flow.answers) as usize)
+    }
+
     /// Whether it has got an answer from its server.
     pub fn has_answer(&mut self, id: FlowId) -> bool {
         self.flow(id).is_some_and(|flow| flow.answers > 0)
