@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::{Errno, read};
 use rustix::stdio::stdin;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -19,6 +19,7 @@ use crate::endpoint::{Address, Endpoint};
 use crate::error::{Error, reason};
 use crate::net::log_sender::LogSender;
 use crate::net::resolve::Names;
+use crate::sys::poll::poll;
 
 /// How much is read at once, in bytes: what a pipe holds by default (pipe(7)).
 const BLOCK: usize = 64 * 1024;
@@ -154,10 +155,9 @@ impl LineRelay<'_> {
 
 /// Waits for the standard input, or for a signal, for so long. Returns whether each has come.
 fn wait(stop: &UnixStream, time: Option<Duration>) -> Result<(bool, bool), Errno> {
-    let time = time.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) });
     let input = stdin();
     let mut polled = [PollFd::new(&input, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-    match poll(&mut polled, time.as_ref()) {
+    match poll(&mut polled, time) {
         Ok(_) | Err(Errno::INTR) => Ok((!polled[0].revents().is_empty(), !polled[1].revents().is_empty())),
         Err(error) => Err(error),
     }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_keepalive, set_socket_linger, set_tcp_nodelay};
 use rustix::net::{
@@ -16,6 +16,7 @@ use rustix::net::{
 use super::timed::connect_within;
 use crate::endpoint::Address;
 use crate::policy::settings::Settings;
+use crate::sys::poll::poll;
 
 /// How to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,10 +133,9 @@ pub fn break_off(socket: &OwnedFd) {
 
 /// Whether the other end closes or breaks the connection within that time.
 pub fn is_gone(socket: &OwnedFd, time: Duration) -> bool {
-    let time = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
     let mut heard = [PollFd::new(socket, PollFlags::empty())];
     // An error is treated as a timeout: the caller tries again.
-    poll(&mut heard, Some(&time)).is_ok_and(|found| found > 0)
+    poll(&mut heard, Some(time)).is_ok_and(|found| found > 0)
 }
 
 /// The cause of a failed connect.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, fchown, openat};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_keepalive, set_socket_reuseaddr, set_socket_reuseport};
@@ -25,6 +25,7 @@ use super::syn_filter;
 use super::timed::connect_within;
 use crate::endpoint::Address;
 use crate::error::Error;
+use crate::sys::poll::poll;
 use crate::sys::privileges::Account;
 
 /// How long the owner of a Unix socket has for showing that it is alive; a full queue shows it too.
@@ -233,8 +234,7 @@ impl Listener {
             return false;
         }
         // An error is treated as a client: the caller asks again.
-        poll(&mut [PollFd::new(self.socket(), PollFlags::IN)], Some(&Timespec::default()))
-            .map_or(true, |ready| ready > 0)
+        poll(&mut [PollFd::new(self.socket(), PollFlags::IN)], Some(Duration::ZERO)).map_or(true, |ready| ready > 0)
     }
 
     /// Ends listening, and wakes the thread that accepts.

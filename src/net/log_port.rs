@@ -9,13 +9,14 @@ use nix::cmsg_space;
 use nix::errno::Errno as NixErrno;
 use nix::sys::socket::sockopt::{RcvBufForce, RxqOvfl};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use socket2::{Domain, Socket, Type};
 
 use crate::endpoint::Address;
 use crate::error::Error;
+use crate::sys::poll::poll;
 
 /// The largest datagram (udp(7)): 65,535 bytes less the heads of IPv4 and UDP, 20 and 8 bytes.
 pub const LARGEST: usize = 65_507;
@@ -66,8 +67,7 @@ impl LogPort {
         let mut polled: Vec<_> = self.sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
         polled.push(PollFd::new(&self.stop, PollFlags::IN));
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let time = left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
-        match poll(&mut polled, time.as_ref()) {
+        match poll(&mut polled, left) {
             Ok(_) | Err(Errno::INTR) => Ok(polled.last().is_none_or(|stop| stop.revents().is_empty())),
             Err(error) => Err(error.into()),
         }

@@ -6,11 +6,13 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, connect, recv};
+
+use crate::sys::poll::poll;
 
 /// The shortest time limit: 0 would be none (socket(7)).
 const LEAST: Duration = Duration::from_millis(1);
@@ -40,8 +42,7 @@ pub(super) fn recv_until(socket: &OwnedFd, part: &mut [u8], deadline: Instant) -
 pub(super) fn ready_until(socket: &OwnedFd, wanted: PollFlags, deadline: Instant) -> Result<(), Errno> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let time = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-        match poll(&mut [PollFd::new(socket, wanted)], Some(&time)) {
+        match poll(&mut [PollFd::new(socket, wanted)], Some(left)) {
             Ok(0) if left.is_zero() => return Err(Errno::TIMEDOUT),
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return Ok(()),

@@ -7,12 +7,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, open, openat};
 use rustix::io::retry_on_intr;
 use rustix::stdio::{stderr, stdout};
 
 use super::place::Place;
+use super::poll::poll;
 use super::root::Root;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -234,8 +235,7 @@ fn take_back(file: &File, start: u64, done: usize, whole: usize) -> io::Result<(
 /// batch goes whole once poll(2) says that it can be written.
 fn put(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
     loop {
-        let time = Timespec { tv_sec: 0, tv_nsec: i64::from(PATIENCE.subsec_nanos()) };
-        if retry_on_intr(|| poll(&mut [PollFd::new(&file, PollFlags::OUT)], Some(&time)))? == 0 {
+        if retry_on_intr(|| poll(&mut [PollFd::new(&file, PollFlags::OUT)], Some(PATIENCE)))? == 0 {
             return Err(io::Error::other("nobody reads it"));
         }
         match file.write(bytes) {

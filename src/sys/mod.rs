@@ -11,6 +11,7 @@ pub mod log;
 pub mod log_lines;
 pub mod pidfile;
 mod place;
+pub mod poll;
 pub mod priority;
 pub mod privileges;
 pub mod root;

@@ -4,13 +4,14 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use super::peer::Peer;
 use super::{ENQUIRY, LONGEST, PATIENCE};
 use crate::net::timed::recv_until;
+use crate::sys::poll::poll;
 
 /// How long an answered client that has not ended its side may take for another command. pen's own penctl waits for the end
 /// of the connection, so it must not be long.
@@ -133,9 +134,8 @@ impl Write for Reply<'_> {
                 return Err(Errno::TIMEDOUT.into());
             }
             let awaiting = self.0.awaiting(PollFlags::OUT, start)?;
-            // A duration of this size fits. The poll is repeated if a signal ends it.
-            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-            match poll(&mut [PollFd::new(self.0.socket(), PollFlags::OUT)], Some(&left)) {
+            // The poll is repeated if a signal ends it.
+            match poll(&mut [PollFd::new(self.0.socket(), PollFlags::OUT)], Some(left)) {
                 Ok(_) | Err(Errno::INTR) => awaiting.finish()?,
                 Err(error) => return Err(error.into()),
             }

@@ -2,15 +2,16 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout, socket_peercred};
 use rustix::net::{Shutdown, shutdown};
 
 use super::PATIENCE;
 use crate::net::connect::break_off;
+use crate::sys::poll::poll;
 
 /// The send buffer, in bytes. The kernel would let it grow to megabytes, and says that there is room again only when a third of it is
 /// free: a client that reads slowly would seem to take nothing.
@@ -52,7 +53,7 @@ impl Peer {
         let (flags, since) = self.lock().awaited?;
         let mut found = [PollFd::new(&self.socket, flags)];
         // Whatever fails here, the thread that serves the client finds out.
-        let is_ready = poll(&mut found, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0);
+        let is_ready = poll(&mut found, Some(Duration::ZERO)) != Ok(0);
         (!is_ready).then_some(since)
     }
 

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::GetStruct;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
 use super::buffers::Buffers;
 use super::stream::Stream;
 use crate::net::timed::ready_until;
+use crate::sys::poll::poll;
 
 /// The longest time in which the peer confirms nothing, or ends nothing although it has all: nginx's lingering_time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -101,8 +102,7 @@ impl Linger<'_> {
                 thread::sleep(nap);
             } else {
                 // It fails only when a signal comes.
-                let time = Timespec { tv_sec: 0, tv_nsec: i64::from(nap.subsec_nanos()) };
-                let _ = poll(&mut [PollFd::new(peer.socket(), PollFlags::IN)], Some(&time));
+                let _ = poll(&mut [PollFd::new(peer.socket(), PollFlags::IN)], Some(nap));
             }
             nap = NAP.min(nap * 2);
         }

@@ -35,7 +35,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
 use self::buffers::Buffers;
@@ -48,6 +48,7 @@ use self::stream::Stream;
 use self::turns::{Next, Ready, Turns};
 use self::yields::Yields;
 use crate::policy::settings::FastClose;
+use crate::sys::poll::poll;
 
 /// How many full buffers one half may copy before the other is looked at again.
 const STREAK: u32 = 16;
@@ -255,7 +256,7 @@ impl Course<'_> {
             (false, true) => &mut sockets[..1],
             _ => &mut sockets[..],
         };
-        match poll(polled, timespec([timeout, pipe_timeout].into_iter().flatten().min()).as_ref()) {
+        match poll(polled, [timeout, pipe_timeout].into_iter().flatten().min()) {
             Ok(0) if pipe_timeout.is_some_and(|left| timeout.is_none_or(|time| left < time)) => {
                 return Ok(Ready::default());
             }
@@ -345,7 +346,7 @@ pub fn first_bytes(client: &mut Stream<'_>, bytes: &mut Vec<u8>, idle_timeout: O
     loop {
         if !client.has_buffered() {
             let wanted = client.waits_for(PollFlags::IN);
-            match poll(&mut [PollFd::new(client.socket(), wanted)], timespec(idle_timeout).as_ref()) {
+            match poll(&mut [PollFd::new(client.socket(), wanted)], idle_timeout) {
                 Ok(0) => return false,
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
@@ -358,10 +359,6 @@ pub fn first_bytes(client: &mut Stream<'_>, bytes: &mut Vec<u8>, idle_timeout: O
             Err(_) => return false,
         }
     }
-}
-
-fn timespec(time: Option<Duration>) -> Option<Timespec> {
-    time.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) })
 }
 
 /// What the sockets have reported that must not be reported again and again.
