@@ -5,6 +5,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use super::quoted::printable;
+use super::stamp::Utc;
 use crate::endpoint::ClientAddr;
 use crate::policy::country::Country;
 
@@ -293,9 +294,7 @@ fn seconds(time: Duration) -> String {
 /// A moment in the form of RFC 3339, in UTC.
 fn moment(time: Duration) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    let (year, month, day) = super::stamp::date(seconds.div_euclid(86_400));
-    let second = seconds.rem_euclid(86_400);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let Utc { year, month, day, hour, minute, second } = Utc::at(seconds);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time.subsec_millis())
 }
 

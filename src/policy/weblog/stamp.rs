@@ -42,19 +42,37 @@ pub fn parse(text: &[u8]) -> Option<i64> {
 
 /// Adds a time in UTC, seconds since 1970. The year must have four digits, as in every time that was read.
 pub fn render(time: i64, text: &mut Vec<u8>) {
-    let (year, month, day) = date(time.div_euclid(DAY));
-    let second = time.rem_euclid(DAY);
+    let Utc { year, month, day, hour, minute, second } = Utc::at(time);
     two(day, text);
     text.push(b'/');
     text.extend_from_slice(MONTHS[(month - 1) as usize]);
     text.push(b'/');
     two(year / 100, text);
     two(year % 100, text);
-    for part in [second / HOUR, second % HOUR / MINUTE, second % MINUTE] {
+    for part in [hour, minute, second] {
         text.push(b':');
         two(part, text);
     }
     text.extend_from_slice(b" +0000");
+}
+
+/// A time as calendars and clocks in UTC show it. Months and days begin at 1.
+pub(super) struct Utc {
+    pub(super) year: i64,
+    pub(super) month: i64,
+    pub(super) day: i64,
+    pub(super) hour: i64,
+    pub(super) minute: i64,
+    pub(super) second: i64,
+}
+
+impl Utc {
+    /// So many seconds after the beginning of 1970.
+    pub(super) fn at(time: i64) -> Self {
+        let (year, month, day) = date(time.div_euclid(DAY));
+        let second = time.rem_euclid(DAY);
+        Self { year, month, day, hour: second / HOUR, minute: second % HOUR / MINUTE, second: second % MINUTE }
+    }
 }
 
 fn number(digits: &[u8]) -> Option<i64> {
@@ -84,7 +102,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// The year, the month and the day, so many days after 1 January 1970.
-pub(super) fn date(days: i64) -> (i64, i64, i64) {
+fn date(days: i64) -> (i64, i64, i64) {
     let (era, day) = ((days + EPOCH).div_euclid(146_097), (days + EPOCH).rem_euclid(146_097));
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
