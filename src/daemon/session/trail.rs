@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::job::Link;
-use crate::endpoint::ClientAddr;
 use crate::net::connect::{peer_name, peer_port};
 use crate::net::relay::End;
 use crate::net::relay::stream::Stream;
@@ -115,10 +114,9 @@ impl<'a> Trail<'a> {
         let client = self.client.get();
         let More { server, connected, tls_version, tls_name } = *self.more.take().unwrap_or_default();
         let (server, server_port) = server.unzip();
+        let start = self.start.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let end = if link.is_closing() { Ending::Closed } else { self.end.get() };
         Some(format.line(&Connection {
-            start: self.start.duration_since(UNIX_EPOCH).unwrap_or_default(),
-            client: ClientAddr::new(client.map(|client| client.ip())),
-            client_port: client.map(|client| client.port()),
             country: self.country.get(),
             server,
             server_port: server_port.flatten(),
@@ -126,9 +124,9 @@ impl<'a> Trail<'a> {
             duration: self.began.elapsed(),
             up: link.up.total(),
             down: link.down.total(),
-            end: if link.is_closing() { Ending::Closed } else { self.end.get() },
             tls_version,
             tls_name,
+            ..Connection::new(start, client, end)
         }))
     }
 
@@ -141,19 +139,6 @@ impl<'a> Trail<'a> {
 
 /// The line of a client that was refused before it had a session.
 pub(in crate::daemon) fn refused(format: &LogFormat, client: Option<SocketAddr>, country: Option<Country>) -> String {
-    format.line(&Connection {
-        start: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-        client: ClientAddr::new(client.map(|client| client.ip())),
-        client_port: client.map(|client| client.port()),
-        country,
-        server: None,
-        server_port: None,
-        connect: None,
-        duration: std::time::Duration::ZERO,
-        up: 0,
-        down: 0,
-        end: Ending::Refused,
-        tls_version: None,
-        tls_name: None,
-    })
+    let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format.line(&Connection { country, ..Connection::new(start, client, Ending::Refused) })
 }

@@ -31,7 +31,7 @@ use crate::net::tls::Keyring;
 use crate::policy::balancer::{Balancer, Choice, Transition};
 use crate::policy::http::counts::Counts;
 use crate::policy::report::SocketStats;
-use crate::policy::weblog::connection::Refusals;
+use crate::policy::weblog::refusals::Refusals;
 use crate::sys::clock::Clock;
 use crate::sys::log::Log;
 

@@ -1,8 +1,8 @@
 //! The log of connections: a line for each, when it is over, in a form that `log_format` sets.
 
 use std::fmt::{self, Write};
-use std::mem;
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::quoted::printable;
 use super::stamp::Utc;
@@ -38,6 +38,27 @@ pub struct Connection {
     pub tls_version: Option<String>,
     /// The name that the client has asked for in TLS.
     pub tls_name: Option<String>,
+}
+
+impl Connection {
+    /// A connection of which no more is known.
+    pub fn new(start: Duration, client: Option<SocketAddr>, end: Ending) -> Self {
+        Self {
+            start,
+            client: ClientAddr::new(client.map(|client| client.ip())),
+            client_port: client.map(|client| client.port()),
+            country: None,
+            server: None,
+            server_port: None,
+            connect: None,
+            duration: Duration::ZERO,
+            up: 0,
+            down: 0,
+            end,
+            tls_version: None,
+            tls_name: None,
+        }
+    }
 }
 
 /// How a connection ended.
@@ -83,31 +104,6 @@ impl Ending {
             Self::Dummy => "dummy",
             Self::Fault => "fault",
         }
-    }
-}
-
-/// Decides which of the clients that are refused have a line in the log: few in each second, so that they cannot fill the disk.
-#[derive(Debug, Default)]
-pub struct Refusals {
-    /// When the second began, and how many lines it has.
-    second: Option<(Instant, u32)>,
-    left_out: usize,
-}
-
-impl Refusals {
-    /// The most lines in a second. A day has fewer than a million of them, about 150 MB.
-    const MOST: u32 = 10;
-
-    /// Another client is refused. `None`: it has no line. Otherwise it has, and so many before it were left out.
-    pub fn tell(&mut self, now: Instant) -> Option<usize> {
-        let is_over = |begin: Instant| now.duration_since(begin) >= Duration::from_secs(1);
-        let (begin, count) = self.second.filter(|(begin, _)| !is_over(*begin)).unwrap_or((now, 0));
-        if count >= Self::MOST {
-            self.left_out += 1;
-            return None;
-        }
-        self.second = Some((begin, count + 1));
-        Some(mem::take(&mut self.left_out))
     }
 }
 
@@ -322,16 +318,10 @@ mod tests {
 
     fn bare() -> Connection {
         Connection {
-            client: ClientAddr::Local,
-            client_port: None,
-            country: None,
-            server: None,
-            server_port: None,
-            connect: None,
-            tls_version: None,
-            tls_name: None,
-            end: Ending::Refused,
-            ..connection()
+            duration: Duration::from_millis(61_001),
+            up: 5,
+            down: 1 << 40,
+            ..Connection::new(Duration::from_millis(1_791_640_536_007), None, Ending::Refused)
         }
     }
 
@@ -363,15 +353,6 @@ mod tests {
             assert_eq!((format.to_string().as_str(), format.asks_for_country()), (text, country));
         }
         assert_eq!(LogFormat::parse("requests"), Ok(None));
-    }
-
-    #[test]
-    fn ten_refused_clients_in_a_second_have_a_line_and_the_others_are_counted() {
-        let (mut refusals, start) = (Refusals::default(), Instant::now());
-        let mut told = |milliseconds| refusals.tell(start + Duration::from_millis(milliseconds));
-        assert!((0..10).all(|n| told(n * 50) == Some(0)));
-        assert!((10..15).all(|n| told(n * 50).is_none()));
-        assert_eq!([told(1000), told(1001)], [Some(5), Some(0)]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod matcher;
 pub mod merge;
 pub mod quoted;
 pub mod record;
+pub mod refusals;
 pub mod stamp;
 pub mod waiting;
 
