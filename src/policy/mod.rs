@@ -18,6 +18,7 @@ pub mod listeners;
 pub mod lookups;
 pub mod order;
 pub mod pem;
+pub mod plural;
 pub mod proxy;
 pub mod report;
 pub mod select;

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::Sender;
 
 use crate::policy::weblog::Record;
+use crate::policy::weblog::refusals::Refusals;
 use crate::sys::access_log::Destination;
 
 /// What comes through the channel.
@@ -34,6 +35,10 @@ pub(super) enum Change {
 pub(super) struct Shared {
     /// Requests that were dropped because the queue was full.
     pub(super) lost: AtomicUsize,
+    /// Which clients that are refused have a line.
+    pub(super) refusals: Mutex<Refusals>,
+    /// How many clients that were refused have none, and were not told yet.
+    pub(super) left_out: AtomicUsize,
     /// A session has waited for room in vain, and nothing was taken since: other sessions do not wait.
     pub(super) stuck: AtomicBool,
     /// pen is about to end: see `AccessLog::finish`.

@@ -8,9 +8,9 @@ mod changes;
 mod writer;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
 
@@ -100,6 +100,19 @@ impl AccessLog {
     pub(in crate::daemon) fn offer(&self, record: Record) {
         if self.items.try_send(Item::Record(self.shared.epoch(), record)).is_err() {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Hands over the line of a client that was refused, unless there are too many of them: see
+    /// [`Refusals`](crate::policy::weblog::refusals::Refusals). Never blocks.
+    pub(in crate::daemon) fn refused(&self, now: Instant, record: impl FnOnce() -> Record) {
+        // It cannot be left half changed.
+        let has_line = self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).has_line(now);
+        if has_line {
+            self.offer(record());
+        } else if self.shared.left_out.fetch_add(1, Ordering::Relaxed) == 0 {
+            // As for a change: without room the thread is awake.
+            let _ = self.items.try_send(Item::Look);
         }
     }
 

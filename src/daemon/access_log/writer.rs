@@ -8,7 +8,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::changes::{Change, Item, Shared};
 use crate::error::reason;
+use crate::policy::plural::counted;
 use crate::policy::settings::LogTarget;
+use crate::policy::weblog::refusals::{Refusals, Report, Reports};
 use crate::sys::access_log::{BATCH, Destination};
 use crate::sys::log::Log;
 use crate::sys::root::Root;
@@ -35,6 +37,8 @@ pub(super) struct RequestWriter {
     write_at: Option<Instant>,
     /// When to tell what was lost.
     tell_at: Option<Instant>,
+    /// When to tell of refused clients that were left out.
+    reports: Reports,
     /// Something is wrong, and was told.
     troubled: bool,
     /// Requests that will not be written, and were not told yet.
@@ -55,6 +59,7 @@ impl RequestWriter {
             reopen_at: None,
             write_at: None,
             tell_at: None,
+            reports: Reports::default(),
             troubled: false,
             lost: 0,
             epoch: 0,
@@ -65,7 +70,8 @@ impl RequestWriter {
 
     pub(super) fn work(mut self, queue: &Receiver<Item>) {
         loop {
-            let item = match [self.reopen_at, self.write_at, self.tell_at].into_iter().flatten().min() {
+            let times = [self.reopen_at, self.write_at, self.tell_at, self.reports.next()];
+            let item = match times.into_iter().flatten().min() {
                 None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(time) => queue.recv_deadline(time),
             };
@@ -95,6 +101,15 @@ impl RequestWriter {
                 if time <= now {
                     self.tell_losses();
                 }
+            }
+            match self.reports.take(now, self.shared.left_out.load(Ordering::Relaxed)) {
+                None => {}
+                Some(Report::First) => {
+                    let most = Refusals::MOST;
+                    let why = format_args!("there are more than {most} in a second");
+                    self.log.warning(format_args!("refused clients are left out of the log of connections: {why}"));
+                }
+                Some(Report::Count) => self.tell_left_out(),
             }
         }
     }
@@ -136,6 +151,7 @@ impl RequestWriter {
                 self.give_up();
                 self.lost += self.shared.lost.swap(0, Ordering::Relaxed);
                 self.tell_losses();
+                self.tell_left_out();
                 // The receiver no longer waits.
                 let _ = done.send(());
             }
@@ -197,6 +213,15 @@ impl RequestWriter {
         self.lost += self.pending.iter().filter(|byte| **byte == b'\n').count();
         self.pending.clear();
         (self.reopen_at, self.write_at, self.troubled) = (None, None, false);
+    }
+
+    /// Tells how many refused clients were left out since the last time.
+    fn tell_left_out(&self) {
+        let count = self.shared.left_out.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            let clients = counted(count, "refused client was", "refused clients were");
+            self.log.warning(format_args!("{clients} left out of the log of connections"));
+        }
     }
 
     fn tell_losses(&mut self) {

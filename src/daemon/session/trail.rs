@@ -6,11 +6,13 @@ use std::os::fd::OwnedFd;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::job::Link;
+use crate::daemon::access_log::AccessLog;
 use crate::net::connect::{peer_name, peer_port};
 use crate::net::relay::End;
 use crate::net::relay::stream::Stream;
 use crate::policy::country::Country;
 use crate::policy::settings::{LogTarget, Settings};
+use crate::policy::weblog::Record;
 use crate::policy::weblog::connection::{Connection, Ending, LogFormat};
 
 /// What is known about a session so far. Without a log of connections it notes nothing that costs time.
@@ -107,16 +109,21 @@ impl<'a> Trail<'a> {
         });
     }
 
-    /// The line in the log, now that it is over.
+    /// Logs it, now that it is over.
     #[inline(never)]
-    pub(super) fn line(&self, link: &Link) -> Option<String> {
-        let format = self.format?;
+    pub(super) fn log(&self, link: &Link, log: &AccessLog) {
+        let Some(format) = self.format else { return };
+        let end = if link.is_closing() { Ending::Closed } else { self.end.get() };
+        let record = || Record::ready(self.line(format, link, end).as_bytes());
+        if end.is_refusal() { log.refused(Instant::now(), record) } else { log.record(record()) }
+    }
+
+    fn line(&self, format: &LogFormat, link: &Link, end: Ending) -> String {
         let client = self.client.get();
         let More { server, connected, tls_version, tls_name } = *self.more.take().unwrap_or_default();
         let (server, server_port) = server.unzip();
         let start = self.start.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let end = if link.is_closing() { Ending::Closed } else { self.end.get() };
-        Some(format.line(&Connection {
+        format.line(&Connection {
             country: self.country.get(),
             server,
             server_port: server_port.flatten(),
@@ -127,7 +134,7 @@ impl<'a> Trail<'a> {
             tls_version,
             tls_name,
             ..Connection::new(start, client, end)
-        }))
+        })
     }
 
     fn note(&self, note: impl FnOnce(&mut More)) {

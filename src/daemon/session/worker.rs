@@ -36,8 +36,8 @@ use crate::policy::balancer::Wait;
 use crate::policy::facts::ClientFacts;
 use crate::policy::proxy::Announced;
 use crate::policy::settings::Settings;
+use crate::policy::weblog::Parties;
 use crate::policy::weblog::connection::Ending;
-use crate::policy::weblog::{Parties, Record};
 use crate::sys::log::Log;
 
 /// The most bytes that are read from a client before its server is chosen (`peek`).
@@ -109,9 +109,7 @@ impl Worker {
                 trail.ends(Ending::Fault);
                 self.log.error(format_args!("connection {conn}: ended by a fault in pen; please report it"));
             }
-            if let Some(line) = trail.line(&link) {
-                self.access_log.record(Record::ready(line.as_bytes()));
-            }
+            trail.log(&link, &self.access_log);
             let (sent, received) = link.take_counts();
             // First, so that a client that sees the connection end and comes again finds the slot free. The supervisor is gone
             // only when the process is about to end.

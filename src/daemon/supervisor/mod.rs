@@ -31,7 +31,6 @@ use crate::net::tls::Keyring;
 use crate::policy::balancer::{Balancer, Choice, Transition};
 use crate::policy::http::counts::Counts;
 use crate::policy::report::SocketStats;
-use crate::policy::weblog::refusals::Refusals;
 use crate::sys::clock::Clock;
 use crate::sys::log::Log;
 
@@ -67,8 +66,6 @@ pub struct Supervisor<F> {
     due: Due,
     /// A lack of threads was told, with that many workers.
     short_of_workers: Option<usize>,
-    /// Of clients in the log of connections.
-    refusals: Refusals,
 }
 
 /// The sessions and who serves them.
@@ -154,7 +151,6 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             reminded: None,
             due: Due::default(),
             short_of_workers: None,
-            refusals: Refusals::default(),
         }
     }
 

@@ -176,16 +176,11 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// A client gets nothing. It is a line in the log of connections, unless there are many of them.
-    pub(super) fn refuse(&mut self, peer: Option<SocketAddr>, facts: &ClientFacts, why: &str, now: Instant) {
+    pub(super) fn refuse(&self, peer: Option<SocketAddr>, facts: &ClientFacts, why: &str, now: Instant) {
         self.log.debug(1, || format!("client {}: refused: {why}", facts.address));
         let Some(format) = trail::format(self.balancer.settings()) else { return };
-        if let Some(left_out) = self.refusals.tell(now) {
-            let line = trail::refused(format, peer, self.country(facts));
-            self.helpers.access_log.offer(Record::ready(line.as_bytes()));
-            if left_out > 0 {
-                self.log.warning(format_args!("{left_out} refused clients were left out of the log of connections"));
-            }
-        }
+        let line = || trail::refused(format, peer, self.country(facts));
+        self.helpers.access_log.refused(now, || Record::ready(line().as_bytes()));
     }
 
     /// Tells a worker that waits for it how its session goes on.

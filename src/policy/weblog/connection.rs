@@ -105,6 +105,11 @@ impl Ending {
             Self::Fault => "fault",
         }
     }
+
+    /// Whether the client was refused, for any reason. Such clients cost little, so there may be very many.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::Refused | Self::Tls | Self::Proxy)
+    }
 }
 
 /// A form of lines, as it was written and as it is understood.
