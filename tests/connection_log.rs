@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use pen::policy::proxy::Version;
 use serde_json::Value;
 
-use crate::harness::{Backend, Client, Launch, Pen, Scratch, echo, free_port, greet, hold, run, wait_until};
+use crate::harness::{Backend, Blackhole, Client, Launch, Pen, Scratch, echo, free_port, greet, hold, run, wait_until};
 use crate::proxy_protocol::from;
 
 /// A pen with a log in this form.
@@ -83,6 +84,25 @@ fn the_line_tells_how_the_connection_ended() {
 }
 
 #[test]
+fn connecting_takes_from_the_first_attempt_and_not_from_the_arrival_of_the_client() {
+    let (dead, server) = (Blackhole::new(), Backend::new("a", echo));
+    let options = ["-O", "peek", "-t", "1", "-r"];
+    let (_scratch, file, pen) = logged("$server_port $connect $duration", &options, &[&dead, &server]);
+    let client = Client::from("127.0.0.2", &pen);
+    wait_until("pen to have the client", || !pen.control().say("connections").is_empty());
+    let (start, silence) = (Instant::now(), Duration::from_secs(1));
+    wait_until("the client to have been silent", || start.elapsed() > silence);
+    client.assert_echo("a");
+    drop(client);
+    let line = lines(&file, 1).remove(0);
+    let found: Vec<f64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
+    let [port, connect, duration] = found[..] else { panic!("{line}") };
+    assert_eq!(port, f64::from(server.port()));
+    // The worker may have begun somewhat later than the supervisor.
+    assert!(connect >= 1.0 && duration - connect >= silence.as_secs_f64() / 2.0, "{line}");
+}
+
+#[test]
 fn the_form_changes_by_command_and_requests_are_logged_again() {
     let server = Backend::new("a", crate::request_log::http);
     let (_scratch, file, pen) = logged("$$ ${end}ed", &[], &[&server]);
@@ -103,7 +123,7 @@ fn the_form_changes_by_command_and_requests_are_logged_again() {
 fn penlogd_gets_requests_whatever_the_form() {
     let server = Backend::new("a", crate::request_log::http);
     let penlogd = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    penlogd.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    penlogd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let place = penlogd.local_addr().unwrap().to_string();
     let pen = Launch::ours().options(&["-l", &place, "-O", "log_format json"]).servers(&[&server]).start();
     crate::request_log::ask(&pen, &["GET /a HTTP/1.1\r\n\r\n"]);

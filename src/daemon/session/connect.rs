@@ -26,6 +26,7 @@ impl Worker {
     #[inline(never)]
     pub(super) fn connect(&self, session: &Session<'_>, client: &Stream<'_>, mut route: Route) -> Option<Server> {
         let Session { conn, orders, .. } = *session;
+        session.trail.connects();
         loop {
             let Route { target, connector, proof, country } = route;
             session.trail.is_from_country(country);

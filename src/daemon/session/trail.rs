@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::job::Link;
 use crate::daemon::access_log::AccessLog;
@@ -31,8 +31,10 @@ pub(super) struct Trail<'a> {
 #[derive(Debug, Default)]
 struct More {
     server: Option<(String, Option<u16>)>,
-    /// When the server was connected to.
-    connected: Option<Instant>,
+    /// When the first attempt to connect began.
+    connecting: Option<Instant>,
+    /// How long it took from then until a server was connected to.
+    connect: Option<Duration>,
     tls_version: Option<String>,
     tls_name: Option<String>,
 }
@@ -86,11 +88,16 @@ impl<'a> Trail<'a> {
         }
     }
 
+    /// A server is going to be connected to.
+    pub(super) fn connects(&self) {
+        self.note(|more| more.connecting = Some(Instant::now()));
+    }
+
     /// The server was connected to.
     pub(super) fn connected(&self, server: &OwnedFd) {
         self.note(|more| {
             more.server = Some((peer_name(server), peer_port(server)));
-            more.connected = Some(Instant::now());
+            more.connect = more.connecting.map(|connecting| connecting.elapsed());
         });
     }
 
@@ -120,14 +127,14 @@ impl<'a> Trail<'a> {
 
     fn line(&self, format: &LogFormat, link: &Link, end: Ending) -> String {
         let client = self.client.get();
-        let More { server, connected, tls_version, tls_name } = *self.more.take().unwrap_or_default();
+        let More { server, connect, tls_version, tls_name, .. } = *self.more.take().unwrap_or_default();
         let (server, server_port) = server.unzip();
         let start = self.start.duration_since(UNIX_EPOCH).unwrap_or_default();
         format.line(&Connection {
             country: self.country.get(),
             server,
             server_port: server_port.flatten(),
-            connect: connected.map(|connected| connected - self.began),
+            connect,
             duration: self.began.elapsed(),
             up: link.up.total(),
             down: link.down.total(),

@@ -24,7 +24,7 @@ pub struct Connection {
     pub server: Option<String>,
     /// The server's port.
     pub server_port: Option<u16>,
-    /// How long it took until the server was connected to.
+    /// How long it took to connect to the server, from the first attempt, also to another one.
     pub connect: Option<Duration>,
     /// How long it lasted.
     pub duration: Duration,
