@@ -31,6 +31,8 @@ pub struct LogPort {
     sockets: Vec<Socket>,
     /// How many datagrams the kernel has dropped for want of room, for each socket.
     dropped: Vec<u32>,
+    /// The socket that is read first the next time, so that a busy one does not keep the others waiting.
+    next: usize,
     /// It ends when the [`Stopper`] is dropped.
     stop: OwnedFd,
 }
@@ -59,7 +61,7 @@ impl LogPort {
         let sockets: Vec<_> = addresses.iter().map(bound).collect::<Result<_, _>>().map_err(failed)?;
         let (stop, pipe) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
         let dropped = vec![0; sockets.len()];
-        Ok((Self { sockets, dropped, stop }, Stopper { _pipe: pipe }))
+        Ok((Self { sockets, dropped, next: 0, stop }, Stopper { _pipe: pipe }))
     }
 
     /// Waits until there is a datagram, or that time has come. Returns false when it is to stop.
@@ -73,33 +75,40 @@ impl LogPort {
         }
     }
 
-    /// Receives a datagram into `part`, if there is one. A longer one is cut.
+    /// Receives a datagram into `part`, if there is one. A longer one is cut. The sockets take turns.
     pub fn receive(&mut self, part: &mut [u8]) -> io::Result<Option<Datagram>> {
-        let mut control = cmsg_space!(u32);
-        for (socket, dropped) in self.sockets.iter().zip(&mut self.dropped) {
-            let mut parts = [IoSliceMut::new(part)];
-            let received = loop {
-                let flags = MsgFlags::MSG_DONTWAIT;
-                match recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
-                    Err(NixErrno::EINTR) => {}
-                    result => break result,
-                }
-            };
-            let received = match received {
-                Err(NixErrno::EAGAIN) => continue,
-                received => received?,
-            };
-            let counts = received.cmsgs()?.filter_map(|message| match message {
-                ControlMessageOwned::RxqOvfl(count) => Some(count),
-                _ => None,
-            });
-            // The kernel tells how many it has dropped altogether, once that is more than none.
-            let before = std::mem::replace(dropped, counts.last().unwrap_or(*dropped));
-            let source = received.address.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), ip);
-            return Ok(Some(Datagram { length: received.bytes, source, dropped: dropped.wrapping_sub(before) }));
+        for _ in 0..self.sockets.len() {
+            let at = self.next;
+            self.next = (at + 1) % self.sockets.len();
+            let received = receive_from(&self.sockets[at], &mut self.dropped[at], part)?;
+            if received.is_some() {
+                return Ok(received);
+            }
         }
         Ok(None)
     }
+}
+
+/// Receives a datagram from one socket. `dropped`: how many it has lost so far.
+fn receive_from(socket: &Socket, dropped: &mut u32, part: &mut [u8]) -> io::Result<Option<Datagram>> {
+    let mut control = cmsg_space!(u32);
+    let mut parts = [IoSliceMut::new(part)];
+    let received = loop {
+        let flags = MsgFlags::MSG_DONTWAIT;
+        match recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+            Err(NixErrno::EINTR) => {}
+            Err(NixErrno::EAGAIN) => return Ok(None),
+            received => break received?,
+        }
+    };
+    let counts = received.cmsgs()?.filter_map(|message| match message {
+        ControlMessageOwned::RxqOvfl(count) => Some(count),
+        _ => None,
+    });
+    // The kernel tells how many it has dropped altogether, once that is more than none.
+    let before = std::mem::replace(dropped, counts.last().unwrap_or(*dropped));
+    let source = received.address.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), ip);
+    Ok(Some(Datagram { length: received.bytes, source, dropped: dropped.wrapping_sub(before) }))
 }
 
 /// The address of a sender; an IPv4-mapped IPv6 address is the IPv4 address.
@@ -129,4 +138,28 @@ fn bound(address: &Address) -> io::Result<Socket> {
     // Without it nothing is lost but the number of what is lost.
     let _ = setsockopt(&socket, RxqOvfl, &1);
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn a_busy_socket_keeps_no_other_one_waiting() {
+        let any = |ip: &str| Address::Ip(SocketAddr::new(ip.parse().unwrap(), 0));
+        let (mut port, _stopper) = LogPort::open("x", &[any("127.0.0.1"), any("127.0.0.2")]).unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let send = |socket: &Socket, text: &[u8]| {
+            client.send_to(text, socket.local_addr().unwrap().as_socket().unwrap()).unwrap();
+        };
+        // On the loopback interface a datagram has arrived when send(2) returns.
+        (0..10).for_each(|_| send(&port.sockets[0], b"many"));
+        send(&port.sockets[1], b"x");
+        let mut part = [0; 9];
+        let mut lengths = || port.receive(&mut part).unwrap().map(|found| found.length);
+        let order: Vec<_> = std::iter::from_fn(&mut lengths).collect();
+        assert_eq!(order[..2], [4, 1]);
+        assert_eq!(order.len(), 11);
+    }
 }
