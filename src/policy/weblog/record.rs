@@ -50,7 +50,7 @@ pub struct Places {
 impl<'a> WebLine<'a> {
     /// Reads a line, without its end. `None`: it is not such a line.
     pub fn parse(line: &'a [u8], fields: &Fields) -> Option<Self> {
-        if line.first() == Some(&b'{') {
+        if line.trim_ascii_start().first() == Some(&b'{') {
             let [address, request] = json::strings(line, [fields.address.as_bytes(), fields.request.as_bytes()])?;
             let places = Places { address, stamp: None };
             return Some(Self { line, places, request: quoted::request(&line[request]) });
@@ -226,7 +226,9 @@ mod tests {
         assert_web(r#"10.0.0.1 - - [now] "" 400 0"#, "", None, r#"192.0.2.1 - - [now] "" 400 0"#);
         let json =
             r#"{"time":"[10/Oct/2000:13:55:36 -0700] ","request":"GET /\u00e4\"","remote_addr":"127.0.0.1","s":2}"#;
-        assert_web(json, "GET /..\"", None, &json.replace("127.0.0.1", "192.0.2.1"));
+        for json in [String::from(json), format!(" \t{json} ")] {
+            assert_web(&json, "GET /..\"", None, &json.replace("127.0.0.1", "192.0.2.1"));
+        }
     }
 
     #[test]
