@@ -201,14 +201,14 @@ fn lines_of_any_kind_come_out_at_once_and_garbage_does_not() {
     assert_eq!(penlogd.wait_for_lines(3).join("\n") + "\n", expected);
     server.send("garbage \x1b[2J\n");
     server.send("+ 1 \"x\"\n");
-    server.send("::1 \"\x1b[2J\"\r\0");
+    server.send("::1 \"\x1b[2J\u{9b}2J\u{e4}\"\r\0");
     let told = penlogd.process.wait_for_line("unreadable line");
     assert!(told.ends_with(": unreadable line: ::1: garbage .[2J"), "{told}");
     wait_until("the lines to be counted", || {
         penlogd.report().contains("; 2 unreadable lines, 0 refused and 0 lost datagrams")
     });
     let text = penlogd.end();
-    assert_eq!(text, expected + "::1 \".[2J\"\n");
+    assert_eq!(text, expected + "::1 \".[2J..2J\u{e4}\"\n");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::net::log_port::{LARGEST, LogPort};
 use crate::policy::acl::Net;
 use crate::policy::weblog::Record;
 use crate::policy::weblog::matcher::{Limits, Matcher};
-use crate::policy::weblog::quoted::printable;
+use crate::policy::weblog::quoted::{dot_controls, printable};
 use crate::policy::weblog::record::{Fields, PenLine, WebLine};
 use crate::sys::log::Log;
 
@@ -231,12 +231,11 @@ impl Tally {
     }
 }
 
-/// The line without CR and zeros at its end, and with dots for other control characters than tabs: no sender shall command a terminal
-/// that shows the log.
+/// The line without CR and zeros at its end, and without control characters: no sender shall command a terminal that shows the log.
 fn content(line: &mut [u8]) -> &[u8] {
     let length = line.iter().rposition(|byte| !matches!(byte, b'\r' | 0)).map_or(0, |last| last + 1);
     let line = &mut line[..length];
-    line.iter_mut().filter(|byte| byte.is_ascii_control() && **byte != b'\t').for_each(|byte| *byte = b'.');
+    dot_controls(line);
     line
 }
 

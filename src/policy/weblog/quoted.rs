@@ -52,6 +52,17 @@ pub fn printable(text: &[u8]) -> Cow<'_, [u8]> {
     text.iter().copied().map(dotted).collect()
 }
 
+/// Puts dots in the place of control characters other than tabs: a dot for each byte of U+0000 to U+001F and U+007F to U+009F in UTF-8.
+pub fn dot_controls(text: &mut [u8]) {
+    text.iter_mut().filter(|byte| byte.is_ascii_control() && **byte != b'\t').for_each(|byte| *byte = b'.');
+    // The first byte of a character is no byte within another one.
+    for start in 1..text.len() {
+        if text[start - 1] == 0xc2 && (0x80..0xa0).contains(&text[start]) {
+            text[start - 1..=start].fill(b'.');
+        }
+    }
+}
+
 fn dotted(byte: u8) -> u8 {
     if (b' '..=b'~').contains(&byte) { byte } else { b'.' }
 }
@@ -98,6 +109,17 @@ mod tests {
         assert_eq!(plain("\u{e4}\u{7f}\t"), "....");
         // They are none.
         assert_eq!(plain(r"\q\x4\u12\"), r"\q\x4\u12\");
+    }
+
+    #[test]
+    fn control_characters_become_dots_and_others_stay() {
+        let every = |range: std::ops::RangeInclusive<char>| range.collect::<String>().into_bytes();
+        let shown = |mut text: Vec<u8>| (dot_controls(&mut text), text).1;
+        assert_eq!(shown(every('\0'..='\x1f')), [&[b'.'; 9][..], b"\t", &[b'.'; 22]].concat());
+        assert_eq!(shown(every('\x7f'..='\u{9f}')), [b'.'; 1 + 2 * 32]);
+        for text in [every(' '..='~'), every('\u{a0}'..='\u{fff}'), b"\x9b\xc2".to_vec()] {
+            assert_eq!(shown(text.clone()), text);
+        }
     }
 
     #[test]
