@@ -75,7 +75,7 @@ fn configure(mut line: CommandLine) -> Result<Options, Error> {
     let lines = line.value("-n", |text| number("-n", text, 1, MOST)).map_err(usage)?.unwrap_or(LINES);
     let age = line.value("-t", |text| seconds("-t", text, 1)).map_err(usage)?;
     let fields = Fields::default();
-    let options = Options {
+    Ok(Options {
         listener: place(&listener).map(|endpoint| (listener, endpoint)).map_err(usage)?,
         foreground: line.count("-f") > 0,
         log: line.value("-l", path).map_err(usage)?,
@@ -89,11 +89,7 @@ fn configure(mut line: CommandLine) -> Result<Options, Error> {
             address: line.value("-k", text).map_err(usage)?.unwrap_or(fields.address),
             request: line.value("-q", text).map_err(usage)?.unwrap_or(fields.request),
         },
-    };
-    if options.log.is_some() && options.log == options.pidfile {
-        return Err(usage(String::from("-l and -p name the same file")));
-    }
-    Ok(options)
+    })
 }
 
 /// Where it listens: a port alone stands for all addresses of both families.

@@ -7,7 +7,7 @@ use std::os::unix::fs::fchown;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::place::Place;
@@ -48,6 +48,18 @@ pub fn read_bytes(path: &Path, largest: u64) -> io::Result<(Vec<u8>, Metadata)> 
     let mut bytes = Vec::with_capacity(found.len() as usize);
     file.take(largest).read_to_end(&mut bytes)?;
     Ok((bytes, found))
+}
+
+/// Whether two absolute paths lead to the same file, which need not exist.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    let (Ok(a), Ok(b)) = (Place::find(a), Place::find(b)) else { return false };
+    let inode = |found: Stat| (found.st_dev, found.st_ino);
+    let directory = |place: &Place| fstat(place.directory()).ok().map(inode);
+    let file = |place: &Place| place.look().ok().flatten().map(inode);
+    match (file(&a), file(&b)) {
+        (None, None) => a.name() == b.name() && directory(&a) == directory(&b),
+        (a, b) => a == b,
+    }
 }
 
 /// Replaces a file atomically: a reader gets the old text or the new text. The text is written beside it and then renamed, so the

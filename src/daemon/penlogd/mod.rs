@@ -25,6 +25,7 @@ use crate::policy::weblog::matcher::Limits;
 use crate::policy::weblog::record::Fields;
 use crate::sys::access_log::Destination;
 use crate::sys::clock::Clock;
+use crate::sys::files;
 use crate::sys::pidfile::PidFile;
 use crate::sys::privileges::{Account, Confinement, is_root};
 use crate::sys::root::Root;
@@ -96,6 +97,10 @@ fn serve(options: Options, root: &Root, output: Option<Destination>, readiness: 
     let messages = if foreground { Output::Stderr } else { Output::Syslog(Syslog::open(NAME)) };
     let confinement = Confinement { jail: root.jail(), account: options.user.as_ref(), transparent: false };
     confinement.enter_jail()?;
+    let is_same = |(log, pidfile): (&PathBuf, &PathBuf)| files::is_same(&root.name(log), &root.name(pidfile));
+    if options.log.iter().zip(&options.pidfile).any(is_same) {
+        return Err(Error::Usage(String::from("-l and -p name the same file")));
+    }
     let claim = |path: &PathBuf| PidFile::claim(NAME, &root.name(path), process::id(), options.user.as_ref());
     let pidfile = options.pidfile.as_ref().map(claim).transpose()?;
     confinement.give_up_rights()?;
