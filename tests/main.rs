@@ -40,6 +40,7 @@ mod nginx;
 mod one_log;
 mod operators_log;
 mod penctl;
+mod penlog_network;
 mod penlogd;
 mod penlogd_service;
 mod policy_properties;

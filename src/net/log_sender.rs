@@ -2,24 +2,49 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
 
 use super::log_port::LARGEST;
+use crate::sys::poll::poll;
 
-/// How long a line waits for room in the kernel, which is made at the speed of the network.
+/// How long lines wait in each second, all together, until the kernel has room for them. It makes room at the speed of the network, or
+/// not at all, for example while the neighbour's address is not known. In this time a pipe (pipe(7)) takes what a web server writes that
+/// answers 2,000 requests a second, and the rest of the second is left to catch up.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct LogSender {
-    /// Where penlogd may be. Those after the first are tried when one is refused.
+    /// Where penlogd may be. Another one is used when one refuses a line or cannot be reached.
     addresses: Vec<SocketAddr>,
     /// The one in use.
     at: usize,
     /// The address to send from.
     source: Option<IpAddr>,
     socket: Option<UdpSocket>,
+    patience: Patience,
     lost: Lost,
+}
+
+/// How long lines may still wait.
+#[derive(Debug)]
+struct Patience {
+    /// When the second began.
+    second: Instant,
+    /// How much is left of it.
+    left: Duration,
+}
+
+/// Why a line was not sent.
+enum Failure {
+    /// There is no way to this address.
+    NoWay(io::Error),
+    /// An earlier line has not arrived, nor will others to this address.
+    Earlier(io::Error),
+    /// It is the line's own, whatever the address.
+    Own(io::Error),
 }
 
 /// Lines that were lost.
@@ -41,7 +66,8 @@ impl LogSender {
         if addresses.is_empty() {
             return Err(io::Error::other("the two addresses are of different families"));
         }
-        let mut sender = Self { addresses, at: 0, source, socket: None, lost: Lost::default() };
+        let patience = Patience { second: Instant::now(), left: PATIENCE };
+        let mut sender = Self { addresses, at: 0, source, socket: None, patience, lost: Lost::default() };
         if source.is_some() {
             // It may be no address of this host.
             sender.socket = Some(sender.connected()?);
@@ -51,17 +77,22 @@ impl LogSender {
 
     /// Sends a line, with its end. What is too long for a datagram is left out.
     pub fn send(&mut self, line: &[u8]) {
-        // An error of an earlier line is told here, and this one was not sent.
         for _ in 0..=self.addresses.len() {
             match self.try_send(line) {
                 Ok(()) => return,
-                Err(error) => {
-                    let is_old = error.kind() == ErrorKind::ConnectionRefused;
+                Err(Failure::NoWay(error)) => {
+                    self.lost.cause = Some(error);
+                    self.go_elsewhere();
+                }
+                Err(Failure::Earlier(error)) => {
+                    let is_refused = error.kind() == ErrorKind::ConnectionRefused;
                     self.lose(error);
-                    if !is_old {
-                        return;
+                    // A socket that was refused works again as soon as penlogd does.
+                    if !is_refused || self.addresses.len() > 1 {
+                        self.go_elsewhere();
                     }
                 }
+                Err(Failure::Own(error)) => return self.lose(error),
             }
         }
         self.lost.lines += 1;
@@ -87,16 +118,17 @@ impl LogSender {
     fn lose(&mut self, error: io::Error) {
         self.lost.lines += 1;
         self.lost.cause = Some(error);
-        if self.addresses.len() > 1 {
-            self.at = (self.at + 1) % self.addresses.len();
-            self.socket = None;
-        }
     }
 
-    fn try_send(&mut self, line: &[u8]) -> io::Result<()> {
+    fn go_elsewhere(&mut self) {
+        self.at = (self.at + 1) % self.addresses.len();
+        self.socket = None;
+    }
+
+    fn try_send(&mut self, line: &[u8]) -> Result<(), Failure> {
         let socket = match self.socket.take() {
             Some(socket) => socket,
-            None => self.connected()?,
+            None => self.connected().map_err(Failure::NoWay)?,
         };
         let socket = self.socket.insert(socket);
         loop {
@@ -104,9 +136,18 @@ impl LogSender {
                 [start @ .., _] if line.len() > LARGEST => socket.send(&[&start[..LARGEST - 1], b"\n"].concat()),
                 line => socket.send(line),
             };
-            match sent {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                result => return result.map(drop),
+            let Err(error) = sent else { return Ok(()) };
+            match error.kind() {
+                ErrorKind::Interrupted => {}
+                ErrorKind::WouldBlock if self.patience.wait(socket) => {}
+                ErrorKind::WouldBlock => {
+                    let why = "they came faster than the network took them";
+                    return Err(Failure::Own(io::Error::other(why)));
+                }
+                ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                    return Err(Failure::Earlier(error));
+                }
+                _ => return Err(Failure::Own(error)),
             }
         }
     }
@@ -115,9 +156,26 @@ impl LogSender {
         let to = self.addresses[self.at];
         let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind((self.source.unwrap_or(any), 0))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_nonblocking(true)?;
         socket.connect(to)?;
         Ok(socket)
+    }
+}
+
+impl Patience {
+    /// Waits until the kernel has room, if there is time for that. Returns whether it may have.
+    fn wait(&mut self, socket: &UdpSocket) -> bool {
+        let start = Instant::now();
+        if start.duration_since(self.second) >= Duration::from_secs(1) {
+            *self = Self { second: start, left: PATIENCE };
+        }
+        if self.left.is_zero() {
+            return false;
+        }
+        // After an error there is nothing to wait for, and after a signal the rest is still there: the next call to send tells.
+        let found = poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(self.left));
+        self.left = self.left.saturating_sub(start.elapsed());
+        found != Ok(0)
     }
 }
 
