@@ -144,7 +144,7 @@ fn files_may_be_compressed_or_come_from_the_standard_input() {
     assert!(status.success(), "{}", process.stderr());
     assert_eq!(process.stdout(), web("::1", 0, "a", "1") + &web("::2", 1, "b", "2"));
     let expected = "mergelogs: empty: 0 lines, 0 with a client, 0 without\n\
-         mergelogs: a.log: 1 lines, 1 with a client, 0 without\nmergelogs: -: 1 lines, 1 with a client, 0 without\n";
+         mergelogs: a.log: 1 line, 1 with a client, 0 without\nmergelogs: -: 1 line, 1 with a client, 0 without\n";
     assert_eq!(process.stderr(), expected);
 }
 
@@ -158,7 +158,7 @@ fn what_looks_like_a_mistake_is_told() {
     assert!(status.success());
     let expected = format!(
         "mergelogs: a: +5 s: {}mergelogs: a: no client: {}\
-         mergelogs: pen.log: 1 lines cannot be read\nmergelogs: a: 1 lines cannot be read\n",
+         mergelogs: pen.log: 1 line cannot be read\nmergelogs: a: 1 line cannot be read\n",
         web("::1", 5, "a", "1"),
         web("10.0.0.1", 9, "b", ".[2J")
     );
@@ -167,8 +167,8 @@ fn what_looks_like_a_mistake_is_told() {
     let (status, process) = logs.run(&["-p", "pen.log", "10.0.0.2:a"]);
     assert!(status.success());
     let told = process.stderr();
-    assert!(told.contains("mergelogs: a: none of 2 lines has a client: server 10.0.0.2: "), "{told}");
-    assert!(told.contains("mergelogs: a: 1 lines cannot be read (-r keeps them)\n"), "{told}");
+    assert!(told.contains("mergelogs: a: 2 lines, none with a client: server 10.0.0.2: "), "{told}");
+    assert!(told.contains("mergelogs: a: 1 line cannot be read (-r keeps them)\n"), "{told}");
 }
 
 #[test]

@@ -85,9 +85,8 @@ impl Penlogd {
     fn report(&self) -> String {
         let length = self.process.stderr_length();
         self.process.signal(Signal::USR1);
-        let line = || {
-            self.process.stderr_after(length).lines().find(|line| line.contains(" lines of pen: ")).map(String::from)
-        };
+        let line =
+            || self.process.stderr_after(length).lines().find(|line| line.contains(" of pen: ")).map(String::from);
         wait_for("the report", line)
     }
 }
@@ -205,7 +204,7 @@ fn lines_of_any_kind_come_out_at_once_and_garbage_does_not() {
     let told = penlogd.process.wait_for_line("unreadable line");
     assert!(told.ends_with(": unreadable line: ::1: garbage .[2J"), "{told}");
     wait_until("the lines to be counted", || {
-        penlogd.report().contains("; 2 unreadable lines, 0 refused and 0 lost datagrams")
+        penlogd.report().contains("; 2 unreadable lines; datagrams: 0 refused, 0 lost")
     });
     let text = penlogd.end();
     assert_eq!(text, expected + "::1 \".[2J..2J\u{e4}\"\n");
@@ -219,7 +218,7 @@ fn only_those_who_may_can_send_lines() {
         Sender::new(ip, &penlogd).send(&web(page, "1\n"));
     }
     penlogd.process.wait_for_line("refused: 127.0.0.3 may not send lines");
-    wait_until("five datagrams", || penlogd.report().contains("0 unreadable lines, 2 refused"));
+    wait_until("five datagrams", || penlogd.report().contains("0 unreadable lines; datagrams: 2 refused"));
     // Also those that wait for a line of pen are written in the end.
     assert_eq!(penlogd.end(), ["b", "c", "d"].map(|page| web(page, "1\n")).concat());
     let everyone = Penlogd::start(&scratch.join("log"), &[]);
@@ -302,7 +301,8 @@ fn lines_that_are_sent_while_penlogd_is_away_are_lost_and_counted_and_no_others(
     assert_eq!(lines.len(), count, "a line is there twice");
     let told = String::from_utf8(ended.stderr).unwrap();
     let lost = |line: &str| {
-        line.strip_prefix("penlog: ")?.split_once(" lines lost on the way to 127.0.0.1:")?.0.parse::<usize>().ok()
+        let (count, _) = line.strip_prefix("penlog: ")?.split_once(" lost on the way to 127.0.0.1:")?;
+        count.split(' ').next()?.parse::<usize>().ok()
     };
     let lost: usize = told.lines().map(|line| lost(line).unwrap_or_else(|| panic!("{line}"))).sum();
     assert_eq!(lost + count, 10_600, "{told}");

@@ -125,7 +125,7 @@ fn hup_and_usr1_during_the_start_are_carried_out_after_it() {
     answer(&server, &question[..length], from);
     let (length, from) = server.recv_from(&mut question).expect("nobody asks for the other family");
     answer(&server, &question[..length], from);
-    pen.wait_for_line("read again, 1 commands");
+    pen.wait_for_line("read again, 1 command, ");
     wait_until("the page", || fs::read_to_string(&page).is_ok_and(|page| page.contains("</html>")));
     assert_eq!(fs::read_to_string(&pidfile).unwrap(), format!("{}\n", pen.pid()));
     pen.signal(Signal::TERM);

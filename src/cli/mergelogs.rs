@@ -11,6 +11,7 @@ use super::{Program, complain};
 use crate::endpoint::split_fields;
 use crate::error::Error;
 use crate::policy::command::words::number;
+use crate::policy::plural::counted;
 use crate::policy::weblog::merge::{Merger, Outcome, Times};
 use crate::policy::weblog::quoted::printable;
 use crate::sys::log_lines::{Failure, Lines};
@@ -173,20 +174,26 @@ impl Merge {
     fn summarize(&self) {
         let hint = if self.rejects.is_some() { "" } else { " (-r keeps them)" };
         if self.unreadable > 0 {
-            complain(NAME, &format!("{}: {} lines cannot be read{hint}", self.pen_log, self.unreadable));
+            complain(NAME, &format!("{}: {} cannot be read{hint}", self.pen_log, lines_of(self.unreadable)));
         }
         for Tally { server, path, lines, matched, unreadable } in &self.files {
             if *unreadable > 0 {
-                complain(NAME, &format!("{path}: {unreadable} lines cannot be read{hint}"));
+                complain(NAME, &format!("{path}: {} cannot be read{hint}", lines_of(*unreadable)));
             }
             if *lines > 0 && *matched == 0 {
                 let why = "is that its address in pen's log, and are the clocks right?";
-                complain(NAME, &format!("{path}: none of {lines} lines has a client: server {server}: {why}"));
+                let lines = lines_of(*lines);
+                complain(NAME, &format!("{path}: {lines}, none with a client: server {server}: {why}"));
             } else if self.verbose {
-                complain(NAME, &format!("{path}: {lines} lines, {matched} with a client, {} without", lines - matched));
+                let (without, lines) = (lines - matched, lines_of(*lines));
+                complain(NAME, &format!("{path}: {lines}, {matched} with a client, {without} without"));
             }
         }
     }
+}
+
+fn lines_of(count: u64) -> String {
+    counted(count, "line", "lines")
 }
 
 /// Reads `server:logfile`; an IPv6 address is in brackets.
@@ -251,7 +258,7 @@ impl Progress {
         self.shown = Some(Instant::now());
         let lines: u64 = files.iter().map(|file| file.lines).sum();
         // An error of stderr cannot be reported.
-        let _ = write!(io::stderr(), "\r{NAME}: {lines} lines");
+        let _ = write!(io::stderr(), "\r{NAME}: {}", lines_of(lines));
     }
 
     fn end(&self) {

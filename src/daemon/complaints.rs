@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::policy::plural::counted;
 use crate::sys::log::Log;
 
 /// How often a message is logged.
@@ -39,8 +40,7 @@ impl Complaints {
         }
         let more = match std::mem::take(&mut state.left_out) {
             0 => String::new(),
-            1 => String::from(" (1 earlier message left out)"),
-            count => format!(" ({count} earlier messages left out)"),
+            count => format!(" ({} left out)", counted(count, "earlier message", "earlier messages")),
         };
         state.told = Some(now);
         self.log.warning(format_args!("{}{text}{more}", self.prefix));

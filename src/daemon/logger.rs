@@ -10,6 +10,7 @@ use super::events::Event;
 use super::mailbox::Handle;
 use super::thread::{self, STACK};
 use crate::error::Error;
+use crate::policy::plural::counted;
 use crate::sys::clock::Clock;
 use crate::sys::log::{Level, Log, Message, Part};
 use crate::sys::syslog::{self, Syslog};
@@ -110,7 +111,7 @@ impl MessageWriter {
             Output::Stderr => "they came faster than they could be written",
             Output::Syslog(_) => "syslog was away, or slower than they came",
         };
-        let text = format!("{} lines lost: {cause}", self.lost);
+        let text = format!("{} lost: {cause}", counted(self.lost, "line", "lines"));
         if self.write(Level::Warning, SystemTime::now(), &[text], "\n") == 0 {
             self.lost = 0;
         }

@@ -19,6 +19,7 @@ use crate::endpoint::{Address, Endpoint};
 use crate::error::{Error, reason};
 use crate::net::log_sender::LogSender;
 use crate::net::resolve::Names;
+use crate::policy::plural::counted;
 use crate::sys::poll::poll;
 
 /// How much is read at once, in bytes: what a pipe holds by default (pipe(7)).
@@ -148,7 +149,8 @@ impl LineRelay<'_> {
         }
         let lost = self.sender.take_lost();
         let cause = lost.cause.as_ref().map_or_else(String::new, |cause: &io::Error| format!(": {}", reason(cause)));
-        (self.warn)(&format!("{} lines lost on the way to {}{cause}", lost.lines, self.server));
+        let lines = counted(lost.lines, "line", "lines");
+        (self.warn)(&format!("{lines} lost on the way to {}{cause}", self.server));
         self.told = Some(Instant::now());
     }
 }

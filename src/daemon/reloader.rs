@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::control::executor::{Executor, Reloaded, is_the_end};
 use super::thread::{self, DEEP_STACK};
 use crate::error::Error;
+use crate::policy::plural::counted;
 use crate::sys::log::Log;
 
 /// How many changes a reload tells one by one. `write` tells them all.
@@ -54,7 +55,8 @@ fn tell(reloaded: &Reloaded, path: &Path, log: &Log) {
     let path = path.display();
     failures.iter().for_each(|failure| log.error(failure));
     warnings.iter().for_each(|warning| log.warning(warning));
-    log.notice(format_args!("{path}: read again, {count} commands, {} changes", changes.len()));
+    let (count, changed) = (counted(*count, "command", "commands"), counted(changes.len(), "change", "changes"));
+    log.notice(format_args!("{path}: read again, {count}, {changed}"));
     for change in changes.iter().take(MOST_TOLD) {
         log.notice(format_args!("{path}: {change}"));
     }

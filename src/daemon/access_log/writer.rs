@@ -177,7 +177,8 @@ impl RequestWriter {
         if self.troubled && self.reopen_at.is_none() {
             self.troubled = false;
             let name = self.target.as_ref().map(LogTarget::to_string).unwrap_or_default();
-            self.log.notice(format_args!("logfile {name} is written again; {} requests were lost", self.lost));
+            let lost = counted(self.lost, "request was", "requests were");
+            self.log.notice(format_args!("logfile {name} is written again; {lost} lost"));
             self.lost = 0;
         }
     }
@@ -228,7 +229,10 @@ impl RequestWriter {
         self.tell_at = None;
         match std::mem::take(&mut self.lost) {
             0 => {}
-            lost => self.log.warning(format_args!("{lost} requests were not logged")),
+            lost => {
+                let requests = counted(lost, "request was", "requests were");
+                self.log.warning(format_args!("{requests} not logged"));
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::daemon::thread::{self, STACK};
 use crate::error::{Error, reason};
 use crate::net::log_port::{LARGEST, LogPort};
 use crate::policy::acl::Net;
+use crate::policy::plural::counted;
 use crate::policy::weblog::Record;
 use crate::policy::weblog::matcher::{Limits, Matcher};
 use crate::policy::weblog::quoted::{dot_controls, printable};
@@ -143,8 +144,8 @@ impl Receiver {
                 Ok(Some(found)) => {
                     if found.dropped > 0 {
                         self.counts.dropped += u64::from(found.dropped);
-                        let text = format!("{} datagrams, which came faster than they could be taken", found.dropped);
-                        self.dropped.tell(text, now);
+                        let datagrams = counted(found.dropped, "datagram", "datagrams");
+                        self.dropped.tell(format_args!("{datagrams} that came faster than they could be taken"), now);
                     }
                     self.take(&mut datagram[..found.length], found.source, now);
                 }
@@ -218,11 +219,13 @@ impl Tally {
     /// A line about it.
     pub(super) fn text(&self) -> String {
         let Counts { pens, webs, matched, unmatched, unused, unreadable, refused, dropped, waiting } = *self.lock();
+        let (pens, webs) = (counted(pens, "line", "lines"), counted(webs, "line", "lines"));
+        let unreadable = counted(unreadable, "unreadable line", "unreadable lines");
         let mut text =
-            format!("{webs} lines of servers: {matched} with a client, {unmatched} without, {} wait; ", waiting.1);
+            format!("{webs} of servers: {matched} with a client, {unmatched} without, waiting: {}; ", waiting.1);
         // Writing to a string cannot fail.
-        let _ = write!(text, "{pens} lines of pen: {unused} unused, {} wait; ", waiting.0);
-        text + &format!("{unreadable} unreadable lines, {refused} refused and {dropped} lost datagrams")
+        let _ = write!(text, "{pens} of pen: {unused} unused, waiting: {}; ", waiting.0);
+        text + &format!("{unreadable}; datagrams: {refused} refused, {dropped} lost")
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
