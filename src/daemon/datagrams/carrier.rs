@@ -73,11 +73,14 @@ impl Carrier {
     /// Carries datagrams until pen ends.
     pub(super) fn carry(mut self) -> io::Result<()> {
         let (mut inbox, mut ready) = (Inbox::new(), Ready::new());
+        self.open_doors()?;
         loop {
-            self.open_doors()?;
             let until = [self.flows.next_end(&self.terms()), self.awaited.front().map(|(until, _)| *until)];
             self.watch.wait(until.into_iter().flatten().min(), &mut ready)?;
             let now = Instant::now();
+            if ready.is_woken() {
+                self.open_doors()?;
+            }
             for name in ready.names() {
                 let number = name & !kinds::MASK;
                 let served = match name & kinds::MASK {

@@ -71,7 +71,12 @@ impl Carrier {
     fn turn(&mut self, id: FlowId, mut grant: Grant, mut from: usize, now: Instant) -> bool {
         loop {
             let Some(key) = self.flows.key(id) else { return false };
-            let error = match self.open(&grant.target, from, key.client) {
+            let opened = self.open(&grant.target, from, key.client).and_then(|(socket, address)| {
+                // This host has no memory for it.
+                self.watch.add(&socket, id.into()).map_err(|_| Errno::NOBUFS)?;
+                Ok((socket, address))
+            });
+            let error = match opened {
                 Ok((socket, address)) => {
                     self.goes_to(id, grant, socket, address, now);
                     return true;
@@ -102,14 +107,11 @@ impl Carrier {
     fn goes_to(&mut self, id: FlowId, grant: Grant, socket: OwnedFd, address: usize, now: Instant) {
         let Grant { target, unproven, makeshift, .. } = grant;
         let socket = Arc::new(socket);
-        if let Err(error) = self.watch.add(&*socket, id.into()) {
-            self.tools.complaints.tell(format_args!("cannot wait for answers: {error}"), now);
-        }
         let (settings, epoch) = (Arc::clone(&self.settings), self.epoch);
         let header = self.flows.key(id).filter(|_| target.proxy.is_some()).map(|key| self.proxy_header(&key));
         let Some(flow) = self.flows.get(id) else { return };
         flow.link.uses(&socket);
-        flow.journal.goes_to(server(&target, address), &settings);
+        flow.journal.goes_to(server(&target, address));
         (flow.target, flow.address, flow.socket) = (target, address, Some(socket));
         (flow.epoch, flow.recheck, flow.unproven) = (epoch, makeshift.then(|| now + RECHECK), unproven);
         (flow.header, flow.header_sent) = (header.unwrap_or_default(), false);

@@ -33,23 +33,20 @@ impl Journal {
     }
 
     /// Its server is this one now.
-    pub(super) fn goes_to(&mut self, server: SocketAddr, settings: &Settings) {
-        self.server = Some(server);
-        self.parties = settings.log.is_some().then(|| {
-            let server = server.ip().to_canonical().to_string();
-            Arc::new(Parties { client: ClientAddr::new(Some(self.client.ip())), server })
-        });
+    pub(super) fn goes_to(&mut self, server: SocketAddr) {
+        (self.server, self.parties) = (Some(server), None);
     }
 
     /// The client has sent this.
-    pub(super) fn request(&self, payload: &[u8], settings: &Settings, access_log: &AccessLog) {
-        if settings.log_format.is_some() {
+    pub(super) fn request(&mut self, payload: &[u8], settings: &Settings, access_log: &AccessLog) {
+        let Some(server) = self.server.filter(|_| settings.log.is_some() && settings.log_format.is_none()) else {
             return;
-        }
-        if let Some(parties) = &self.parties {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-            access_log.offer(Record::new(Arc::clone(parties), now, first_line(payload)));
-        }
+        };
+        let client = ClientAddr::new(Some(self.client.ip()));
+        let new = || Arc::new(Parties { client, server: server.ip().to_canonical().to_string() });
+        let parties = Arc::clone(self.parties.get_or_insert_with(new));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        access_log.offer(Record::new(parties, now, first_line(payload)));
     }
 
     /// The flow has ended. It has brought so many bytes to its servers, and from them.

@@ -17,7 +17,11 @@ pub fn open(server: SocketAddr, options: &ConnectOptions, client: SocketAddr) ->
     let socket = datagram(server)?;
     bind_source(&socket, server, options, Some(client))?;
     grow(&socket);
-    connect(&socket, &server)?;
+    connect(&socket, &server).map_err(|error| match error {
+        // All ports of this host are taken (udp_lib_get_port in the kernel).
+        Errno::AGAIN => Errno::ADDRNOTAVAIL,
+        error => error,
+    })?;
     Ok(socket)
 }
 

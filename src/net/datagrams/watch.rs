@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -37,6 +37,11 @@ impl Ready {
     /// Nothing.
     pub fn new() -> Self {
         Self(Vec::with_capacity(AT_ONCE))
+    }
+
+    /// Whether another thread has woken this one.
+    pub fn is_woken(&self) -> bool {
+        self.0.iter().any(|event| event.data.u64() == WAKER)
     }
 
     /// The names of the sockets that are ready.
@@ -97,18 +102,16 @@ impl Watch {
     pub fn wait(&self, until: Option<Instant>, ready: &mut Ready) -> io::Result<()> {
         ready.0.clear();
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        match epoll::wait(&self.epoll, spare_capacity(&mut ready.0), left.map(timespec).as_ref()) {
+        // A time that the kernel has no number for is no limit.
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match epoll::wait(&self.epoll, spare_capacity(&mut ready.0), left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        if ready.0.iter().any(|event| event.data.u64() == WAKER) {
+        if ready.is_woken() {
             // It fails when another look has found the same.
             let _ = read(&*self.waker.0, &mut [0_u8; 8]);
         }
         Ok(())
     }
-}
-
-fn timespec(time: Duration) -> Timespec {
-    Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) }
 }

@@ -81,8 +81,10 @@ impl Balancer {
         connection.tried.clear();
         match self.choose_for(connection, now) {
             Err(why) => Recheck::Refused(why),
-            // There is still no better one than before.
-            Ok(choice) if (Some(choice.upstream), Some(choice.target.clone())) == before => Recheck::Stays,
+            // There is still no better one than before. One that is on trial now must be reported.
+            Ok(choice) if !choice.unproven && (Some(choice.upstream), Some(choice.target.clone())) == before => {
+                Recheck::Stays
+            }
             Ok(choice) => Recheck::Moves(choice),
         }
     }
