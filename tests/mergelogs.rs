@@ -1,10 +1,12 @@
 //! mergelogs: the logs of web servers and pen's become one log; beside the one of pen 0.34.1.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-use crate::harness::{Process, Program, Scratch, skip};
+use crate::harness::{Process, Program, Scratch, program, skip, wait_until};
 
 /// Seconds since 1970 of 10 October 2026, 13:55:36 UTC.
 const START: u64 = 1_791_640_536;
@@ -169,6 +171,32 @@ fn what_looks_like_a_mistake_is_told() {
     let told = process.stderr();
     assert!(told.contains("mergelogs: a: 2 lines, none with a client: server 10.0.0.2: "), "{told}");
     assert!(told.contains("mergelogs: a: 1 line cannot be read (-r keeps them)\n"), "{told}");
+}
+
+#[test]
+fn the_progress_is_shown_also_while_all_of_pens_log_is_read() {
+    let Some(script) = program("script") else { return skip("script(1) is not installed") };
+    let logs = Logs::new(&[("a", &web("pen", 0, "a", "1"))]);
+    let fifo = logs.scratch.join("pen.log");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // On a terminal.
+    let command = format!("{} -c -p pen.log 10.0.0.1:a", env!("CARGO_BIN_EXE_mergelogs"));
+    let mut command_line = Command::new(script);
+    command_line.args(["-qec", &command, "/dev/null"]).current_dir(logs.scratch.path());
+    let mut process = Process::start(command_line);
+    // It waits neither for a reader nor for room.
+    let mut input = fs::OpenOptions::new();
+    let mut input = input.read(true).write(true).custom_flags(nix::libc::O_NONBLOCK).open(&fifo).unwrap();
+    input.write_all(pen("::1", 0, "10.0.0.1", "a").as_bytes()).unwrap();
+    wait_until("the progress", || {
+        let _ = input.write_all(pen("::2", 0, "10.0.0.1", "b").as_bytes());
+        process.stdout().contains(" lines read")
+    });
+    assert!(!process.stdout().contains("GET"), "{}", process.stdout());
+    drop(input);
+    assert!(process.wait_exit().success());
+    let expected = web("::1", 0, "a", "1").replace('\n', "\r\n");
+    assert!(process.stdout().contains(&expected), "{}", process.stdout());
 }
 
 #[test]

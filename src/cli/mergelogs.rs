@@ -1,9 +1,11 @@
 //! The `mergelogs` program: merges the logs of web servers behind pen, and puts the clients into their lines.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::getopt::CommandLine;
@@ -58,7 +60,8 @@ pub fn main() -> ExitCode {
 
 /// A merge that is about to be done.
 struct Merge {
-    merger: Merger<Lines>,
+    merger: Merger<Followed>,
+    progress: Rc<Progress>,
     /// The error of a file that cannot be read to its end.
     failure: Failure,
     pen_log: String,
@@ -102,12 +105,15 @@ impl Merge {
             return Err(usage(String::from("the standard input can be one file only")));
         }
         let failure = Failure::default();
-        let pen = Lines::open(&pen_log, &failure)?;
-        let open = |file: &Tally| Lines::open(&file.path, &failure).map(|lines| (file.server.clone(), lines));
+        let progress = Rc::new(Progress::default());
+        let follow = |lines| Followed { lines, progress: Rc::clone(&progress) };
+        let pen = follow(Lines::open(&pen_log, &failure)?);
+        let open = |file: &Tally| Lines::open(&file.path, &failure).map(|lines| (file.server.clone(), follow(lines)));
         let opened = named.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let rejects = rejects.map(|path| open_rejects(path, paths())).transpose()?;
         Ok(Self {
             merger: Merger::new(pen, opened, Times { jitter, ahead, keep }),
+            progress: Rc::clone(&progress),
             failure,
             files: named,
             rejects,
@@ -119,8 +125,21 @@ impl Merge {
     }
 
     fn run(mut self) -> Result<ExitCode, Error> {
+        let merged = self.merge();
+        self.progress.end();
+        if !merged? {
+            return Ok(ExitCode::FAILURE);
+        }
+        if let Some(error) = self.failure.borrow_mut().take() {
+            return Err(error);
+        }
+        self.summarize();
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Writes all lines. Returns false if the reader of the standard output has gone.
+    fn merge(&mut self) -> Result<bool, Error> {
         let mut text = Vec::with_capacity(2 * BLOCK);
-        let mut progress = Progress::default();
         loop {
             let start = text.len();
             let outcome = self.merger.step(&mut text);
@@ -130,25 +149,19 @@ impl Merge {
                 Some(Outcome::Unreadable { file, line }) => self.reject(*file, line)?,
             }
             if (outcome.is_none() || text.len() >= BLOCK) && !write(&text)? {
-                return Ok(ExitCode::FAILURE);
+                return Ok(false);
             }
             if outcome.is_none() {
                 break;
             }
             if text.len() >= BLOCK {
                 text.clear();
-                progress.show(&self.files);
             }
         }
-        progress.end();
         if let Some((path, file)) = &mut self.rejects {
             file.flush().map_err(|error| Error::System(format!("Can't write {path}"), error))?;
         }
-        if let Some(error) = self.failure.borrow_mut().take() {
-            return Err(error);
-        }
-        self.summarize();
-        Ok(ExitCode::SUCCESS)
+        Ok(true)
     }
 
     fn count(&mut self, file: usize, apart: Option<i64>, line: &[u8]) {
@@ -238,31 +251,52 @@ fn write(text: &[u8]) -> Result<bool, Error> {
     }
 }
 
-/// A line on the terminal that says how far it is.
+/// The lines of a log, counted when they are read.
+struct Followed {
+    lines: Lines,
+    progress: Rc<Progress>,
+}
+
+impl Iterator for Followed {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let line = self.lines.next()?;
+        self.progress.step();
+        Some(line)
+    }
+}
+
+/// A line on the terminal that says how many lines were read, of pen and of servers.
 struct Progress {
-    shown: Option<Instant>,
-    start: Instant,
+    count: Cell<u64>,
+    /// When it was shown last, or when it began.
+    shown: Cell<Instant>,
+    is_shown: Cell<bool>,
+    is_wanted: bool,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { shown: None, start: Instant::now() }
+        let is_wanted = io::stderr().is_terminal();
+        Self { count: Cell::new(0), shown: Cell::new(Instant::now()), is_shown: Cell::new(false), is_wanted }
     }
 }
 
 impl Progress {
-    fn show(&mut self, files: &[Tally]) {
-        if self.shown.unwrap_or(self.start).elapsed() < PROGRESS || !io::stderr().is_terminal() {
+    fn step(&self) {
+        self.count.set(self.count.get() + 1);
+        if !self.is_wanted || self.shown.get().elapsed() < PROGRESS {
             return;
         }
-        self.shown = Some(Instant::now());
-        let lines: u64 = files.iter().map(|file| file.lines).sum();
+        self.shown.set(Instant::now());
+        self.is_shown.set(true);
         // An error of stderr cannot be reported.
-        let _ = write!(io::stderr(), "\r{NAME}: {}", lines_of(lines));
+        let _ = write!(io::stderr(), "\r{NAME}: {} read", lines_of(self.count.get()));
     }
 
     fn end(&self) {
-        if self.shown.is_some() {
+        if self.is_shown.get() {
             let _ = writeln!(io::stderr());
         }
     }
