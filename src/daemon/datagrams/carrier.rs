@@ -192,7 +192,7 @@ impl Carrier {
     fn questions(&mut self, keys: &[Key]) -> Vec<Ask> {
         let new = keys.iter().filter(|key| self.flows.find(key).is_none()).count();
         while self.flows.len() + new > self.share {
-            let Some(id) = self.flows.first_to_go() else { break };
+            let Some(id) = self.flows.first_to_go(self.share) else { break };
             self.end(id, self.ending(id));
         }
         let ask = |key: &Key| match self.flows.find(key).and_then(|id| self.flows.get(id)) {

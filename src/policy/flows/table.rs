@@ -1,8 +1,8 @@
 //! The flows of one thread: which there are, how long each lasts, and which gives way to a new one.
 //!
-//! Each flow is in one of four lists, by what has come of it; each list is in the order of use. The first list that is not empty gives way
-//! first, and in it the flow that was not used for the longest time. So forged source addresses, whose owners do not go on after an
-//! answer, push out no client that does. Connection tracking in Linux has the same rule.
+//! Each flow is in one of four lists, by what has come of it; each list is in the order of use. A new flow takes the place of one whose
+//! client has not gone on after an answer, if there is one. So forged source addresses, whose owners do not go on, push out no client that
+//! does. Connection tracking in Linux has the same rule.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,6 +17,10 @@ const REST: Duration = Duration::from_secs(1);
 
 /// The highest tenancy: a [`FlowId`] is a number of 62 bits.
 const TENANCIES: u32 = (1 << 30) - 1;
+
+/// An eighth of the table is for flows that wait for their first answer. They would otherwise give way before it can come, where many
+/// new ones come at once.
+const WAITING: usize = 8;
 
 /// A slot of the table together with its flow. It is invalid once that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,9 +203,12 @@ impl<K: Copy + Eq + Hash, V> Flows<K, V> {
         self.flow(id).is_none_or(|flow| flow.end(terms) <= now)
     }
 
-    /// The flow that gives way to a new one.
-    pub fn first_to_go(&self) -> Option<FlowId> {
-        STAGES.into_iter().find_map(|stage| self.oldest(stage))
+    /// The flow that gives way to a new one, in a table for `share` flows.
+    pub fn first_to_go(&self, share: usize) -> Option<FlowId> {
+        let silent = self.oldest(Stage::Silent);
+        let too_many = silent.filter(|_| self.order.count(Stage::Silent as usize) > (share / WAITING).max(1));
+        let complete = self.oldest(Stage::Complete);
+        complete.or(too_many).or(self.oldest(Stage::Answered)).or(silent).or(self.oldest(Stage::Established))
     }
 
     /// A flow that is over, if there is one that was not used since.
