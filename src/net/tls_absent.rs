@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::policy::command::tls::{Parties, TlsConfig};
 use crate::policy::proxy::Tls;
 use crate::policy::servers::TlsTarget;
-use crate::policy::tls::{HandshakeFault, ServerFault};
+use crate::policy::tls::{HandshakeFault, ServerFault, Trust};
 use crate::sys::key_files::KeyFiles;
 
 /// A keyring without keys.
@@ -70,9 +70,48 @@ impl Terminator {
 pub enum Connector {}
 
 impl Connector {
+    /// Refuses.
+    pub fn load(_trust: &Trust, _files: &KeyFiles, _warn: &mut dyn FnMut(String)) -> Result<Self, Error> {
+        Err(Error::Config(String::from("TLS is configured, but this program was built without it (feature tls)")))
+    }
+
     /// Cannot be called.
     pub fn connect(&self, _name: &str, _socket: Arc<OwnedFd>, _deadline: Instant) -> io::Result<Session> {
         match *self {}
+    }
+
+    /// Cannot be called.
+    pub fn begin(&self, _name: &str, _socket: Arc<OwnedFd>) -> io::Result<Step> {
+        match *self {}
+    }
+}
+
+/// There is none.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "there is none")]
+pub enum Step {
+    Done(Session),
+    Waits(Handshake),
+}
+
+/// There is none.
+#[derive(Debug)]
+pub enum Handshake {}
+
+impl Handshake {
+    /// Cannot be called.
+    pub fn socket(&self) -> &OwnedFd {
+        match *self {}
+    }
+
+    /// Cannot be called.
+    pub fn waits_for(&self) -> PollFlags {
+        match *self {}
+    }
+
+    /// Cannot be called.
+    pub fn go_on(self) -> io::Result<Step> {
+        match self {}
     }
 }
 

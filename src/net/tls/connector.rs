@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use native_tls::{Certificate, HandshakeError, Identity, Protocol, TlsConnector};
+use native_tls::{Certificate, HandshakeError, Identity, MidHandshakeTlsStream, Protocol, TlsConnector, TlsStream};
 use openssl::error::ErrorStack;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -72,7 +72,7 @@ impl std::error::Error for ServerFailure {}
 
 impl Connector {
     /// Reads the files that are named. `warn` is told what is odd.
-    pub(super) fn load(trust: &Trust, files: &KeyFiles, warn: &mut dyn FnMut(String)) -> Result<Self, Error> {
+    pub fn load(trust: &Trust, files: &KeyFiles, warn: &mut dyn FnMut(String)) -> Result<Self, Error> {
         let refused = |error: &dyn fmt::Display| Error::Config(format!("TLS to servers: {error}"));
         let mut builder = TlsConnector::builder();
         builder.min_protocol_version(Some(Protocol::Tlsv12));
@@ -100,27 +100,82 @@ impl Connector {
     /// Shakes hands with a server of that name until the deadline. A failure has a [`ServerFailure`] in it.
     #[inline(never)]
     pub fn connect(&self, name: &str, socket: Arc<OwnedFd>, deadline: Instant) -> io::Result<Session> {
-        let fail = |fault, text: String| Err(io::Error::other(ServerFailure { fault, text }));
-        let mut outcome = self.0.connect(name, Wire::new(socket));
+        let mut step = self.begin(name, socket)?;
         loop {
-            let mut middle = match outcome {
-                Ok(stream) => return Ok(Session::connected(stream)),
-                Err(HandshakeError::WouldBlock(middle)) => middle,
-                Err(HandshakeError::Failure(error)) => {
-                    let text = explain_failure(&error);
-                    let about = is_about_certificates(&text);
-                    return fail(if about { ServerFault::Certificate } else { ServerFault::Other }, text);
+            match step {
+                Step::Done(session) => return Ok(session),
+                Step::Waits(handshake) => {
+                    match ready_until(handshake.socket(), handshake.waits_for(), deadline) {
+                        Err(Errno::TIMEDOUT) => {
+                            return Err(failure(ServerFault::Timeout, String::from("the handshake timed out")));
+                        }
+                        ready => ready?,
+                    }
+                    step = handshake.go_on()?;
                 }
-            };
-            let blocked = middle.get_mut().take_blocked();
-            let wanted = if blocked.is_empty() { PollFlags::IN } else { blocked };
-            match ready_until(middle.get_ref().socket(), wanted, deadline) {
-                Err(Errno::TIMEDOUT) => return fail(ServerFault::Timeout, String::from("the handshake timed out")),
-                ready => ready?,
             }
-            outcome = middle.handshake();
         }
     }
+
+    /// Begins to shake hands with a server of that name, and never waits. A failure has a [`ServerFailure`] in it.
+    pub fn begin(&self, name: &str, socket: Arc<OwnedFd>) -> io::Result<Step> {
+        Step::after(self.0.connect(name, Wire::new(socket)))
+    }
+}
+
+/// How far a handshake has come.
+#[derive(Debug)]
+pub enum Step {
+    /// To its end.
+    Done(Session),
+    /// It waits for the server.
+    Waits(Handshake),
+}
+
+/// A handshake that waits for the server.
+#[derive(Debug)]
+pub struct Handshake {
+    middle: MidHandshakeTlsStream<Wire>,
+    wanted: PollFlags,
+}
+
+impl Step {
+    fn after(outcome: Result<TlsStream<Wire>, HandshakeError<Wire>>) -> io::Result<Self> {
+        match outcome {
+            Ok(stream) => Ok(Self::Done(Session::connected(stream))),
+            Err(HandshakeError::WouldBlock(mut middle)) => {
+                let blocked = middle.get_mut().take_blocked();
+                let wanted = if blocked.is_empty() { PollFlags::IN } else { blocked };
+                Ok(Self::Waits(Handshake { middle, wanted }))
+            }
+            Err(HandshakeError::Failure(error)) => {
+                let text = explain_failure(&error);
+                let about = is_about_certificates(&text);
+                Err(failure(if about { ServerFault::Certificate } else { ServerFault::Other }, text))
+            }
+        }
+    }
+}
+
+impl Handshake {
+    /// The socket, for poll(2).
+    pub fn socket(&self) -> &OwnedFd {
+        self.middle.get_ref().socket()
+    }
+
+    /// What to wait for.
+    pub fn waits_for(&self) -> PollFlags {
+        self.wanted
+    }
+
+    /// Goes on, without a wait.
+    pub fn go_on(self) -> io::Result<Step> {
+        Step::after(self.middle.handshake())
+    }
+}
+
+fn failure(fault: ServerFault, text: String) -> io::Error {
+    io::Error::other(ServerFailure { fault, text })
 }
 
 /// The certificate that is shown, and its key, in the forms that native-tls takes.

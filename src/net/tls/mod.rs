@@ -14,7 +14,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use self::connector::{Connector, ServerFailure};
+pub use self::connector::{Connector, Handshake, ServerFailure, Step};
 pub use self::session::Session;
 pub use self::terminator::{Failure, Terminator};
 use crate::error::Error;
