@@ -4,6 +4,7 @@ pub mod acl;
 pub mod admission;
 mod announced;
 pub mod balancer;
+pub mod check;
 pub mod clients;
 pub mod command;
 pub mod connections;
