@@ -14,6 +14,7 @@ pub mod latest;
 pub mod live;
 pub mod logger;
 pub mod mailbox;
+pub mod monitor;
 pub mod penlog;
 pub mod penlogd;
 pub mod permits;

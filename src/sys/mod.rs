@@ -14,5 +14,6 @@ mod place;
 pub mod poll;
 pub mod priority;
 pub mod privileges;
+pub mod program;
 pub mod root;
 pub mod syslog;

@@ -1,0 +1,149 @@
+//! Checks on sockets: all that are under way wait in one poll(2).
+//!
+//! A [`Prober`] allocates when it is made. After that only TLS does, for each handshake.
+
+mod flight;
+mod socket;
+pub mod target;
+
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use self::flight::{Flight, Room};
+use self::target::{Found, Target};
+use crate::policy::check::roster::{Service, Watched};
+
+/// The checks that are under way.
+#[derive(Debug)]
+pub struct Prober {
+    flights: Vec<Option<Flight>>,
+    /// Places without a flight. The first ones are taken first, so that memory is touched only for as many as there are at a time.
+    free: Vec<u32>,
+    /// Places with one.
+    busy: Vec<u32>,
+    /// What poll(2) looks at. It is empty between two calls, and keeps its memory.
+    polled: Vec<PollFd<'static>>,
+    /// Which of those in `busy` poll(2) has found ready.
+    ready: Vec<bool>,
+    room: Room,
+    /// Makes numbers that others cannot guess.
+    secret: RandomState,
+    begun: u64,
+}
+
+impl Prober {
+    /// For at most that many checks at a time.
+    pub fn new(most: usize) -> Self {
+        let mut flights = Vec::with_capacity(most);
+        flights.resize_with(most, || None);
+        Self {
+            flights,
+            free: (0..most as u32).rev().collect(),
+            busy: Vec::with_capacity(most),
+            // The callers have at most two more.
+            polled: Vec::with_capacity(most + 2),
+            ready: Vec::with_capacity(most),
+            room: Room::new(),
+            secret: RandomState::new(),
+            begun: 0,
+        }
+    }
+
+    /// Whether another check can begin.
+    pub fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Begins a check of the service at that place of the list. It may be over at once. There must be room for it.
+    pub fn begin(&mut self, place: usize, service: &Service<Target>, now: Instant) -> Option<Found> {
+        let Some(slot) = self.free.pop() else { return Some(Err(Errno::MFILE)) };
+        self.begun = self.begun.wrapping_add(1);
+        let id = self.secret.hash_one(self.begun) as u16;
+        let found = match Flight::begin(place, service, id, now, &mut self.room) {
+            Ok(flight) => {
+                self.flights[slot as usize] = Some(flight);
+                self.busy.push(slot);
+                return None;
+            }
+            Err(found) => found,
+        };
+        self.free.push(slot);
+        Some(found)
+    }
+
+    /// When the first of the deadlines is.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.busy.iter().filter_map(|slot| self.flights[*slot as usize].as_ref()).map(Flight::deadline).min()
+    }
+
+    /// Waits until something happens: to a check, to one of the other descriptors, or the time has come. The checks that are over, and
+    /// what they have brought, are appended to `results`.
+    pub fn wait<'a>(
+        &mut self,
+        watched: &[Watched<Target>],
+        others: impl IntoIterator<Item = BorrowedFd<'a>>,
+        until: Option<Instant>,
+        results: &mut Vec<(usize, Found)>,
+    ) -> Result<(), Errno> {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let time = left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
+        let mut polled = emptied(std::mem::take(&mut self.polled));
+        let flights = self.busy.iter().filter_map(|slot| self.flights[*slot as usize].as_ref());
+        polled.extend(flights.map(|flight| PollFd::from_borrowed_fd(flight.socket(), flight.waits_for())));
+        polled.extend(others.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let outcome = match poll(&mut polled, time.as_ref()) {
+            Err(Errno::INTR) => Ok(0),
+            outcome => outcome,
+        };
+        let found = self.busy.len();
+        self.ready.clear();
+        self.ready.extend(polled[..found].iter().map(|polled| outcome.is_ok() && !polled.revents().is_empty()));
+        self.polled = emptied(polled);
+        let now = Instant::now();
+        // From the last one on, since those that are over leave the list.
+        for at in (0..self.busy.len()).rev() {
+            let slot = self.busy[at];
+            let Some(flight) = &mut self.flights[slot as usize] else { continue };
+            let Some(Watched { service, .. }) = watched.get(flight.place) else { continue };
+            let progress = match self.ready[at] {
+                true => flight.go_on(service, &mut self.room, now),
+                false if flight.deadline() <= now => flight.late(service, &mut self.room, now),
+                false => continue,
+            };
+            if let Some(found) = progress.transpose() {
+                results.push((flight.place, found));
+                self.flights[slot as usize] = None;
+                self.busy.swap_remove(at);
+                self.free.push(slot);
+            }
+        }
+        outcome.map(drop)
+    }
+
+    /// The list of services was replaced: the checks go on for the new places. Those without one are broken off.
+    pub fn moved(&mut self, moved: &[Option<usize>]) {
+        for at in (0..self.busy.len()).rev() {
+            let slot = self.busy[at];
+            let Some(flight) = &mut self.flights[slot as usize] else { continue };
+            match moved.get(flight.place).copied().flatten() {
+                Some(place) => flight.place = place,
+                None => {
+                    self.flights[slot as usize] = None;
+                    self.busy.swap_remove(at);
+                    self.free.push(slot);
+                }
+            }
+        }
+    }
+}
+
+/// The same memory for other descriptors.
+fn emptied<'b>(mut polled: Vec<PollFd<'_>>) -> Vec<PollFd<'b>> {
+    polled.clear();
+    // A list of the same type of elements is collected in place.
+    polled.into_iter().map_while(|_| None).collect()
+}

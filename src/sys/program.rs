@@ -1,0 +1,122 @@
+//! Programs that are run for a moment: started, watched, and killed with their children.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
+
+/// A program that runs. It is killed, with its children, when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    pid: Pid,
+    /// It is readable when the program has ended. `None`: the kernel has no such descriptors (Linux before 5.3).
+    end: Option<OwnedFd>,
+    is_reaped: bool,
+}
+
+impl Running {
+    /// Starts a program in a process group of its own, without input and without output.
+    pub fn start<S: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = S>) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(arguments).process_group(0);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let pid = Pid::from_child(&child);
+        let end = pidfd_open(pid, PidfdFlags::empty()).ok();
+        Ok(Self { child, pid, end, is_reaped: false })
+    }
+
+    /// What poll(2) finds readable when the program has ended, if there is such a thing.
+    pub fn end(&self) -> Option<BorrowedFd<'_>> {
+        self.end.as_ref().map(AsFd::as_fd)
+    }
+
+    /// How it has ended, if it has. What it has left running in its process group is killed.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        // It is not collected yet, so its number is no other process's.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        match waitid(WaitId::Pid(self.pid), options) {
+            Ok(Some(_)) => {}
+            Ok(None) | Err(Errno::INTR) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        self.kill();
+        self.is_reaped = true;
+        self.child.wait().map(Some)
+    }
+
+    /// Kills it and its children. [`Running::ended`] tells when it is gone.
+    pub fn kill(&self) {
+        if !self.is_reaped {
+            // It fails when all of them have ended.
+            let _ = kill_process_group(self.pid, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+        // One that does not even heed that stays behind, until the kernel lets it go.
+        let _ = self.child.try_wait();
+    }
+}
+
+/// The exit status, or the signal that has ended it.
+pub fn exit(status: ExitStatus) -> Result<i32, i32> {
+    status.code().ok_or_else(|| status.signal().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+    use std::{fs, thread};
+
+    /// Waits for the end of a program.
+    fn end(running: &mut Running) -> Result<i32, i32> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = running.ended().unwrap() {
+                return exit(status);
+            }
+            assert!(Instant::now() < deadline);
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_program_ends_with_a_status_or_by_a_signal() {
+        let run = |script: &str| end(&mut Running::start("/bin/sh", ["-c", script]).unwrap());
+        assert_eq!((run("exit 0"), run("exit 3"), run("kill -9 $$")), (Ok(0), Ok(3), Err(9)));
+        let error = Running::start::<&str>("/no/such/program", []).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_program_that_is_killed_takes_its_children_along() {
+        let file = std::env::temp_dir().join(format!("pen-program-{}", std::process::id()));
+        let script = format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", file.display());
+        let mut running = Running::start("/bin/sh", ["-c", &script]).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let child: u32 = loop {
+            match fs::read_to_string(&file) {
+                Ok(text) => break text.trim().parse().unwrap(),
+                Err(_) => thread::yield_now(),
+            }
+            assert!(Instant::now() < deadline);
+        };
+        running.kill();
+        assert_eq!(end(&mut running), Err(9));
+        let stat = format!("/proc/{child}/stat", child = child);
+        while fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z ")) {
+            assert!(Instant::now() < deadline);
+            thread::yield_now();
+        }
+        fs::remove_file(&file).unwrap();
+    }
+}
