@@ -18,7 +18,7 @@ pub struct CommandLine {
 }
 
 /// Takes the arguments (without the program's name) apart. `known` lists the options as getopt(3) takes them: a letter
-/// with a colon behind it has a value. `long` lists the options that are words, without value. `same` lists options that are
+/// with a colon behind it has a value. `long` lists the options that are words, likewise. `same` lists options that are
 /// others by another name.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
@@ -35,10 +35,23 @@ pub fn parse(
         if argument == "--" {
             operands.extend(arguments.by_ref().collect::<Result<Vec<_>, _>>()?);
         } else if argument.starts_with("--") {
-            if !long.contains(&argument.as_str()) {
+            let (name, attached) =
+                argument.split_once('=').map_or((argument.as_str(), None), |(name, value)| (name, Some(value)));
+            if long.contains(&format!("{name}:").as_str()) {
+                let missing = || format!("option requires an argument -- '{name}'");
+                let value = match attached {
+                    Some(value) => value.to_string(),
+                    None => arguments.next().transpose()?.ok_or_else(missing)?,
+                };
+                if value.is_empty() {
+                    return Err(format!("the argument of {name} is empty"));
+                }
+                options.push(format!("{name}={value}").into());
+            } else if long.contains(&argument.as_str()) {
+                options.push(argument.into());
+            } else {
                 return Err(format!("unrecognized option '{argument}'"));
             }
-            options.push(argument.into());
         } else if argument.len() > 1 && argument.starts_with('-') {
             for (at, letter) in argument[1..].char_indices() {
                 let place = known.find(letter).filter(|_| letter != ':');
@@ -95,7 +108,7 @@ mod tests {
     use super::*;
 
     fn line(arguments: &[&str]) -> Result<CommandLine, String> {
-        parse(arguments.iter().map(OsString::from), "rWdx:O:o:h", &["--help"], &[('o', 'O')])
+        parse(arguments.iter().map(OsString::from), "rWdx:O:o:h", &["--help", "--file:"], &[('o', 'O')])
     }
 
     #[test]
@@ -117,6 +130,9 @@ mod tests {
     fn what_is_unknown_is_named() {
         assert_eq!(line(&["-rz"]).unwrap_err(), "invalid option -- 'z'");
         assert_eq!(line(&["-r:"]).unwrap_err(), "invalid option -- ':'");
+        assert_eq!(line(&["--file"]).unwrap_err(), "option requires an argument -- '--file'");
+        assert_eq!(line(&["--file="]).unwrap_err(), "the argument of --file is empty");
+        assert_eq!(line(&["--help=1"]).unwrap_err(), "unrecognized option '--help=1'");
         assert_eq!(line(&["--frob"]).unwrap_err(), "unrecognized option '--frob'");
         assert_eq!(line(&["-O", ""]).unwrap_err(), "the argument of -O is empty");
         assert_eq!(line(&["-x"]).unwrap_err(), "option requires an argument -- 'x'");
@@ -126,6 +142,15 @@ mod tests {
     fn an_option_by_another_name_keeps_its_place() {
         let mut line = line(&["-o", "a", "-O", "b", "-oc"]).unwrap();
         assert_eq!(line.values("-O").unwrap(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_word_may_have_a_value_attached_or_behind_it() {
+        let mut line = line(&["--file", "a", "--file=b=c", "-r"]).unwrap();
+        assert_eq!(
+            (line.values("--file").unwrap(), line.count("-r")),
+            (vec![String::from("a"), String::from("b=c")], 1)
+        );
     }
 
     #[test]
