@@ -37,6 +37,16 @@ impl Clock {
         format!("{month} {day:2} {hour:02}:{minute:02}:{second:02}")
     }
 
+    /// As RFC 3339 has it: `YYYY-MM-DDTHH:MM:SS+HH:MM`.
+    pub fn format_with_offset(&self, time: SystemTime) -> String {
+        let Fields { year, month, day, hour, minute, second } = self.fields(time);
+        let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()) as i64;
+        let local = self.zone.find_local_time_type(seconds).map_or(0, |local| local.ut_offset());
+        let (sign, minutes) = (if local < 0 { '-' } else { '+' }, local.abs() / 60);
+        let (hours, minutes) = (minutes / 60, minutes % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{sign}{hours:02}:{minutes:02}")
+    }
+
     fn fields(&self, time: SystemTime) -> Fields {
         let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()) as i64;
         let local = |zone: TimeZoneRef<'_>| DateTime::from_timespec(seconds, 0, zone);
@@ -73,6 +83,11 @@ mod tests {
         let at = |seconds| clock.format(UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(at(1_795_307_497), "2026-11-22 01:31:37");
         assert_eq!(at(1_782_000_000), "2026-06-21 02:00:00");
+        let exact = |seconds| clock.format_with_offset(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(exact(1_795_307_497), "2026-11-22T01:31:37+01:00");
+        assert_eq!(exact(1_782_000_000), "2026-06-21T02:00:00+02:00");
+        let west = Clock { zone: TimeZone::from_posix_tz("NST3:30").unwrap() };
+        assert_eq!(west.format_with_offset(UNIX_EPOCH), "1969-12-31T20:30:00-03:30");
         let stamp = |seconds| clock.format_for_syslog(UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(stamp(1_795_307_497), "Nov 22 01:31:37");
         assert_eq!(stamp(1_782_864_000), "Jul  1 02:00:00");

@@ -194,6 +194,13 @@ fn threads_within(mappings: u64, cores: u64) -> u64 {
     mappings.saturating_sub(OTHER_MAPPINGS + cores * PER_CORE) / PER_THREAD
 }
 
+/// Raises the soft limit on open files so that there are that many descriptors beside some others, if possible. Tells how many there are,
+/// at least one.
+pub fn descriptors(wished: usize) -> usize {
+    let limit = raise_open_files(wished as u64 + SPARE);
+    usize::try_from(limit.saturating_sub(SPARE)).unwrap_or(usize::MAX).clamp(1, wished)
+}
+
 /// Raises the soft limit on open files, if it is lower than that. Returns what it is then.
 fn raise_open_files(wished: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);

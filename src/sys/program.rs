@@ -5,7 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
 
@@ -66,6 +69,36 @@ impl Drop for Running {
     }
 }
 
+/// How often a program is looked at where the kernel does not tell that it has ended.
+const STEP: Duration = Duration::from_millis(50);
+
+/// Runs a program to its end. `None`: it had not ended by then, and was killed with its children.
+pub fn run<S: AsRef<OsStr>>(
+    program: &str,
+    arguments: impl IntoIterator<Item = S>,
+    time: Duration,
+) -> io::Result<Option<ExitStatus>> {
+    let mut running = Running::start(program, arguments)?;
+    let deadline = Instant::now() + time;
+    loop {
+        if let Some(status) = running.ended()? {
+            return Ok(Some(status));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        match running.end() {
+            Some(end) => {
+                let time = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+                // An error is treated as a wake-up: the program is looked at again.
+                let _ = poll(&mut [PollFd::from_borrowed_fd(end, PollFlags::IN)], Some(&time));
+            }
+            None => thread::sleep(left.min(STEP)),
+        }
+    }
+}
+
 /// The exit status, or the signal that has ended it.
 pub fn exit(status: ExitStatus) -> Result<i32, i32> {
     status.code().ok_or_else(|| status.signal().unwrap_or_default())
@@ -74,8 +107,7 @@ pub fn exit(status: ExitStatus) -> Result<i32, i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
-    use std::{fs, thread};
+    use std::fs;
 
     /// Waits for the end of a program.
     fn end(running: &mut Running) -> Result<i32, i32> {
@@ -91,8 +123,11 @@ mod tests {
 
     #[test]
     fn a_program_ends_with_a_status_or_by_a_signal() {
-        let run = |script: &str| end(&mut Running::start("/bin/sh", ["-c", script]).unwrap());
-        assert_eq!((run("exit 0"), run("exit 3"), run("kill -9 $$")), (Ok(0), Ok(3), Err(9)));
+        let start = |script: &str| end(&mut Running::start("/bin/sh", ["-c", script]).unwrap());
+        assert_eq!((start("exit 0"), start("exit 3"), start("kill -9 $$")), (Ok(0), Ok(3), Err(9)));
+        let within = |script: &str, time| run("/bin/sh", ["-c", script], time).unwrap().map(exit);
+        assert_eq!(within("exit 3", Duration::from_secs(30)), Some(Ok(3)));
+        assert_eq!(within("sleep 1000", Duration::from_millis(10)), None);
         let error = Running::start::<&str>("/no/such/program", []).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }

@@ -20,8 +20,10 @@ use crate::policy::check::roster::{Service, Watched};
 /// The checks that are under way.
 #[derive(Debug)]
 pub struct Prober {
+    /// As many as there were at a time. Memory that was not needed yet is not touched.
     flights: Vec<Option<Flight>>,
-    /// Places without a flight. The first ones are taken first, so that memory is touched only for as many as there are at a time.
+    most: usize,
+    /// Places without a flight.
     free: Vec<u32>,
     /// Places with one.
     busy: Vec<u32>,
@@ -38,11 +40,10 @@ pub struct Prober {
 impl Prober {
     /// For at most that many checks at a time.
     pub fn new(most: usize) -> Self {
-        let mut flights = Vec::with_capacity(most);
-        flights.resize_with(most, || None);
         Self {
-            flights,
-            free: (0..most as u32).rev().collect(),
+            flights: Vec::with_capacity(most),
+            most,
+            free: Vec::with_capacity(most),
             busy: Vec::with_capacity(most),
             // The callers have at most two more.
             polled: Vec::with_capacity(most + 2),
@@ -55,12 +56,18 @@ impl Prober {
 
     /// Whether another check can begin.
     pub fn has_room(&self) -> bool {
-        !self.free.is_empty()
+        !self.free.is_empty() || self.flights.len() < self.most
     }
 
     /// Begins a check of the service at that place of the list. It may be over at once. There must be room for it.
     pub fn begin(&mut self, place: usize, service: &Service<Target>, now: Instant) -> Option<Found> {
-        let Some(slot) = self.free.pop() else { return Some(Err(Errno::MFILE)) };
+        if !self.has_room() {
+            return Some(Err(Errno::MFILE));
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.flights.push(None);
+            self.flights.len() as u32 - 1
+        });
         self.begun = self.begun.wrapping_add(1);
         let id = self.secret.hash_one(self.begun) as u16;
         let found = match Flight::begin(place, service, id, now, &mut self.room) {

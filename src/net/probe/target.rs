@@ -33,7 +33,7 @@ pub struct Tls {
     /// What the connector was made of.
     pub trust: Arc<Trust>,
     /// It makes the handshakes.
-    pub connector: Connector,
+    pub connector: Arc<Connector>,
 }
 
 impl PartialEq for Tls {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The most bytes that are kept.
-const MOST: usize = 54;
+const MOST: usize = 70;
 
 /// The first bytes of a text of any length, held without memory of its own.
 #[derive(Clone, Copy, Eq)]

@@ -123,8 +123,8 @@ impl Kind {
         matches!(self, Self::Tls | Self::Http(Http { tls: true, .. }))
     }
 
-    /// Whether it connects to the service or sends it something.
-    pub fn needs_address(&self) -> bool {
+    /// Whether it needs the port of the service.
+    pub fn connects(&self) -> bool {
         !matches!(self, Self::File { .. })
     }
 

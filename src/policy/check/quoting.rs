@@ -56,6 +56,11 @@ impl<'a> Reader<'a> {
         self.optional()?.ok_or_else(|| format!("{what} is missing"))
     }
 
+    /// All that remains.
+    pub fn rest(&mut self) -> &'a str {
+        std::mem::take(&mut self.rest).trim_ascii()
+    }
+
     /// Nothing may be left.
     pub fn end(&mut self) -> Result<(), String> {
         match self.optional()? {

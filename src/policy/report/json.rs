@@ -70,7 +70,8 @@ pub fn handshakes(counts: &Handshakes) -> String {
     format!("{{\"done\":{done},\"resumed\":{resumed},\"failed\":{{{}}}}}\n", failed.join(","))
 }
 
-fn string(text: &str) -> String {
+/// A text in quotes.
+pub fn string(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
