@@ -25,10 +25,11 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 RELEASE = $(CARGO_TARGET_DIR)/release
 
-PROGRAMS = pen penctl penlog penlogd mergelogs
-MAN1 = $(PROGRAMS:%=man/%.1)
-MAN5 = man/pen.conf.5
-MANPAGES = $(MAN1) $(MAN5)
+PROGRAMS = pen penctl penlog penlogd mergelogs lvsmon
+MAN8 = man/lvsmon.8
+MAN1 = $(patsubst %,man/%.1,$(filter-out lvsmon,$(PROGRAMS)))
+MAN5 = man/pen.conf.5 man/lvsmon.conf.5
+MANPAGES = $(MAN1) $(MAN5) $(MAN8)
 
 # $(call put,FILE,MODE,PLACE) installs one of src/service/ with the paths of this installation in it.
 FILLED = sed $(foreach path,BINDIR LIBEXECDIR SYSCONFDIR,-e 's|@$(path)@|$($(path))|g')
@@ -171,19 +172,27 @@ bench: all
 
 # Installs what `make` has built, so that root needs no cargo.
 install: $(PROGRAMS:%=$(RELEASE)/%)
-	$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(SYSCONFDIR)/pen"
+	$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man8" \
+		"$(DESTDIR)$(SYSCONFDIR)/pen"
 	$(INSTALL_PROGRAM) -m 755 $(PROGRAMS:%="$(RELEASE)/%") "$(DESTDIR)$(BINDIR)"
 	$(INSTALL) -m 644 $(MAN1) "$(DESTDIR)$(MANDIR)/man1"
 	$(INSTALL) -m 644 $(MAN5) "$(DESTDIR)$(MANDIR)/man5"
+	$(INSTALL) -m 644 $(MAN8) "$(DESTDIR)$(MANDIR)/man8"
 	$(call put,pen-instance,755,$(LIBEXECDIR)/pen-instance)
 	$(call put,init,755,$(SYSCONFDIR)/init.d/pen)
 	$(call put,pen@.service,644,$(UNITDIR)/pen@.service)
 	$(call put,example.conf,644,$(DOCDIR)/examples/example.conf)
 	$(call put,rsyslog.conf,644,$(DOCDIR)/examples/rsyslog.conf)
+	$(call put,lvsmon.conf,644,$(DOCDIR)/examples/lvsmon.conf)
+	$(call put,lvsmon-ipvsadm,755,$(DOCDIR)/examples/lvsmon-ipvsadm)
+	$(call put,lvsmon-penctl,755,$(DOCDIR)/examples/lvsmon-penctl)
 	$(call put,penlogd.init,755,$(SYSCONFDIR)/init.d/penlogd)
 	$(call put,penlogd.service,644,$(UNITDIR)/penlogd.service)
+	$(call put,lvsmon.init,755,$(SYSCONFDIR)/init.d/lvsmon)
+	$(call put,lvsmon.service,644,$(UNITDIR)/lvsmon.service)
 	$(call keep,default,644,$(SYSCONFDIR)/default/pen)
 	$(call keep,penlogd.default,644,$(SYSCONFDIR)/default/penlogd)
+	$(call keep,lvsmon.default,644,$(SYSCONFDIR)/default/lvsmon)
 	$(call keep,penlogd.logrotate,644,$(SYSCONFDIR)/logrotate.d/penlogd)
 	$(call keep,logrotate,644,$(SYSCONFDIR)/logrotate.d/pen)
 
@@ -196,12 +205,15 @@ $(PROGRAMS:%=$(RELEASE)/%):
 
 uninstall:
 	rm -f $(PROGRAMS:%="$(DESTDIR)$(BINDIR)/%")
-	rm -f $(MAN1:man/%="$(DESTDIR)$(MANDIR)/man1/%") $(MAN5:man/%="$(DESTDIR)$(MANDIR)/man5/%")
+	rm -f $(MAN1:man/%="$(DESTDIR)$(MANDIR)/man1/%") $(MAN5:man/%="$(DESTDIR)$(MANDIR)/man5/%") $(MAN8:man/%="$(DESTDIR)$(MANDIR)/man8/%")
+	rm -f "$(DESTDIR)$(DOCDIR)/examples/lvsmon.conf" "$(DESTDIR)$(DOCDIR)/examples/lvsmon-ipvsadm" "$(DESTDIR)$(DOCDIR)/examples/lvsmon-penctl"
+	rm -f "$(DESTDIR)$(SYSCONFDIR)/init.d/lvsmon" "$(DESTDIR)$(UNITDIR)/lvsmon.service"
 	rm -f "$(DESTDIR)$(LIBEXECDIR)/pen-instance" "$(DESTDIR)$(SYSCONFDIR)/init.d/pen" "$(DESTDIR)$(UNITDIR)/pen@.service"
 	rm -f "$(DESTDIR)$(DOCDIR)/examples/example.conf" "$(DESTDIR)$(DOCDIR)/examples/rsyslog.conf"
 	rm -f "$(DESTDIR)$(SYSCONFDIR)/init.d/penlogd" "$(DESTDIR)$(UNITDIR)/penlogd.service"
 	$(call unless_changed,default,$(SYSCONFDIR)/default/pen)
 	$(call unless_changed,penlogd.default,$(SYSCONFDIR)/default/penlogd)
+	$(call unless_changed,lvsmon.default,$(SYSCONFDIR)/default/lvsmon)
 	$(call unless_changed,penlogd.logrotate,$(SYSCONFDIR)/logrotate.d/penlogd)
 	$(call unless_changed,logrotate,$(SYSCONFDIR)/logrotate.d/pen)
 

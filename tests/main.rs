@@ -31,6 +31,7 @@ mod interrupted;
 mod jail;
 mod limits;
 mod listen;
+mod lvsmon;
 mod maintenance;
 mod manual;
 mod memory;

@@ -136,22 +136,54 @@ fn every_option_of_penctl_is_in_its_page_and_none_else() {
 }
 
 #[test]
-fn every_option_of_the_log_programs_is_in_its_page_and_none_else() {
+fn every_option_of_the_other_programs_is_in_its_page_and_none_else() {
     for (name, program) in [
         ("mergelogs", env!("CARGO_BIN_EXE_mergelogs")),
         ("penlogd", env!("CARGO_BIN_EXE_penlogd")),
         ("penlog", env!("CARGO_BIN_EXE_penlog")),
+        ("lvsmon", env!("CARGO_BIN_EXE_lvsmon")),
     ] {
         let usage = Command::new(program).arg("--help").output().unwrap();
         assert!(usage.status.success());
         let usage = String::from_utf8(usage.stdout).unwrap();
         // penlog has no others than these two.
         if name != "penlog" {
-            assert_eq!(documented(&page(&format!("{name}.1"))), listed(&usage), "{name}");
+            let section = if name == "lvsmon" { 8 } else { 1 };
+            assert_eq!(documented(&page(&format!("{name}.{section}"))), listed(&usage), "{name}");
         }
         let version = Command::new(program).arg("--version").output().unwrap().stdout;
         assert_eq!(String::from_utf8(version).unwrap(), format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
     }
+}
+
+#[test]
+fn the_page_about_the_file_of_lvsmon_has_all_its_words_and_examples_that_it_understands() {
+    use pen::policy::check::{kind, roster::Pace};
+    use pen::policy::lvsmon::conf;
+
+    let page = page("lvsmon.conf.5");
+    let words = |name: &str, macro_: &str| -> BTreeSet<String> {
+        let items = section(&page, name).lines().filter_map(|line| line.strip_prefix(macro_));
+        items.map(|item| item.split(' ').next().unwrap().to_string()).collect()
+    };
+    assert_eq!(words("CHECKS", ".It Cm "), kind::WORDS.map(String::from).into());
+    let mut settings = words("SETTINGS", ".It Ic ");
+    settings.insert(String::from("service"));
+    assert_eq!(settings, conf::WORDS.split(", ").map(String::from).collect());
+    // As the page is read: what stands for a backslash.
+    let text = section(&page, "EXAMPLES").replace("\\e", "\\");
+    let mut examples =
+        text.split(".Bd -literal -offset indent\n").skip(1).map(|text| text.split(".Ed").next().unwrap());
+    let (whole, login) = (examples.next().unwrap(), examples.next().unwrap());
+    // The login is one line, broken between words and once within quotes.
+    let login = login.replace("\n \"", " \"").replace("\n ", "");
+    let configuration = [whole, &login].map(|text| conf::parse("lvsmon.conf", text, Pace::default()));
+    if cfg!(feature = "tls") {
+        assert!(configuration[0].as_ref().unwrap().services.len() > 10);
+    }
+    configuration[1].as_ref().unwrap();
+    let installed = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service/lvsmon.conf")).unwrap();
+    assert_eq!(conf::parse("f", &installed, Pace::default()).unwrap().services.len(), 4);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use self::getopt::CommandLine;
 use crate::error::Error;
 
 pub mod getopt;
+pub mod lvsmon;
 pub mod mergelogs;
 pub mod pen;
 pub mod penctl;
@@ -21,7 +22,7 @@ struct Program {
     usage: &'static str,
     /// The options, as getopt(3) takes them.
     options: &'static str,
-    /// Options that are words, besides `--help` and `--version`.
+    /// Options that are words, besides `--help` and `--version`; those with a colon behind them have a value.
     words: &'static [&'static str],
     /// Options that are others by another name.
     same: &'static [(char, char)],

@@ -13,6 +13,7 @@ pub mod idlers;
 pub mod latest;
 pub mod live;
 pub mod logger;
+pub mod lvsmon;
 pub mod mailbox;
 pub mod monitor;
 pub mod penlog;

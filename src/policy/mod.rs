@@ -17,6 +17,7 @@ pub mod http;
 pub mod identity;
 pub mod listeners;
 pub mod lookups;
+pub mod lvsmon;
 pub mod order;
 pub mod pem;
 pub mod plural;

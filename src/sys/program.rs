@@ -8,9 +8,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
+
+use super::poll::poll;
 
 /// A program that runs. It is killed, with its children, when this is dropped.
 #[derive(Debug)]
@@ -90,9 +92,8 @@ pub fn run<S: AsRef<OsStr>>(
         }
         match running.end() {
             Some(end) => {
-                let time = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
                 // An error is treated as a wake-up: the program is looked at again.
-                let _ = poll(&mut [PollFd::from_borrowed_fd(end, PollFlags::IN)], Some(&time));
+                let _ = poll(&mut [PollFd::from_borrowed_fd(end, PollFlags::IN)], Some(left));
             }
             None => thread::sleep(left.min(STEP)),
         }

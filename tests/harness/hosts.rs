@@ -71,7 +71,8 @@ impl Hosts {
         (process.wait_exit(), process)
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    /// These words as a command there.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.unshare);
         command.args([self.flags, "sh", "-c", IN_AN_ETC_OF_ITS_OWN, self.script]).arg(self.folder.path()).args(words);
         command

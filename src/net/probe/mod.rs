@@ -10,12 +10,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
 use self::flight::{Flight, Room};
 use self::target::{Found, Target};
 use crate::policy::check::roster::{Service, Watched};
+use crate::sys::poll::poll;
 
 /// The checks that are under way.
 #[derive(Debug)]
@@ -97,12 +98,11 @@ impl Prober {
         results: &mut Vec<(usize, Found)>,
     ) -> Result<(), Errno> {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let time = left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
         let mut polled = emptied(std::mem::take(&mut self.polled));
         let flights = self.busy.iter().filter_map(|slot| self.flights[*slot as usize].as_ref());
         polled.extend(flights.map(|flight| PollFd::from_borrowed_fd(flight.socket(), flight.waits_for())));
         polled.extend(others.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        let outcome = match poll(&mut polled, time.as_ref()) {
+        let outcome = match poll(&mut polled, left) {
             Err(Errno::INTR) => Ok(0),
             outcome => outcome,
         };

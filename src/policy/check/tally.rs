@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::finding::{Finding, Outcome};
+use crate::policy::plural::counted;
 
 /// How many results in a row change the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,11 +128,11 @@ impl Tally {
 /// The failures of a change, in words: `3 failures`, `after 7 failures`; empty, if there were none.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.failures == 1 { "" } else { "s" };
+        let failures = counted(self.failures, "failure", "failures");
         match (self.to, self.failures) {
             (_, 0) => Ok(()),
-            (State::Up, failures) => write!(f, ", after {failures} failure{plural}"),
-            (_, failures) => write!(f, ", {failures} failure{plural}"),
+            (State::Up, _) => write!(f, ", after {failures}"),
+            _ => write!(f, ", {failures}"),
         }
     }
 }

@@ -1,0 +1,139 @@
+//! Who is told of changes: the standard output, syslog, a program.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::queue::Queue;
+use crate::daemon;
+use crate::daemon::complaints::Complaints;
+use crate::daemon::mailbox::Handle;
+use crate::daemon::monitor::{Report, Watcher};
+use crate::error::reason;
+use crate::net::probe::target::Target;
+use crate::policy::check::roster::{Service, Watched};
+use crate::policy::check::tally::State;
+use crate::policy::lvsmon::lines::{Event, Standing};
+use crate::sys::clock::Clock;
+use crate::sys::log::Log;
+use crate::sys::program;
+
+/// Writes a text to the standard output.
+pub type Print = fn(&str) -> io::Result<()>;
+
+/// How long the program of `--exec` may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Tells of changes.
+pub(super) struct Teller {
+    /// Those who are told: the standard output, and the program.
+    pub(super) queues: Vec<Queue>,
+    /// Where changes are told to syslog.
+    pub(super) syslog: Option<Log>,
+    pub(super) complaints: Complaints,
+    pub(super) once: Option<Once>,
+}
+
+/// The services that were not checked yet, where each is checked once.
+pub(super) struct Once {
+    left: HashSet<Arc<str>>,
+    events: Handle<daemon::events::Event>,
+}
+
+impl Once {
+    /// The event of the end is told when none of these is left.
+    pub(super) fn new(left: HashSet<Arc<str>>, events: Handle<daemon::events::Event>) -> Self {
+        let once = Self { left, events };
+        once.look();
+        once
+    }
+
+    fn checked(&mut self, name: &str) {
+        if self.left.remove(name) {
+            self.look();
+        }
+    }
+
+    fn look(&self) {
+        if self.left.is_empty() {
+            // It fails when the process ends already.
+            let _ = self.events.send(daemon::events::Event::Terminate);
+        }
+    }
+}
+
+impl Watcher for Teller {
+    fn checked(&mut self, report: &Report<'_>) {
+        let Report { service, outcome, change, .. } = *report;
+        if let Some(once) = &mut self.once {
+            once.checked(&service.name);
+        }
+        let Some(change) = change else { return };
+        let (name, address, kind) =
+            (Arc::clone(&service.name), Arc::clone(&service.address), Arc::clone(&service.kind));
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let event = Event { time, name, address, kind, outcome: *outcome, change };
+        if let Some(log) = &self.syslog {
+            match change.to {
+                State::Down => log.warning(&event),
+                _ => log.notice(&event),
+            }
+        }
+        self.queues.iter().for_each(|queue| queue.push(event.clone()));
+    }
+
+    fn prevented(&mut self, service: &Service<Target>, error: &io::Error) {
+        self.complaints
+            .tell(format_args!("service {} cannot be checked: {}", service.name, reason(error)), Instant::now());
+        if let Some(once) = &mut self.once {
+            once.checked(&service.name);
+        }
+    }
+}
+
+/// Prints changes until the queue is closed. The error is that of the output.
+pub(super) fn print(queue: &Queue, print: Print, clock: &Clock, json: bool) -> io::Result<()> {
+    while let Some(event) = queue.pop() {
+        let time = clock.format_with_offset(UNIX_EPOCH + event.time);
+        print(&if json { event.json(&time) + "\n" } else { format!("{time} {event}\n") })?;
+    }
+    Ok(())
+}
+
+/// Runs the program for each change, until the queue is closed.
+pub(super) fn run(queue: &Queue, name: &str, log: &Log) {
+    while let Some(event) = queue.pop() {
+        let trouble = match program::run(name, event.arguments(), PATIENCE) {
+            Ok(Some(status)) => match program::exit(status) {
+                Ok(0) => continue,
+                Ok(status) => format!("exit status {status}"),
+                Err(signal) => format!("ended by signal {signal}"),
+            },
+            Ok(None) => format!("killed, since it took longer than {} s", PATIENCE.as_secs()),
+            Err(error) => reason(&error),
+        };
+        log.warning(format_args!("{name}: {trouble}; it was to be told: {event}"));
+    }
+}
+
+/// The states of all services, each in a line.
+pub(super) fn standings(rows: &[Watched<Target>], clock: &Clock, json: bool) -> Vec<String> {
+    let (now, time) = (Instant::now(), SystemTime::now());
+    let stamp = clock.format_with_offset(time);
+    let line = |row: &Watched<Target>| {
+        let Watched { service, tally, .. } = row;
+        let since = time.checked_sub(now.saturating_duration_since(tally.since())).unwrap_or(time);
+        let standing = Standing {
+            name: &service.name,
+            address: &service.address,
+            kind: &service.kind,
+            state: tally.state(),
+            since: clock.format_with_offset(since),
+            outcome: tally.finding(),
+            failures: tally.failures(),
+        };
+        if json { standing.json(&stamp) + "\n" } else { format!("{standing}\n") }
+    };
+    rows.iter().map(line).collect()
+}

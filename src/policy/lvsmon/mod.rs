@@ -1,0 +1,4 @@
+//! lvsmon: its configuration, and its lines.
+
+pub mod conf;
+pub mod lines;
