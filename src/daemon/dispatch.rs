@@ -60,8 +60,15 @@ pub enum Ask {
         /// It had answered before.
         answered: bool,
     },
-    /// This client has sent a datagram of so many bytes that is a flow of its own.
-    Pass(SocketAddr, usize),
+    /// This client has sent a datagram that is a flow of its own.
+    Pass {
+        /// Which client.
+        client: SocketAddr,
+        /// How long the datagram is, in bytes.
+        bytes: usize,
+        /// Nobody listens there.
+        tried: Vec<Arc<Target>>,
+    },
 }
 
 /// An answer.

@@ -46,7 +46,7 @@ pub struct Balancer {
 
 /// To how many servers a client is passed on at most. Each connect may take the whole `timeout`, and each server that fails is left
 /// alone by the clients that follow.
-const MOST_CONNECTS: usize = 100;
+pub(super) const MOST_CONNECTS: usize = 100;
 
 /// A server for a connection, and why this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,7 +275,10 @@ impl Balancer {
             Some(target) => choice(Upstream::Abuse, target, Why::Abuse),
             None => {
                 let view = self.view_of(connection, now);
-                match (self.select(&view, connection.hash), view.initial(self.current, connection.hash)) {
+                match (
+                    self.select(&view, connection.hash, !connection.emergency_failed),
+                    view.initial(self.current, connection.hash),
+                ) {
                     (Ok(choice), _) => choice,
                     (Err(why), initial) => {
                         // The turn is used up. A stubborn pen would otherwise refuse every client while one server is down.
@@ -300,14 +303,14 @@ impl Balancer {
         connection.hash = hash::of_client(address, port.filter(|_| self.settings.roundrobin));
     }
 
-    pub(super) fn select(&self, view: &View<'_>, hash: u64) -> Result<Choice, &'static str> {
+    pub(super) fn select(&self, view: &View<'_>, hash: u64, emergency: bool) -> Result<Choice, &'static str> {
         let initial = view.initial(self.current, hash);
         match initial {
             Some((id, why)) if view.fitness(id).is_ok() => return Ok(self.regular(id, why)),
             _ if self.settings.stubborn => return Err("its server is unavailable, and pen is stubborn"),
             _ => {}
         }
-        self.choose_other(view, hash, true).ok_or("no server is available")
+        self.choose_other(view, hash, emergency).ok_or("no server is available")
     }
 
     /// The choice for a client that cannot go back to its server: as for a new one. `emergency`: the emergency server has not failed yet.

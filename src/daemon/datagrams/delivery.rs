@@ -156,19 +156,21 @@ impl Carrier {
             }
             Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Ok(()),
             Err(Errno::MSGSIZE) => {
-                let (length, more) = (payload.len(), header.len());
-                self.tools.complaints.tell(
-                    format_args!(
-                        "a datagram of {length} bytes with a PROXY header of {more} is too large for its server"
-                    ),
-                    now,
-                );
+                let more = header.len();
+                self.is_too_large(payload.len(), more, now);
                 Ok(())
             }
             // The supervisor has ended it, and its socket will tell.
             Err(Errno::PIPE) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Tells of a datagram that is lost because it is too long for its way, with a header before it.
+    pub(super) fn is_too_large(&self, length: usize, header: usize, now: Instant) {
+        let told =
+            format_args!("a datagram of {length} bytes with a PROXY header of {header} is too large for its server");
+        self.tools.complaints.tell(told, now);
     }
 
     /// The server of a flow has failed. What it has not answered goes to the next one, with `unsent` behind it.

@@ -1,6 +1,7 @@
 //! The sockets of datagrams that are flows of their own (`udp_responses 0` with `roundrobin`). There are a few for each server, since a
 //! socket for each datagram would cost more than the datagram.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
@@ -40,10 +41,28 @@ pub(super) struct Way {
 #[derive(Debug)]
 pub(super) struct Passage {
     pub(super) target: Arc<Target>,
+    /// Which of the addresses of the target it leads to.
+    pub(super) address: usize,
     pub(super) socket: OwnedFd,
     pub(super) name: u64,
     /// The last datagram, for the next server if nobody listens at this one.
-    pub(super) kept: Option<(Key, Vec<u8>)>,
+    pub(super) kept: Option<Stray<'static>>,
+}
+
+/// A datagram that is a flow of its own.
+#[derive(Debug)]
+pub(super) struct Stray<'a> {
+    pub(super) key: Key,
+    pub(super) payload: Cow<'a, [u8]>,
+    /// Nobody listens there.
+    pub(super) tried: Vec<Arc<Target>>,
+}
+
+impl Stray<'_> {
+    /// To be kept.
+    pub(super) fn into_owned(self) -> Stray<'static> {
+        Stray { payload: Cow::Owned(self.payload.into_owned()), ..self }
+    }
 }
 
 impl Way {

@@ -72,10 +72,15 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
             }
             Ask::Failed { flow, error, answered } => self.fail_flow(flow, &error, answered, now),
-            Ask::Pass(client, bytes) => {
+            Ask::Pass { client, bytes, tried } => {
                 let facts = ClientFacts::of(Some(client));
-                match self.balancer.pass(facts.clone(), bytes as u64, now) {
-                    Ok(choice) => Answer::Goes(self.grant(choice, None, None)),
+                match self.balancer.pass(facts.clone(), bytes as u64, &tried, now) {
+                    Ok((choice, transition)) => {
+                        if let Some(transition) = transition {
+                            self.tell(&transition, "");
+                        }
+                        Answer::Goes(self.grant(choice, None, None))
+                    }
                     Err(why) => {
                         self.refuse(Some(client), &facts, why, now);
                         Answer::Refused

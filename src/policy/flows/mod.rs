@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::silence::Silence;
-use super::balancer::{Balancer, Choice, Transition};
+use super::balancer::{Balancer, Choice, MOST_CONNECTS, Transition};
 use super::connections::Connection;
 use super::facts::ClientFacts;
 use super::select::Unfit;
@@ -44,16 +44,47 @@ impl Balancer {
         }
     }
 
-    /// A datagram that is a flow of its own has come (`udp_responses 0` with `roundrobin`): it goes to this server.
-    pub fn pass(&mut self, facts: ClientFacts, bytes: u64, now: Instant) -> Result<Choice, &'static str> {
-        let (id, choice) = self.begin_flow(facts, now)?;
+    /// A datagram that is a flow of its own has come (`udp_responses 0` with `roundrobin`): it goes to this server. `tried`: nobody
+    /// listens there.
+    pub fn pass(
+        &mut self,
+        facts: ClientFacts,
+        bytes: u64,
+        tried: &[Arc<Target>],
+        now: Instant,
+    ) -> Result<(Choice, Option<Transition>), &'static str> {
+        if !tried.is_empty() && (self.settings.stubborn || tried.len() >= MOST_CONNECTS) {
+            return Err("its server has failed");
+        }
+        let is_tried = |target: &Arc<Target>| tried.iter().any(|other| Arc::ptr_eq(other, target));
+        if self.abuse().is_some_and(is_tried) && self.is_denied(&facts)? {
+            return Err("denied by client_acl, and the abuse server has failed");
+        }
+        let mut connection = Connection::new(facts, now);
+        let numbered = self.servers.iter().enumerate();
+        connection.tried = numbered
+            .filter(|(_, server)| is_tried(server.target()))
+            .filter_map(|(number, _)| ServerId::new(number))
+            .collect();
+        connection.emergency_failed = self.settings.emergency.as_ref().is_some_and(is_tried);
+        let choice = self.choose_for(&mut connection, now)?;
+        let id = self.connections.insert(connection);
         self.account(id, bytes, 0);
         self.close(id, now);
-        if choice.unproven {
-            // No answer will tell. If nobody listens there, that comes as an error.
-            self.proven(&choice.target, now);
+        let transition = if choice.unproven { self.passes(&choice, now) } else { None };
+        Ok((choice, transition))
+    }
+
+    /// A server that is not known to be there gets a datagram that it need not answer. If nobody listens there, that comes as an error,
+    /// for which pen waits for as long as a connect may take.
+    fn passes(&mut self, choice: &Choice, now: Instant) -> Option<Transition> {
+        let Upstream::Regular(id) = choice.upstream else { return None };
+        let first = self.servers[id.index()].silence.passes(now);
+        if now.saturating_duration_since(first) < self.settings.timeout {
+            return None;
         }
-        Ok(choice)
+        self.servers[id.index()].silence = Silence::default();
+        self.proven(&choice.target, now)
     }
 
     /// Another datagram of a flow has come after something about the servers has changed.
@@ -132,6 +163,7 @@ impl Balancer {
     fn blacklist_failed(&mut self, id: ServerId, now: Instant) -> Option<Transition> {
         let time = self.settings.blacklist;
         let server = &mut self.servers[id.index()];
+        server.silence = Silence::default();
         let was = std::mem::replace(&mut server.health, Health::Blacklisted { until: now + time });
         server.note(now);
         let target = Arc::clone(server.target());
@@ -193,7 +225,6 @@ impl Balancer {
         let mut others = self.servers.iter().enumerate().filter(|(number, _)| *number != server.index());
         let others_answer = others.any(|(_, other)| other.silence.was_broken_since(first));
         if trial || (count >= most && others_answer) {
-            self.servers[server.index()].silence = Silence::default();
             return self.blacklist_failed(server, now);
         }
         None

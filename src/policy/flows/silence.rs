@@ -11,6 +11,8 @@ pub struct Silence {
     since: Option<Instant>,
     /// When it last answered the first datagram of a flow.
     answered: Option<Instant>,
+    /// When it got its first datagram to which no answer is awaited, since it failed.
+    passed: Option<Instant>,
 }
 
 impl Silence {
@@ -23,6 +25,11 @@ impl Silence {
     pub fn goes_on(&mut self, since: Instant) -> (u32, Instant) {
         self.unanswered = self.unanswered.saturating_add(1);
         (self.unanswered, *self.since.get_or_insert(since))
+    }
+
+    /// It gets a datagram to which no answer is awaited, and it is not known to be there. Returns when it got the first one.
+    pub fn passes(&mut self, now: Instant) -> Instant {
+        *self.passed.get_or_insert(now)
     }
 
     /// Whether it has answered since then.

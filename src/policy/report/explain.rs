@@ -81,7 +81,7 @@ impl Balancer {
         if connections >= most {
             writeln!(out, "it waits: pen is at its limit of {most} connections")?;
         }
-        match self.select(&view, hash) {
+        match self.select(&view, hash, true) {
             Ok(choice) => writeln!(out, "-> {} ({}): {}", choice.upstream, choice.target.name, choice.why.text()),
             Err(why) => writeln!(out, "-> refused: {why}"),
         }
