@@ -271,10 +271,11 @@ impl<K, V> Flow<K, V> {
     fn stage_by(&self, udp: &Udp) -> Stage {
         let is_complete = |responses: u32| responses > 0 && self.answers >= self.datagrams * u64::from(responses);
         match udp.responses {
-            _ if self.answers == 0 => Stage::Silent,
-            Some(responses) if is_complete(responses) => Stage::Complete,
+            Some(responses) if self.answers > 0 && is_complete(responses) => Stage::Complete,
+            // A server that has taken it over need not have answered yet.
             _ if self.went_on => Stage::Established,
-            _ => Stage::Answered,
+            _ if self.answers > 0 => Stage::Answered,
+            _ => Stage::Silent,
         }
     }
 

@@ -86,6 +86,20 @@ fn clients_that_go_on_after_an_answer_give_way_last() {
 }
 
 #[test]
+fn a_flow_whose_client_goes_on_gives_way_last_also_if_its_server_has_changed() {
+    let (now, mut flows) = (Instant::now(), Flows::default());
+    let one = flows.insert(1, (), now);
+    flows.heard(one, &TERMS.udp, now);
+    flows.answered(one, 1, &TERMS.udp, now);
+    flows.heard(one, &TERMS.udp, now);
+    flows.restart(one, now);
+    flows.heard(one, &TERMS.udp, now);
+    let two = flows.insert(2, (), after(now, 2));
+    flows.heard(two, &TERMS.udp, after(now, 2));
+    assert_eq!(flows.first_to_go(8), Some(two));
+}
+
+#[test]
 fn a_name_of_a_flow_leads_nowhere_after_its_end() {
     let (now, mut flows) = (Instant::now(), Flows::default());
     let one = flows.insert(1, 'a', now);
