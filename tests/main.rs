@@ -101,6 +101,13 @@ mod tls_servers_of_others;
 #[cfg(feature = "tls")]
 mod tls_sni;
 mod transcript;
+mod udp_addresses;
+mod udp_failures;
+mod udp_flows;
+mod udp_moves;
+mod udp_one_way;
+mod udp_sizes;
+mod udp_steering;
 mod web_servers;
 mod weblog;
 mod written;

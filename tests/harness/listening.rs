@@ -19,20 +19,25 @@ pub(super) fn heeds_signals(pid: u32) -> bool {
     u64::from_str_radix(caught.trim(), 16).is_ok_and(|mask| mask & 1 << (15 - 1) != 0)
 }
 
-/// Where the process listens, once it does. Asking the kernel rather than connecting leaves no trace in pen's tables.
-pub(super) fn listening(pid: u32, operand: &str) -> Option<Address> {
+/// Where the process listens, or takes datagrams, once it does. Asking the kernel rather than connecting leaves no trace in pen's tables.
+pub(super) fn listening(pid: u32, operand: &str, takes_datagrams: bool) -> Option<Address> {
     let sockets = sockets(pid);
     // It may listen elsewhere, too: on its control port.
     let wanted: Option<u16> = operand.rsplit(':').next().and_then(|port| port.parse().ok());
     if operand.starts_with('/') {
         return unix_listener(pid, &sockets, Path::new(operand));
     }
-    [("tcp", false), ("tcp6", true)].iter().find_map(|(table, v6)| {
+    // The state of a TCP socket that listens, and of a UDP socket that is not connected.
+    let (tables, state) = match takes_datagrams {
+        true => ([("udp", false), ("udp6", true)], "07"),
+        false => ([("tcp", false), ("tcp6", true)], "0A"),
+    };
+    tables.iter().find_map(|(table, v6)| {
         let table = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
         table.lines().skip(1).find_map(|line| {
             let fields: Vec<_> = line.split_whitespace().collect();
             let (ip, port) = fields.get(1)?.split_once(':')?;
-            let listens = fields.get(3) == Some(&"0A") && sockets.contains(*fields.get(9)?);
+            let listens = fields.get(3) == Some(&state) && sockets.contains(*fields.get(9)?);
             let port = u16::from_str_radix(port, 16).ok().filter(|_| listens)?;
             if wanted.is_some_and(|wanted| wanted != port) {
                 return None;

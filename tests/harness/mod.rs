@@ -24,6 +24,7 @@ mod tls_hello;
 mod tls_programs;
 #[cfg(feature = "tls")]
 mod tls_server;
+mod udp;
 mod wait;
 
 pub(crate) use backend::{Backend, Blackhole, Visit, answer_at_the_end, echo, greet, hold, reset, say_goodbye};
@@ -44,6 +45,9 @@ pub(crate) use tls_hello::{Hello, client_hello};
 pub(crate) use tls_programs::{Outcome, curl, python, s_client, s_client_obeying, s_client_saying};
 #[cfg(feature = "tls")]
 pub(crate) use tls_server::{TlsServer, TlsVisit, VisitWire, repeat, server_context};
+pub(crate) use udp::{
+    Later, UDP_LARGEST, UdpClient, UdpServer, forge, free_udp_port, has_datagrams, introduce, say_again, silent,
+};
 pub(crate) use wait::{DEADLINE, wait_for, wait_until};
 
 use std::path::Path;

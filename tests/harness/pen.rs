@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::fs;
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -13,6 +14,7 @@ use super::control::Control;
 use super::listening::{Address, heeds_signals, listening};
 use super::ports::{Scratch, free_port};
 use super::process::Process;
+use super::udp::free_udp_port;
 use super::wait::{DEADLINE, wait_for};
 
 /// Which pen.
@@ -210,7 +212,9 @@ impl Launch {
 
     #[track_caller]
     fn try_start(&self) -> Option<Pen> {
-        let listener = self.listener.clone().unwrap_or_else(|| format!("127.0.0.1:{}", free_port()));
+        let takes_datagrams = self.options.iter().any(|option| option == "-U");
+        let port = || if takes_datagrams { free_udp_port() } else { free_port() };
+        let listener = self.listener.clone().unwrap_or_else(|| format!("127.0.0.1:{}", port()));
         let mut words = self.wrapper.clone();
         words.extend([self.program.path().to_string(), String::from("-f")]);
         words.extend(self.options.iter().cloned());
@@ -245,7 +249,7 @@ impl Launch {
             if let Some(status) = process.ended() {
                 return Some(Err(status));
             }
-            heeds_signals(process.pid()).then(|| listening(process.pid(), &listener)).flatten().map(Ok)
+            heeds_signals(process.pid()).then(|| listening(process.pid(), &listener, takes_datagrams)).flatten().map(Ok)
         });
         match address {
             Ok(address) => Some(Pen { process, address, control: self.control.clone(), counter, _folder: folder }),
@@ -267,6 +271,14 @@ impl Pen {
         match &self.address {
             Address::Ip(address) => SockAddr::from(*address),
             Address::Unix(path) => SockAddr::unix(path).unwrap(),
+        }
+    }
+
+    /// Where clients send datagrams.
+    pub(crate) fn udp_address(&self) -> SocketAddr {
+        match &self.address {
+            Address::Ip(address) => *address,
+            Address::Unix(path) => panic!("{path:?} takes no datagrams"),
         }
     }
 

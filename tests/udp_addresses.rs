@@ -1,0 +1,190 @@
+//! Where datagrams go and come from: addresses of pen, families, listeners. Each datagram is alone on its way.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::harness::{Launch, Pen, UdpClient, UdpServer, free_udp_port, introduce, skip, wait_until};
+
+fn has_ipv6() -> bool {
+    let has = std::net::UdpSocket::bind("[::1]:0").is_ok();
+    if !has {
+        skip("this host has no IPv6");
+    }
+    has
+}
+
+fn at(ip: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.parse().unwrap(), port)
+}
+
+fn pen_at(listener: &str, servers: &[&UdpServer]) -> Pen {
+    let servers: Vec<&dyn std::fmt::Display> = servers.iter().map(|server| *server as &dyn std::fmt::Display).collect();
+    Launch::ours().control().options(&["-U"]).listener(listener).servers(&servers).start()
+}
+
+/// Asks that address, from one that has nothing to do with it, and tells where the answer comes from.
+#[track_caller]
+fn answer_from(asked: SocketAddr) -> SocketAddr {
+    let any: IpAddr = if asked.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { "::".parse().unwrap() };
+    let client = UdpClient::bound(SocketAddr::new(any, 0));
+    client.send_to("a question", asked);
+    let (answer, from) = client.receive_from();
+    assert_eq!(answer, b"a a question");
+    from
+}
+
+#[test]
+fn an_answer_comes_from_the_address_that_was_asked() {
+    // Reported of numa, xinetd and curvedns, and of hosts with several addresses in general.
+    let a = UdpServer::named("a");
+    let port = free_udp_port();
+    let _pen = pen_at(&format!("0.0.0.0:{port}"), &[&a]);
+    for asked in ["127.0.0.1", "127.0.0.2", "127.9.9.9"] {
+        assert_eq!(answer_from(at(asked, port)), at(asked, port));
+    }
+}
+
+#[test]
+fn a_listener_for_both_families_answers_from_the_address_that_was_asked_too() {
+    if !has_ipv6() {
+        return;
+    }
+    let a = UdpServer::named("a");
+    let port = free_udp_port();
+    let pen = pen_at(&format!("[::]:{port}"), &[&a]);
+    for asked in ["127.0.0.1", "127.0.0.2", "::1"] {
+        assert_eq!(answer_from(at(asked, port)), at(asked, port));
+    }
+    // An IPv4 client is one to access lists, logs and reports.
+    let recent = pen.control().say("recent");
+    assert!(recent.contains("127.0.0.1 connects") && recent.contains("::1 connects"), "{recent}");
+    assert!(!recent.contains("ffff"), "{recent}");
+}
+
+#[test]
+fn a_listener_without_an_address_has_all_of_them() {
+    let a = UdpServer::named("a");
+    let port = free_udp_port();
+    let _pen = pen_at(&port.to_string(), &[&a]);
+    for asked in ["127.0.0.1", "127.0.0.3"] {
+        assert_eq!(answer_from(at(asked, port)), at(asked, port));
+    }
+}
+
+#[test]
+fn two_addresses_that_one_client_asks_from_one_port_are_two_flows() {
+    let a = UdpServer::named("a");
+    let port = free_udp_port();
+    let pen = pen_at(&format!("0.0.0.0:{port}"), &[&a]);
+    let client = UdpClient::bound(at("127.0.0.1", 0));
+    for _ in 0..3 {
+        for ip in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
+            client.send_to(format!("to {ip}"), at(ip, port));
+            let (answer, from) = client.receive_from();
+            assert_eq!((String::from_utf8(answer).unwrap(), from), (format!("a to {ip}"), at(ip, port)));
+        }
+    }
+    assert_eq!(pen.control().say("connections").lines().filter(|line| line.contains("127.0.0.1")).count(), 3);
+    assert_eq!(a.sources().len(), 3);
+}
+
+#[test]
+fn clients_and_servers_may_be_of_different_families() {
+    if !has_ipv6() {
+        return;
+    }
+    let four = UdpServer::on("four", at("127.0.0.1", free_udp_port()), introduce);
+    let six = UdpServer::on("six", at("::1", free_udp_port()), introduce);
+    let port = free_udp_port();
+    let pen = Launch::ours()
+        .control()
+        .options(&["-U", "-r"])
+        .listener(format!("127.0.0.1:{port},[::1]:{port}"))
+        .servers(&[&four, &six])
+        .start();
+    for ip in ["127.0.0.1", "::1"] {
+        let names = [UdpClient::to(at(ip, port)).server(), UdpClient::to(at(ip, port)).server()];
+        assert_eq!(names, ["four", "six"], "{ip}");
+    }
+    assert_eq!(pen.control().say("listen"), format!("127.0.0.1:{port},[::1]:{port}\n"));
+}
+
+#[test]
+fn mapped_ipv4_addresses_are_ipv4_addresses() {
+    let a = UdpServer::named("a");
+    let port = free_udp_port();
+    let pen = Launch::ours()
+        .control()
+        .options(&["-U", "-O", "acl 1 deny 127.0.0.66", "-O", "client_acl 1"])
+        .listener(format!("[::ffff:127.0.0.1]:{port}"))
+        .servers(&[&format!("[::ffff:127.0.0.1]:{}", a.port())])
+        .start();
+    let asked = at("127.0.0.1", port);
+    assert_eq!(UdpClient::between(at("127.0.0.2", 0), asked).server(), "a");
+    let denied = UdpClient::between(at("127.0.0.66", 0), asked);
+    assert_eq!(denied.server_within(Duration::from_millis(300)), None);
+    assert!(pen.control().say("connections").contains("client 127.0.0.2 "));
+}
+
+#[test]
+fn the_access_list_knows_ipv4_clients_of_a_listener_for_both_families() {
+    if !has_ipv6() {
+        return;
+    }
+    let a = UdpServer::named("a");
+    let port = free_udp_port();
+    let _pen = Launch::ours()
+        .control()
+        .options(&["-U", "-O", "acl 1 deny 127.0.0.66", "-O", "client_acl 1"])
+        .listener(format!("[::]:{port}"))
+        .servers(&[&a])
+        .start();
+    let denied = UdpClient::between(at("127.0.0.66", 0), at("127.0.0.1", port));
+    assert_eq!(denied.server_within(Duration::from_millis(300)), None);
+    assert_eq!(UdpClient::between(at("127.0.0.2", 0), at("127.0.0.1", port)).server(), "a");
+}
+
+#[test]
+fn each_flow_has_a_socket_of_its_own_so_that_servers_can_share_them_out() {
+    // Reported of PowerDNS: a server with SO_REUSEPORT uses one of its processes only if all comes from one port.
+    let a = UdpServer::named("a");
+    let pen = Pen::start(&["-U"], &[&a]);
+    let clients: Vec<_> = (0..10).map(|_| UdpClient::connect(&pen)).collect();
+    for _ in 0..3 {
+        clients.iter().for_each(|client| drop(client.server()));
+    }
+    assert_eq!(a.sources().len(), 10);
+}
+
+#[test]
+fn a_flow_hears_nobody_but_its_server() {
+    let a = UdpServer::named("a");
+    let pen = Pen::start(&["-U"], &[&a]);
+    let client = UdpClient::connect(&pen);
+    assert_eq!(client.server(), "a");
+    let back = *a.sources().iter().next().unwrap();
+    let stranger = UdpClient::bound(at("127.0.0.1", 0));
+    stranger.send_to("from a stranger", back);
+    // The next that it hears is the answer.
+    assert_eq!(client.ask("a question"), b"a a question");
+}
+
+#[test]
+fn an_answer_on_its_way_reaches_the_client_after_pen_has_moved_its_flow() {
+    // The answer of the old server comes to a socket that is closed by then, and is dropped: it must not reach anybody else.
+    let held = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let keep = std::sync::Arc::clone(&held);
+    let a = UdpServer::new("a", move |visit| keep.lock().unwrap().push(visit.later()));
+    let b = UdpServer::named("b");
+    let pen = Launch::ours().control().options(&["-U"]).servers(&[&a, &b]).start();
+    let client = UdpClient::from("127.0.0.2", &pen);
+    client.send("first");
+    wait_until("the question", || held.lock().unwrap().len() == 1);
+    pen.control().tell(&["server 0 drain"]);
+    assert_eq!(client.server(), "b");
+    let other = UdpClient::from("127.0.0.3", &pen);
+    assert_eq!(other.server(), "b");
+    held.lock().unwrap().drain(..).for_each(crate::harness::Later::give);
+    assert_eq!(other.ask("a question"), b"b a question");
+    assert_eq!(client.ask("another question"), b"b another question");
+}
