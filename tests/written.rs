@@ -57,7 +57,18 @@ fn command() -> impl Strategy<Value = String> {
     ];
     let number = (
         prop::sample::select(
-            &["blacklist", "timeout", "idle_timeout", "half_closed_timeout", "tracking", "conn_max", "clients_max"][..],
+            &[
+                "blacklist",
+                "timeout",
+                "idle_timeout",
+                "half_closed_timeout",
+                "tracking",
+                "conn_max",
+                "clients_max",
+                "udp_timeout",
+                "udp_responses",
+                "udp_silence",
+            ][..],
         ),
         1u32..3000,
     );
@@ -79,7 +90,7 @@ fn command() -> impl Strategy<Value = String> {
         1 => prop::sample::select(&[
             "no emergency", "no abuse", "no tracking", "tracking 0", "idle_timeout 0", "half_closed_timeout 0", "no source", "source 192.0.2.1",
             "source ::1", "no log", "log www:99", "log [::1]:99", "no web_stats", "no geoip", "idlers 3", "idlers 0", "debug 2", "debug 0", "blacklist 0", "syslog_facility cron",
-            "no servers", "no server 3", "listen 127.0.0.1:81", "listen [::1]:82", "listen /run/listener", "listen 83", "listen 84,[::1]:85 /run/listener",
+            "no servers", "no server 3", "no udp_responses", "udp_responses 0", "udp_silence 0", "udp_proxy each", "udp_proxy first", "listen 127.0.0.1:81", "listen [::1]:82", "listen /run/listener", "listen 83", "listen 84,[::1]:85 /run/listener",
         ][..]).prop_map(String::from),
         1 => (prop::sample::select(&["geoip", "log", "web_stats"][..]), file).prop_map(|(word, file)| format!("{word} {file}")),
     ]
