@@ -108,6 +108,7 @@ mod udp_moves;
 mod udp_one_way;
 mod udp_reports;
 mod udp_sizes;
+mod udp_source;
 mod udp_start;
 mod udp_steering;
 mod web_servers;
