@@ -351,9 +351,10 @@ impl Pen {
     #[track_caller]
     pub(crate) fn assert_idle(&self, what: &str) {
         const LOOKS: usize = 1000;
-        super::wait_until(&format!("{what}: all threads to sleep"), || self.sleeps());
-        let awake = (0..LOOKS).filter(|_| !self.sleeps()).count();
-        assert!(awake < LOOKS / 4, "{what}: awake in {awake} of {LOOKS} looks");
+        // It may still be at work for a while.
+        super::wait_until(&format!("{what}: all threads to sleep most of the time"), || {
+            (0..LOOKS).filter(|_| !self.sleeps()).count() < LOOKS / 4
+        });
     }
 
     /// Whether all of its threads sleep.
