@@ -45,11 +45,11 @@ PORT2 = 8082
 PORTC = 8888
 
 # What the tests are built with and run beside our own programs, by the names of Debian's packages.
-TEST_PACKAGES = apache2 awstats busybox chromium curl goaccess gzip haproxy init-system-helpers iproute2 libssl-dev logrotate mandoc \
-	mmdb-bin netbase nginx openssl pen pkg-config procps python3 python3-pip rsyslog socat strace wrk
+TEST_PACKAGES = apache2 awstats bind9-dnsutils busybox chromium curl freeradius-utils goaccess gzip haproxy init-system-helpers iproute2 \
+	knot libssl-dev logrotate mandoc mmdb-bin netbase nginx openssl pen pkg-config procps python3 python3-pip rsyslog socat strace wrk
 
 # What `make test-quick` does without. The tests that need one of them are skipped there.
-HEAVY_PACKAGES = apache2 awstats chromium goaccess haproxy nginx python3-pip rsyslog
+HEAVY_PACKAGES = apache2 awstats chromium freeradius-utils goaccess haproxy knot nginx python3-pip rsyslog
 
 # Where the tests look for country data of the real world.
 TEST_DATA = $(CARGO_TARGET_DIR)/test-data

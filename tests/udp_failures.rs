@@ -1,11 +1,11 @@
 //! Servers that fail: nobody listens there, or nobody answers.
 
 use std::net::SocketAddr;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Control, DEADLINE, Hosts, Launch, Pen, UdpClient, UdpServer, free_udp_port, introduce, silent, wait_for, wait_until,
+    Control, DEADLINE, Hosts, Launch, Pen, UdpClient, UdpServer, free_udp_port, introduce, let_pass, silent, wait_for,
+    wait_until,
 };
 
 /// Long enough for an answer on a busy machine, where a refused client would get one.
@@ -216,7 +216,7 @@ fn silence_is_no_failure_unless_it_is_to_be_one() {
     }
     wait_until("all of them", || a.count() + b.count() == 20);
     // The time after which an answer is missed.
-    thread::sleep(Duration::from_millis(1500));
+    let_pass(Duration::from_millis(1500));
     UdpClient::connect(&pen).send("a line");
     assert_eq!(states(&pen.control()), ["up", "up"]);
 }
@@ -231,7 +231,7 @@ fn a_server_that_leaves_new_flows_without_an_answer_while_others_answer_is_black
         client
     };
     let clients: Vec<_> = (0..4).map(|_| flow(&pen)).collect();
-    thread::sleep(Duration::from_millis(1500));
+    let_pass(Duration::from_millis(1500));
     assert_eq!(states(&pen.control()), ["up", "up"], "two silent flows of three");
     let more: Vec<_> = (0..2).map(|_| flow(&pen)).collect();
     let line = pen.wait_for_line("blacklisted");
@@ -249,7 +249,7 @@ fn where_nobody_answers_silence_blacklists_nobody() {
     for _ in 0..12 {
         UdpClient::connect(&pen).send("a question");
     }
-    thread::sleep(Duration::from_millis(1500));
+    let_pass(Duration::from_millis(1500));
     UdpClient::connect(&pen).send("a question");
     assert_eq!(states(&pen.control()), ["up", "up"]);
 }
@@ -260,7 +260,7 @@ fn a_flow_that_a_server_has_answered_before_counts_as_no_silence() {
     let pen = Launch::ours().control().options(&["-U", "-r", "-t1", "-O", "udp_silence 1"]).servers(&[&a, &b]).start();
     let clients: Vec<_> = (0..10).map(|_| UdpClient::connect(&pen)).collect();
     clients.iter().for_each(|client| drop(client.server()));
-    thread::sleep(Duration::from_millis(1300));
+    let_pass(Duration::from_millis(1300));
     clients.iter().for_each(|client| drop(client.server()));
     assert_eq!(states(&pen.control()), ["up", "up"]);
 }

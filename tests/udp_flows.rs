@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{DEADLINE, Later, Launch, Pen, UdpClient, UdpServer, forge, program, silent, skip, wait_until};
+use crate::harness::{
+    DEADLINE, Later, Launch, Pen, UdpClient, UdpServer, forge, let_pass, program, silent, skip, wait_until,
+};
 
 pub(crate) fn pen(options: &[&str], servers: &[&UdpServer]) -> Pen {
     let servers: Vec<&dyn std::fmt::Display> = servers.iter().map(|server| *server as &dyn std::fmt::Display).collect();
@@ -69,7 +70,7 @@ fn answers_prolong_a_flow() {
         while start.elapsed() < Duration::from_secs(3) {
             let turn = Instant::now();
             client.server();
-            thread::sleep(Duration::from_millis(20));
+            let_pass(Duration::from_millis(20));
             longest = longest.max(turn.elapsed());
         }
         // On a machine that is too busy for that, the test says nothing.
@@ -114,7 +115,7 @@ fn a_flow_that_still_expects_answers_stays() {
     let client = UdpClient::connect(&pen);
     assert_eq!(client.ask("a question"), b"one");
     // Longer than a flow stays that has all its answers.
-    thread::sleep(Duration::from_millis(1500));
+    let_pass(Duration::from_millis(1500));
     assert_eq!(flows(&pen), 1);
     held.lock().unwrap().drain(..).for_each(Later::give);
     assert_eq!(client.receive(), b"a a question");

@@ -2,10 +2,9 @@
 //! but for those that all servers refuse.
 
 use std::net::SocketAddr;
-use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Hosts, Launch, UDP_LARGEST, UdpClient, UdpServer, free_udp_port, silent, wait_until};
+use crate::harness::{Hosts, Launch, UDP_LARGEST, UdpClient, UdpServer, free_udp_port, let_pass, silent, wait_until};
 use crate::udp_flows::{flows, pen};
 
 #[test]
@@ -50,7 +49,7 @@ fn a_one_way_datagram_that_is_refused_goes_to_another_server() {
     for number in 0..50 {
         client.send(format!("{number}"));
         b.wait_for_count(number + 1);
-        thread::sleep(Duration::from_millis(50));
+        let_pass(Duration::from_millis(50));
     }
     assert_eq!(b.texts(), (0..50).map(|number| number.to_string()).collect::<Vec<_>>());
     assert_eq!(pen.stderr().matches("blacklisted").count(), 1, "it was never up again: {}", pen.stderr());

@@ -48,7 +48,7 @@ pub(crate) use tls_server::{TlsServer, TlsVisit, VisitWire, repeat, server_conte
 pub(crate) use udp::{
     Later, UDP_LARGEST, UdpClient, UdpServer, forge, free_udp_port, has_datagrams, introduce, say_again, silent,
 };
-pub(crate) use wait::{DEADLINE, wait_for, wait_until};
+pub(crate) use wait::{DEADLINE, let_pass, wait_for, wait_until};
 
 use std::path::Path;
 

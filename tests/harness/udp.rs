@@ -145,9 +145,12 @@ impl UdpServer {
     pub(crate) fn stop(&self) {
         let Some((socket, thread)) = self.running.lock().unwrap().take() else { return };
         self.inner.stopping.store(true, Ordering::SeqCst);
-        // It fails, since the socket is not connected, and wakes the thread nevertheless.
-        let _ = SockRef::from(&*socket).shutdown(std::net::Shutdown::Both);
         drop(socket);
+        wait_until(&format!("the end of {self}"), || {
+            // It wakes the thread.
+            let _ = UdpClient::to(self.address()).try_send(b"");
+            thread.is_finished()
+        });
         thread.join().unwrap();
         // A program that another test starts just now has a copy of the socket for a moment.
         wait_until(&format!("{self} to be refused"), || is_refused(self.address()));
@@ -230,8 +233,8 @@ impl Inner {
                 heard.push(Heard { from, payload: payload.to_vec() });
             }
             drop(heard);
-            (self.serve)(&UdpVisit { socket, name: &self.name, from, payload });
             self.count.fetch_add(1, Ordering::SeqCst);
+            (self.serve)(&UdpVisit { socket, name: &self.name, from, payload });
         }
     }
 }

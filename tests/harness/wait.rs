@@ -9,6 +9,11 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// How often a condition is looked at.
 const STEP: Duration = Duration::from_millis(2);
 
+/// Lets so much time pass, where nothing is to happen.
+pub(crate) fn let_pass(time: Duration) {
+    thread::sleep(time);
+}
+
 /// Waits until the condition holds.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
