@@ -1,8 +1,11 @@
 //! lvsmon: it finds out which services work, and says so.
 
 mod examples;
+mod memory;
 mod notify;
+mod parsers;
 mod process;
+mod servers;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -234,3 +234,37 @@ fn it_checks_from_the_address_and_with_the_header_that_the_file_says() {
     server.visit(0).wait_received("PROXY UNKNOWN\r\n");
     assert_eq!(lvsmon.change("b", 0), first("up", "tcp: connected"));
 }
+
+/// How many sockets it has open.
+fn sockets(lvsmon: &Lvsmon) -> usize {
+    let links = fs::read_dir(format!("/proc/{}/fd", lvsmon.process.pid())).unwrap();
+    let links = links.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
+#[test]
+fn many_services_are_right_after_many_reloads_and_nothing_piles_up() {
+    let (up, down, hung) = (Backend::named("a"), Backend::down("b"), Backend::new("c", crate::harness::hold));
+    // Those that hang take longer than the interval.
+    let file = |round: usize| {
+        let line = |number: usize| {
+            let (server, check) = [(&up, "tcp"), (&down, "tcp"), (&hung, "banner")][number % 3];
+            format!("service s{number} 127.0.0.1:{} {check}\n", server.port())
+        };
+        // Their order changes, and so do those that are under way.
+        let lines = (0..200).map(|number| line((number + 67 * round) % 200));
+        format!("check_timeout 0.{}\ncheck_fall 1\n{}", 3 + round % 2, lines.collect::<String>())
+    };
+    let lvsmon = Lvsmon::start(&file(0));
+    (1..20).for_each(|round| lvsmon.reload(&file(round)));
+    let expected = ["up: tcp: connected", "down: tcp: connection refused", "down: banner: the answer timed out"];
+    for number in 0..200 {
+        let change = lvsmon.change(&format!("s{number}"), 0);
+        assert!(change.starts_with(&format!("unknown -> {}", expected[number % 3])), "s{number}: {change}");
+        assert_eq!(lvsmon.changes(&format!("s{number}")).len(), 1, "s{number}");
+    }
+    // At most one check of each service that hangs, and a few others of lvsmon itself.
+    assert!(sockets(&lvsmon) < 100, "{}", sockets(&lvsmon));
+    lvsmon.reload(&format!("service a 127.0.0.1:{}\n", up.port()));
+    wait_until("the end of all checks", || sockets(&lvsmon) < 5);
+}
