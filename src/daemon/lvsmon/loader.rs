@@ -42,13 +42,16 @@ pub(super) struct Loader {
     failing: HashSet<String>,
 }
 
+/// What speaks TLS to services that are trusted alike.
+type Connectors = BTreeMap<Trust, (Arc<Trust>, Arc<Connector>)>;
+
 /// What a file asks for.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) services: Vec<Service<Target>>,
     pub(super) configuration: Configuration,
     /// Trust of services that speak TLS.
-    connectors: BTreeMap<Trust, (Arc<Trust>, Arc<Connector>)>,
+    connectors: Connectors,
     /// Names that are to be looked up again.
     has_names: bool,
     has_unresolved: bool,
@@ -57,6 +60,14 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// Takes the services for the monitor. What they were made of is kept only if names are to be looked up again.
+    pub(super) fn take_services(&mut self) -> Vec<Service<Target>> {
+        if self.lookups() == Lookups::default() {
+            self.configuration.services = Vec::new();
+        }
+        std::mem::take(&mut self.services)
+    }
+
     /// Which names are to be looked up again.
     pub(super) fn lookups(&self) -> Lookups {
         Lookups { unresolved: self.has_unresolved, every: self.configuration.resolve.filter(|_| self.has_names) }
@@ -101,7 +112,7 @@ impl Loader {
                 let mut warn = |text| loaded.warnings.push(text);
                 let connector = Connector::load(trust, &self.key_files, &mut warn)
                     .map(Arc::new)
-                    .map_err(|error| Error::Config(format!("{}: {error}", service.place)))?;
+                    .map_err(|error| Error::Config(format!("{}:{}: {error}", self.file.display(), service.line)))?;
                 loaded.connectors.insert((**trust).clone(), (Arc::clone(trust), connector));
             }
         }
@@ -115,8 +126,9 @@ impl Loader {
         let failed_before = std::mem::take(&mut self.failing);
         (loaded.has_names, loaded.has_unresolved) = (false, false);
         for written in &loaded.configuration.services {
-            let at =
-                |error: &dyn Display| Error::Config(format!("{}: service {}: {error}", written.place, written.name));
+            let at = |error: &dyn Display| {
+                Error::Config(format!("{}:{}: service {}: {error}", self.file.display(), written.line, written.name))
+            };
             let mut target = Target { source: written.options.source, ..Target::default() };
             target.header = written.options.proxy.map(local).unwrap_or_default();
             match &written.endpoint {
@@ -124,6 +136,12 @@ impl Loader {
                 Endpoint::Unix(path) => target.addresses = vec![Address::Unix(path.clone())],
                 Endpoint::Tcp(host, port) => {
                     let port = self.port(port, written.kind.is_udp()).map_err(|error| at(&error))?;
+                    if !host.is_name() {
+                        let ips = host.addresses().iter();
+                        target.addresses = ips.map(|ip| Address::Ip(SocketAddr::new(*ip, port))).collect();
+                        services.push(service(written, target, &loaded.connectors));
+                        continue;
+                    }
                     let kept = self.known.get(host.name());
                     let found = asked.entry(host.name().to_string()).or_insert_with(|| match kept {
                         Some(kept) if round == Round::Unresolved && !failed_before.contains(host.name()) => {
@@ -135,19 +153,17 @@ impl Loader {
                             .map(|host| host.addresses().to_vec())
                             .map_err(|error| error.cause().into()),
                     });
-                    loaded.has_names |= host.is_name();
+                    loaded.has_names = true;
                     let ips = match found {
-                        Ok(ips) if host.is_name() => {
-                            self.known.entry(host.name().to_string()).insert_entry(ips.clone()).into_mut()
-                        }
-                        Ok(ips) => ips,
+                        Ok(ips) => self.known.entry(host.name().to_string()).insert_entry(ips.clone()).into_mut(),
                         Err(cause) => {
                             loaded.has_unresolved = true;
                             target.unresolved = Some(Arc::clone(cause));
                             if self.failing.insert(host.name().to_string()) && !failed_before.contains(host.name()) {
                                 loaded.warnings.push(format!(
-                                    "{}: {}: cannot be looked up: {cause}",
-                                    written.place,
+                                    "{}:{}: {}: cannot be looked up: {cause}",
+                                    self.file.display(),
+                                    written.line,
                                     host.name()
                                 ));
                             }
@@ -157,20 +173,7 @@ impl Loader {
                     target.addresses = ips.iter().map(|ip| Address::Ip(SocketAddr::new(*ip, port))).collect();
                 }
             }
-            if let Some((trust, connector)) = loaded.connectors.get(&*written.options.trust) {
-                if written.kind.needs_tls() {
-                    let name = tls_name(written);
-                    target.tls = Some(Tls { name, trust: Arc::clone(trust), connector: Arc::clone(connector) });
-                }
-            }
-            let (name, address) = (Arc::clone(&written.name), Arc::clone(&written.address));
-            services.push(Service {
-                name,
-                address,
-                kind: Arc::clone(&written.kind),
-                pace: written.options.pace,
-                target,
-            });
+            services.push(service(written, target, &loaded.connectors));
         }
         loaded.services = services;
         Ok(())
@@ -187,6 +190,16 @@ impl Loader {
             _ => Err(Error::Address(port.to_string(), String::from("no port found"))),
         }
     }
+}
+
+/// The service for the monitor.
+fn service(written: &conf::Service, mut target: Target, connectors: &Connectors) -> Service<Target> {
+    if let Some((trust, connector)) = connectors.get(&*written.options.trust).filter(|_| written.kind.needs_tls()) {
+        let name = tls_name(written);
+        target.tls = Some(Tls { name, trust: Arc::clone(trust), connector: Arc::clone(connector) });
+    }
+    let (name, address) = (Arc::clone(&written.name), Arc::clone(&written.address));
+    Service { name, address, kind: Arc::clone(&written.kind), pace: written.options.pace, target }
 }
 
 /// The name that is asked for and verified: that of the settings, else the host that the check names, else that of the service.

@@ -46,9 +46,9 @@ impl Reloader {
         let loaded = self.loader.load().and_then(|loaded| check_programs(&loaded.services).map(|()| loaded));
         match loaded {
             Ok(loaded) => {
+                let services = counted(loaded.services.len(), "service", "services");
                 self.loaded = loaded;
                 self.apply();
-                let services = counted(self.loaded.services.len(), "service", "services");
                 self.log.notice(format_args!("{}: read again, {services}", self.loader.file.display()));
             }
             Err(error) => {
@@ -59,21 +59,16 @@ impl Reloader {
     }
 
     fn look_up(&mut self, round: Round) {
-        let before = self.loaded.services.clone();
         match self.loader.look_up(&mut self.loaded, round) {
-            Ok(()) if self.loaded.services != before => self.apply(),
-            Ok(()) => self.warn(),
+            // Services whose addresses are the same do not notice.
+            Ok(()) => self.apply(),
             // The name of a port that is no longer known.
             Err(error) => self.log.warning(error),
         }
     }
 
     fn apply(&mut self) {
-        self.warn();
-        self.monitor.replace(self.loaded.services.clone(), State::Unknown, Begin::Spread);
-    }
-
-    fn warn(&mut self) {
         self.loaded.warnings.drain(..).for_each(|warning| self.log.warning(warning));
+        self.monitor.replace(self.loaded.take_services(), State::Unknown, Begin::Spread);
     }
 }

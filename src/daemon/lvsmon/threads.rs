@@ -49,7 +49,7 @@ pub(super) struct Wired {
 
 impl Wiring {
     /// Starts all threads. With `once` each service is checked once, and the end of that is [`Event::Terminate`].
-    pub(super) fn start(self, loader: Loader, loaded: Loaded, once: bool) -> Result<Wired, Error> {
+    pub(super) fn start(self, loader: Loader, mut loaded: Loaded, once: bool) -> Result<Wired, Error> {
         let Self { clock, log, events, checks, print, json, exec } = self;
         let (mut queues, mut printed) = (Vec::new(), None);
         if let Some(print) = print.filter(|_| !once) {
@@ -88,7 +88,7 @@ impl Wiring {
                 Wish::Report => usr1.try_send(()),
             };
         })?;
-        monitor.replace(loaded.services.clone(), State::Unknown, if once { Begin::AtOnce } else { Begin::Spread });
+        monitor.replace(loaded.take_services(), State::Unknown, if once { Begin::AtOnce } else { Begin::Spread });
         let (watched, told, time) = (monitor.clone(), log.clone(), clock.clone());
         start("reporter", STACK, &events, move || {
             for () in &reports {

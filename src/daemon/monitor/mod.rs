@@ -156,9 +156,10 @@ struct Work<W> {
 
 impl<W: Watcher> Work<W> {
     fn run(&mut self) {
+        let mut is_rung = true;
         loop {
             let now = Instant::now();
-            if !self.answer(now) {
+            if is_rung && !self.answer(now) {
                 return;
             }
             self.begin(now);
@@ -169,10 +170,11 @@ impl<W: Watcher> Work<W> {
             let others = [Some(self.bell.as_fd()), self.programs.end()];
             let waited =
                 self.prober.wait(self.roster.watched(), others.into_iter().flatten(), until, &mut self.results);
-            if waited.is_err() {
+            is_rung = waited.unwrap_or_else(|_| {
                 // There is no memory for poll(2) at the moment.
                 std::thread::sleep(GRAIN);
-            }
+                true
+            });
             self.finish();
         }
     }

@@ -101,8 +101,9 @@ fn server(answer: &'static str) -> (SocketAddr, JoinHandle<()>) {
     (address, thread)
 }
 
+/// A port at an address that no other test uses, so that it stays free.
 fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    TcpListener::bind("127.77.0.1:0").unwrap().local_addr().unwrap()
 }
 
 #[test]
@@ -129,6 +130,22 @@ fn services_are_found_up_and_down_with_the_reason() {
     bench.wait("closed", "up: tcp: connected");
     drop(listener);
     bench.wait("closed", "down: tcp: connection refused");
+}
+
+#[test]
+fn a_service_that_flaps_a_thousand_times_is_told_of_each_time() {
+    let bench = Bench::new(8);
+    let address = closed_port();
+    let mut flapping = service("flapping", "tcp", &[address]);
+    flapping.pace.interval = Duration::from_millis(1);
+    bench.replace(vec![flapping]);
+    for _ in 0..500 {
+        bench.wait("flapping", "down: tcp: connection refused");
+        let listener = TcpListener::bind(address).unwrap();
+        bench.wait("flapping", "up: tcp: connected");
+        drop(listener);
+    }
+    bench.wait("flapping", "down: tcp: connection refused");
 }
 
 #[test]
@@ -194,13 +211,29 @@ fn files_and_programs_are_checked_and_a_program_gets_the_address() {
     fs::remove_dir_all(&folder).unwrap();
 }
 
-/// The children of this process that run that program.
+/// How many processes run that command.
 fn running(words: &str) -> usize {
-    let commands = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let path: PathBuf = entry.ok()?.path();
-        fs::read(path.join("cmdline")).ok().map(|command| String::from_utf8_lossy(&command).replace('\0', " "))
-    });
-    commands.filter(|command| command.contains(words)).count()
+    processes(words).len()
+}
+
+/// The process groups whose first process runs that command. A shell that has just forked is there twice.
+fn groups(words: &str) -> usize {
+    let leads = |path: &PathBuf| {
+        let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+        // Behind the name: the state, the parent, the group.
+        let group = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(2)).map(String::from);
+        group.is_some_and(|group| path.ends_with(group))
+    };
+    processes(words).iter().filter(|path| leads(path)).count()
+}
+
+fn processes(words: &str) -> Vec<PathBuf> {
+    let paths = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+    let runs = |path: &PathBuf| {
+        let command = fs::read(path.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).replace('\0', " ").contains(words)
+    };
+    paths.filter(runs).collect()
 }
 
 #[test]
@@ -217,7 +250,7 @@ fn programs_that_hang_run_one_at_a_time_and_are_killed_with_their_children() {
     let mut told = HashMap::new();
     while told.len() < names.len() {
         let (name, text) = bench.told.recv_timeout(DEADLINE).unwrap();
-        assert!(running(&format!("sleep {time} &")) <= 1);
+        assert!(groups(&format!("sleep {time} &")) <= 1);
         match name.as_str() {
             // It is not held up.
             "tcp" => assert_eq!(text, "up: tcp: connected"),

@@ -15,6 +15,7 @@ use crate::net::tls::{Handshake, Session, Step};
 use crate::policy::check::excerpt::Excerpt;
 use crate::policy::check::exchange::{Exchange, Next, Phase};
 use crate::policy::check::finding::{Finding, Outcome};
+use crate::policy::check::kind::Kind;
 use crate::policy::check::roster::Service;
 
 /// Bytes that are read at a time. A datagram has no more.
@@ -88,7 +89,7 @@ impl Flight {
         let socket = Socket::of(fd, service);
         let mut flight = Self { place, exchange, socket, layer: Layer::None, address, patience: now, sent: 0 };
         flight.share_time(service, now);
-        let progress = if is_ready { flight.go_on(service, room, now) } else { Ok(None) };
+        let progress = if is_ready { flight.go_on(service, PollFlags::OUT, room, now) } else { Ok(None) };
         progress.transpose().map_or(Ok(flight), Err)
     }
 
@@ -119,13 +120,25 @@ impl Flight {
         }
     }
 
-    /// What it has waited for is there.
-    pub(super) fn go_on(&mut self, service: &Service<Target>, room: &mut Room, now: Instant) -> Progress {
+    /// What it has waited for is there: that is what poll(2) has found.
+    pub(super) fn go_on(
+        &mut self,
+        service: &Service<Target>,
+        found: PollFlags,
+        room: &mut Room,
+        now: Instant,
+    ) -> Progress {
         let kind = &service.kind;
         let mut next = Next::Go(self.exchange.phase());
         if self.exchange.phase() == Phase::Connect {
-            if let Err(error) = socket_error(self.socket()).and_then(|state| state) {
+            let failed = found.intersects(PollFlags::ERR | PollFlags::HUP);
+            if let (true, Err(error)) = (failed, socket_error(self.socket()).and_then(|state| state)) {
                 return self.try_next(service, Some(error), room, now);
+            }
+            // What others expect does not come back from this end.
+            let may_be_deceived = matches!(**kind, Kind::Tcp | Kind::Expect(_));
+            if may_be_deceived && socket::leads_to_itself(self.socket(), &service.target.addresses[self.address]) {
+                return self.try_next(service, Some(Errno::CONNREFUSED), room, now);
             }
             next = self.exchange.connected(kind, now);
             if !service.target.header.is_empty() && !kind.is_udp() {
@@ -171,7 +184,7 @@ impl Flight {
             (Some(Ok(Connecting { address, fd, is_ready })), _) => {
                 (self.address, self.socket) = (address, Socket::of(fd, service));
                 self.share_time(service, now);
-                if is_ready { self.go_on(service, room, now) } else { Ok(None) }
+                if is_ready { self.go_on(service, PollFlags::OUT, room, now) } else { Ok(None) }
             }
             (Some(Err(error)), _) | (None, Some(error)) => socket::judge(error).map(Some),
             (None, None) => Ok(Some(self.exchange.timed_out(&service.kind))),

@@ -30,8 +30,8 @@ pub struct Prober {
     busy: Vec<u32>,
     /// What poll(2) looks at. It is empty between two calls, and keeps its memory.
     polled: Vec<PollFd<'static>>,
-    /// Which of those in `busy` poll(2) has found ready.
-    ready: Vec<bool>,
+    /// What poll(2) has found of those in `busy`.
+    ready: Vec<PollFlags>,
     room: Room,
     /// Makes numbers that others cannot guess.
     secret: RandomState,
@@ -89,14 +89,14 @@ impl Prober {
     }
 
     /// Waits until something happens: to a check, to one of the other descriptors, or the time has come. The checks that are over, and
-    /// what they have brought, are appended to `results`.
+    /// what they have brought, are appended to `results`. Tells whether one of the other descriptors is readable.
     pub fn wait<'a>(
         &mut self,
         watched: &[Watched<Target>],
         others: impl IntoIterator<Item = BorrowedFd<'a>>,
         until: Option<Instant>,
         results: &mut Vec<(usize, Found)>,
-    ) -> Result<(), Errno> {
+    ) -> Result<bool, Errno> {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let mut polled = emptied(std::mem::take(&mut self.polled));
         let flights = self.busy.iter().filter_map(|slot| self.flights[*slot as usize].as_ref());
@@ -108,7 +108,10 @@ impl Prober {
         };
         let found = self.busy.len();
         self.ready.clear();
-        self.ready.extend(polled[..found].iter().map(|polled| outcome.is_ok() && !polled.revents().is_empty()));
+        let nothing = PollFlags::empty();
+        self.ready
+            .extend(polled[..found].iter().map(|polled| if outcome.is_ok() { polled.revents() } else { nothing }));
+        let others = polled[found..].iter().any(|polled| !polled.revents().is_empty());
         self.polled = emptied(polled);
         let now = Instant::now();
         // From the last one on, since those that are over leave the list.
@@ -116,10 +119,11 @@ impl Prober {
             let slot = self.busy[at];
             let Some(flight) = &mut self.flights[slot as usize] else { continue };
             let Some(Watched { service, .. }) = watched.get(flight.place) else { continue };
-            let progress = match self.ready[at] {
-                true => flight.go_on(service, &mut self.room, now),
-                false if flight.deadline() <= now => flight.late(service, &mut self.room, now),
-                false => continue,
+            let found = self.ready[at];
+            let progress = match found.is_empty() {
+                false => flight.go_on(service, found, &mut self.room, now),
+                true if flight.deadline() <= now => flight.late(service, &mut self.room, now),
+                true => continue,
             };
             if let Some(found) = progress.transpose() {
                 results.push((flight.place, found));
@@ -128,7 +132,7 @@ impl Prober {
                 self.free.push(slot);
             }
         }
-        outcome.map(drop)
+        outcome.map(|_| others)
     }
 
     /// The list of services was replaced: the checks go on for the new places. Those without one are broken off.

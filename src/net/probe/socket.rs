@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, socket_with};
 
 use crate::endpoint::Address;
 use crate::error::reason;
@@ -42,6 +42,13 @@ pub(super) fn begin(address: &Address, datagrams: bool, source: Option<IpAddr>) 
     }
 }
 
+/// Whether a connection to that address is one to itself. The kernel makes it if nothing listens at the port and it has chosen the same one
+/// for this end, which happens on this host alone.
+pub(super) fn leads_to_itself(socket: impl AsFd, address: &Address) -> bool {
+    let Address::Ip(peer) = address else { return false };
+    getsockname(socket).ok().and_then(|own| SocketAddr::try_from(own).ok()).is_some_and(|own| own == *peer)
+}
+
 /// What an error of a socket tells about the service; the error is that it tells something about this host.
 pub(super) fn judge(error: Errno) -> Result<Outcome, Errno> {
     if Fault::of(&error.into()) != Fault::Server {
@@ -55,4 +62,23 @@ pub(super) fn judge(error: Errno) -> Result<Outcome, Errno> {
         Errno::AGAIN => Finding::Words("its queue of connections is full"),
         error => Finding::Text(Excerpt::new(reason(&io::Error::from(error)).as_bytes())),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::{Domain, Socket, Type};
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_connection_to_itself_is_recognised() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let own = socket.local_addr().unwrap();
+        socket.connect(&own).unwrap();
+        assert!(leads_to_itself(&socket, &Address::Ip(own.as_socket().unwrap())));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert!(!leads_to_itself(&socket, &Address::Ip(address)));
+    }
 }

@@ -43,8 +43,8 @@ pub struct Configuration {
 /// A service as the file has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
-    /// Where it stands: `file:line`.
-    pub place: String,
+    /// The line that it stands in.
+    pub line: u32,
     /// Its name.
     pub name: Arc<str>,
     /// Its address as it was written.
@@ -78,7 +78,7 @@ pub struct Options {
 struct Parser {
     services: Vec<Service>,
     /// The lines of the names.
-    names: HashMap<Arc<str>, usize>,
+    names: HashMap<Arc<str>, u32>,
     options: Arc<Options>,
     /// The check of services that say none: `check`.
     kind: Arc<Kind>,
@@ -105,7 +105,7 @@ pub fn parse(name: &str, text: &str, pace: Pace) -> Result<Configuration, String
         let odd = line.chars().find(|c| (c.is_control() && *c != '\t') || (c.is_whitespace() && !c.is_ascii()));
         let outcome = match odd {
             Some(odd) => Err(format!("there is a character U+{:04X} that cannot be seen", u32::from(odd))),
-            None => parser.line(name, number, line),
+            None => parser.line(number, line),
         };
         match outcome {
             Ok(()) => {}
@@ -121,10 +121,10 @@ pub fn parse(name: &str, text: &str, pace: Pace) -> Result<Configuration, String
 }
 
 impl Parser {
-    fn line(&mut self, file: &str, number: usize, line: &str) -> Result<(), String> {
+    fn line(&mut self, number: u32, line: &str) -> Result<(), String> {
         let (word, rest) = line.split_at(line.find(|c: char| c.is_ascii_whitespace()).unwrap_or(line.len()));
         match word {
-            "service" => self.service(file, number, rest),
+            "service" => self.service(number, rest),
             "check" => {
                 self.kind = self.kind(rest)?;
                 Ok(())
@@ -144,7 +144,7 @@ impl Parser {
         }
     }
 
-    fn service(&mut self, file: &str, number: usize, rest: &str) -> Result<(), String> {
+    fn service(&mut self, line: u32, rest: &str) -> Result<(), String> {
         let mut words = Reader::new(rest);
         let name: Arc<str> = words.next("service: a name")?.text()?.into();
         let is_name =
@@ -168,15 +168,14 @@ impl Parser {
             Some(port) => endpoint.with_port(port.clone()),
             None => endpoint,
         };
-        if let Some(first) = self.names.insert(Arc::clone(&name), number) {
+        if let Some(first) = self.names.insert(Arc::clone(&name), line) {
             return Err(of(format!("there is one of that name already, in line {first}")));
         }
         if self.services.len() == MOST {
             return Err(format!("there can be {MOST} services at most"));
         }
-        let place = format!("{file}:{number}");
         let options = Arc::clone(&self.options);
-        self.services.push(Service { place, name, address: address.into(), endpoint, kind, options });
+        self.services.push(Service { line, name, address: address.into(), endpoint, kind, options });
         Ok(())
     }
 
@@ -272,7 +271,7 @@ mod tests {
                     service e /run/x.sock banner 220\nservice f host file /run/up\n";
         let services = parsed(text).unwrap();
         let lines: Vec<_> =
-            services.iter().map(|service| format!("{} {service} {}", service.place, service.endpoint)).collect();
+            services.iter().map(|service| format!("f:{} {service} {}", service.line, service.endpoint)).collect();
         assert_eq!(
             lines,
             [
