@@ -78,7 +78,8 @@ impl Balancer {
             None => writeln!(out, "first choice: none")?,
         }
         let (connections, most) = (self.connections.len(), self.settings.conn_max.min(most));
-        if connections >= most {
+        // A new flow takes the place of an old one.
+        if connections >= most && !self.identity.udp {
             writeln!(out, "it waits: pen is at its limit of {most} connections")?;
         }
         match self.select(&view, hash, true) {
