@@ -1,6 +1,7 @@
 //! Flows that come and go leave nothing behind.
 
 use std::env;
+use std::time::Duration;
 
 use crate::harness::{Launch, Pen, UdpClient, UdpServer, introduce, say_again, silent, wait_until};
 use crate::random_commands::Dice;
@@ -8,7 +9,8 @@ use crate::random_commands::Dice;
 /// How many flows are on their way at a time: fewer datagrams than any queue of the kernel holds.
 const AT_ONCE: usize = 50;
 
-/// Has so many clients ask once, each from a port of its own, and waits for the answers of those that `answered` tells.
+/// Has so many clients ask once, each from a port of its own, and waits for the answers of those that `payload` says are answered. Flows
+/// without an answer have an eighth of each thread's share, so that some may give way to others: clients ask again, as all do.
 fn one_shots(pen: &Pen, count: usize, server: &UdpServer, mut payload: impl FnMut(usize) -> (Vec<u8>, bool)) {
     for batch in 0..count / AT_ONCE {
         let before = server.count();
@@ -16,11 +18,19 @@ fn one_shots(pen: &Pen, count: usize, server: &UdpServer, mut payload: impl FnMu
             .map(|number| {
                 let (payload, is_answered) = payload(batch * AT_ONCE + number);
                 let client = UdpClient::connect(pen);
-                client.send(payload);
-                (client, is_answered)
+                client.send(&payload);
+                (client, payload, is_answered)
             })
             .collect();
-        clients.iter().filter(|(_, is_answered)| *is_answered).for_each(|(client, _)| drop(client.receive()));
+        for (client, payload, _) in clients.iter().filter(|(.., is_answered)| *is_answered) {
+            wait_until("an answer", || {
+                let answer = client.receive_within(Duration::from_secs(1));
+                if answer.is_none() {
+                    client.send(payload);
+                }
+                answer.is_some()
+            });
+        }
         wait_until("the datagrams", || server.count() >= before + AT_ONCE);
     }
 }

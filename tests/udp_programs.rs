@@ -122,7 +122,7 @@ fn a_name_server_that_dies_in_the_middle_loses_what_it_has_got_and_no_more() {
     let answers: Vec<_> = std::thread::scope(|scope| {
         let clients: Vec<_> =
             (0..3).map(|_| scope.spawn(|| (0..30).map(|_| dig(port, "who TXT")).collect::<Vec<_>>())).collect();
-        pen.wait_for_connections(0, 1);
+        wait_until("the first questions", || pen.connections(0) > 0);
         one.kill();
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
