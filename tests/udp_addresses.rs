@@ -103,8 +103,8 @@ fn clients_and_servers_may_be_of_different_families() {
         .servers(&[&four, &six])
         .start();
     for ip in ["127.0.0.1", "::1"] {
-        let names = [UdpClient::to(at(ip, port)).server(), UdpClient::to(at(ip, port)).server()];
-        assert_eq!(names, ["four", "six"], "{ip}");
+        let clients = [UdpClient::to(at(ip, port)), UdpClient::to(at(ip, port))];
+        assert_eq!(clients.map(|client| client.server()), ["four", "six"], "{ip}");
     }
     assert_eq!(pen.control().say("listen"), format!("127.0.0.1:{port},[::1]:{port}\n"));
 }

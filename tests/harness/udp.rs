@@ -293,10 +293,11 @@ impl UdpClient {
         Self::to(pen.udp_address())
     }
 
-    /// One that comes from that address.
+    /// One that comes from that address, and from a port that no other client has had, so that its flow is a new one. The kernel would
+    /// give a port again soon.
     #[track_caller]
     pub(crate) fn from(ip: &str, pen: &Pen) -> Self {
-        Self::between(SocketAddr::new(ip.parse().unwrap(), 0), pen.udp_address())
+        Self::between(SocketAddr::new(ip.parse().unwrap(), free_udp_port()), pen.udp_address())
     }
 
     /// One that comes from wherever the kernel chooses, and hears of nobody but of that address.
