@@ -41,6 +41,9 @@ const EVENTS: usize = 16;
 /// The most checks at a time, if there are descriptors for them. With the default times, 10,000 services that all hang have 6,000.
 const CHECKS: usize = 16_384;
 
+/// The same where all services are checked once and at once: many may be on the same host, which is not to be flooded.
+const CHECKS_ONCE: usize = 1000;
+
 /// How long lvsmon waits before it ends with an error, so that an init that starts it again and again has time for other things.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -112,7 +115,7 @@ fn serve(
 ) -> Result<End, Error> {
     // Not earlier: TERM must end a slow name lookup.
     signals::hold();
-    let checks = limits::descriptors(CHECKS);
+    let checks = limits::descriptors(if options.once { CHECKS_ONCE } else { CHECKS });
     let clock = Clock::local();
     let is_front = options.foreground || options.once;
     let messages = if is_front { Output::Stderr } else { Output::Syslog(Syslog::open(NAME)) };

@@ -83,6 +83,11 @@ impl Prober {
         Some(found)
     }
 
+    /// How many checks are under way.
+    pub fn under_way(&self) -> usize {
+        self.busy.len()
+    }
+
     /// When the first of the deadlines is.
     pub fn deadline(&self) -> Option<Instant> {
         self.busy.iter().filter_map(|slot| self.flights[*slot as usize].as_ref()).map(Flight::deadline).min()
