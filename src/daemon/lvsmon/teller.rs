@@ -137,3 +137,54 @@ pub(super) fn standings(rows: &[Watched<Target>], clock: &Clock, json: bool) -> 
     };
     rows.iter().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::mailbox;
+    use crate::policy::check::finding::{Finding, Outcome};
+    use crate::policy::check::kind::Kind;
+    use crate::policy::check::roster::Pace;
+    use crate::policy::check::tally::{Limits, Tally};
+    use crate::sys::log::{Level, Message};
+
+    #[test]
+    fn syslog_is_told_of_changes_alone_with_their_severity_and_once_ends_with_the_last_service() {
+        let (messages, told) = crossbeam_channel::bounded(8);
+        let log = Log::new(messages);
+        let (events, inbox) = mailbox::to_this_thread(2);
+        let names = HashSet::from([Arc::from("a"), Arc::from("b")]);
+        let once = Some(Once::new(names, events));
+        let complaints = Complaints::new(log.clone(), "");
+        let mut teller = Teller { queues: Vec::new(), syslog: Some(log), complaints, once };
+        let (kind, now) = (Arc::new(Kind::parse("tcp").unwrap()), Instant::now());
+        let address = Arc::from("h:1");
+        let service = |name: &str| Service {
+            name: name.into(),
+            address: Arc::clone(&address),
+            kind: Arc::clone(&kind),
+            pace: Pace::default(),
+            target: Target::default(),
+        };
+        let (a, mut tally) = (service("a"), Tally::new(State::Unknown, now));
+        for succeeded in [true, true, false, true] {
+            let outcome = Outcome { succeeded, finding: Finding::Words("x") };
+            let change = tally.record(outcome, Limits { rise: 1, fall: 1 }, now);
+            teller.checked(&Report { service: &a, tally: &tally, outcome: &outcome, change });
+        }
+        let lines = told.try_iter().map(|message| match message {
+            Message::Line(level, _, text) => (level, text),
+            other => panic!("{other:?}"),
+        });
+        let expected = [
+            (Level::Notice, "service a (h:1) unknown -> up: tcp: x"),
+            (Level::Warning, "service a (h:1) up -> down: tcp: x, 1 failure"),
+            (Level::Notice, "service a (h:1) down -> up: tcp: x, after 1 failure"),
+        ];
+        assert_eq!(lines.collect::<Vec<_>>(), expected.map(|(level, text)| (level, String::from(text))));
+        assert!(inbox.next(Some(Duration::ZERO)).is_none());
+        // One that could not be checked counts, too.
+        teller.prevented(&service("b"), &io::ErrorKind::OutOfMemory.into());
+        assert!(matches!(inbox.next(Some(Duration::ZERO)), Some(daemon::events::Event::Terminate)));
+    }
+}
