@@ -35,6 +35,7 @@ fn a_program_is_run_at_each_change_with_the_facts_as_arguments() {
     wait_until("the third", || {
         read().lines().last().unwrap().starts_with(&format!("a|{address}|down|up|tcp: connected|"))
     });
+    lvsmon.change("a", 2);
     assert_eq!(lvsmon.changes("a").len(), 3);
 }
 
