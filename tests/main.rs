@@ -106,6 +106,7 @@ mod udp_compat;
 mod udp_crowd;
 mod udp_failures;
 mod udp_flows;
+mod udp_icmp;
 mod udp_leaks;
 mod udp_moves;
 mod udp_one_way;

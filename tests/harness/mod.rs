@@ -46,7 +46,8 @@ pub(crate) use tls_programs::{Outcome, curl, python, s_client, s_client_obeying,
 #[cfg(feature = "tls")]
 pub(crate) use tls_server::{TlsServer, TlsVisit, VisitWire, repeat, server_context};
 pub(crate) use udp::{
-    Later, UDP_LARGEST, UdpClient, UdpServer, forge, free_udp_port, has_datagrams, introduce, say_again, silent,
+    Later, UDP_LARGEST, UdpClient, UdpServer, UdpVisit, forge, free_udp_port, has_datagrams, introduce, say_again,
+    silent,
 };
 pub(crate) use wait::{DEADLINE, let_pass, wait_for, wait_until};
 

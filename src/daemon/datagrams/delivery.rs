@@ -241,7 +241,8 @@ impl Carrier {
         }
         let received = match self.outbox.receive(socket, most, door, Return { client, local }) {
             Ok(received) => received,
-            Err(NixErrno::EAGAIN | NixErrno::EINTR) => return,
+            // A datagram was too long for its way, which is no failure of the server.
+            Err(NixErrno::EAGAIN | NixErrno::EINTR | NixErrno::EMSGSIZE) => return,
             Err(error) => return self.fail(id, error.into(), None, now),
         };
         flow.link.down.delivered(received.bytes);

@@ -29,6 +29,7 @@ pub fn open(server: SocketAddr, options: &ConnectOptions, client: SocketAddr) ->
 /// was sent: a connected socket tells so that nobody listens there (udp(7)).
 pub fn deliver(socket: &OwnedFd, header: &[u8], payload: &[u8]) -> Result<(), Errno> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let mut may_be_earlier = true;
     loop {
         let sent = if header.is_empty() {
             send(socket, payload, flags)
@@ -37,14 +38,18 @@ pub fn deliver(socket: &OwnedFd, header: &[u8], payload: &[u8]) -> Result<(), Er
         };
         match sent {
             Err(Errno::INTR) => {}
+            // So a router tells that an earlier datagram was too long for the way behind it. This one may not be, and the kernel cuts it
+            // into fragments if it is.
+            Err(Errno::MSGSIZE) if may_be_earlier => may_be_earlier = false,
             sent => return sent.map(drop),
         }
     }
 }
 
-/// The error of a socket, if it has one. It is told once.
+/// The error of a socket, if it has one. It is told once. That a datagram was too long for its way ([`deliver`]) is none.
 pub fn error(socket: &OwnedFd) -> Option<io::Error> {
     match socket_error(socket) {
+        Ok(Err(Errno::MSGSIZE)) => None,
         Ok(Err(error)) => Some(error.into()),
         _ => None,
     }
