@@ -62,6 +62,42 @@ fn a_listener_for_both_families_answers_from_the_address_that_was_asked_too() {
 }
 
 #[test]
+fn a_datagram_to_all_hosts_is_passed_on_once_and_answered_from_an_address_of_this_host() {
+    let a = UdpServer::named("a");
+    let port = free_udp_port();
+    let pen = pen_at(&format!("0.0.0.0:{port}"), &[&a]);
+    // The kernel shares other datagrams out to the threads by a hash of the client. A datagram to all comes to all of them.
+    for number in 1..=20 {
+        let client = UdpClient::bound(at("127.0.0.1", 0));
+        // The broadcast address of 127.0.0.0/8.
+        client.send_to("to all", at("127.255.255.255", port));
+        let (answer, from) = client.receive_from();
+        assert_eq!((answer, from), (b"a to all".to_vec(), at("127.0.0.1", port)));
+        assert!(client.hears_nothing_for(Duration::from_millis(20)));
+        a.wait_for_count(number);
+    }
+    assert_eq!(pen.control().say("connections").lines().count(), 20);
+}
+
+#[test]
+fn a_listener_for_both_families_knows_the_broadcast_address_of_all_networks() {
+    if !has_ipv6() || !crate::harness::is_root() {
+        return skip("without IPv6, or without the right to choose an interface");
+    }
+    let a = UdpServer::named("a");
+    let port = free_udp_port();
+    let _pen = pen_at(&format!("[::]:{port}"), &[&a]);
+    for number in 1..=20 {
+        let client = UdpClient::bound(at("127.0.0.1", 0));
+        client.through("lo");
+        client.send_to("to all", at("255.255.255.255", port));
+        assert_eq!(client.receive_from(), (b"a to all".to_vec(), at("127.0.0.1", port)));
+        assert!(client.hears_nothing_for(Duration::from_millis(20)));
+        a.wait_for_count(number);
+    }
+}
+
+#[test]
 fn a_listener_without_an_address_has_all_of_them() {
     let a = UdpServer::named("a");
     let port = free_udp_port();

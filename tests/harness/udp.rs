@@ -328,6 +328,11 @@ impl UdpClient {
         self.socket.connect(address).unwrap();
     }
 
+    /// Sends through that interface, whatever the address.
+    pub(crate) fn through(&self, interface: &str) {
+        SockRef::from(&self.socket).bind_device(Some(interface.as_bytes())).unwrap();
+    }
+
     /// Where it comes from.
     pub(crate) fn address(&self) -> SocketAddr {
         self.socket.local_addr().unwrap()
@@ -445,6 +450,7 @@ fn bind(address: SocketAddr, alone: bool) -> io::Result<UdpSocket> {
     if address.is_ipv6() {
         socket.set_only_v6(alone)?;
     }
+    socket.set_broadcast(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

@@ -140,7 +140,7 @@ impl Carrier {
     fn hear_clients(&mut self, door: usize, inbox: &mut Inbox, now: Instant) -> Option<()> {
         let Some(listener) = self.doors.get(door).cloned().flatten() else { return Some(()) };
         let is_ipv4 = matches!(listener.address(), Address::Ip(address) if address.is_ipv4());
-        let count = match inbox.receive(&listener.sockets()[self.number], is_ipv4) {
+        let count = match inbox.receive(&listener.sockets()[self.number], is_ipv4, self.number == 0) {
             Ok(count) => count,
             Err(Errno::EAGAIN | Errno::EINTR) => return Some(()),
             Err(error) => {

@@ -1,7 +1,7 @@
 //! Receives what clients send, in batches, and which address each datagram came to.
 
 use std::io::IoSliceMut;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::cmsg_space;
@@ -19,7 +19,16 @@ pub struct Inbox {
     // are the same for all datagrams of a family.
     v4: MultiHeaders<SockaddrIn>,
     v6: MultiHeaders<SockaddrIn6>,
-    heads: Vec<(usize, Return)>,
+    heads: Vec<Head>,
+}
+
+/// What is known about a datagram.
+#[derive(Debug)]
+struct Head {
+    /// Its number in the memory.
+    place: usize,
+    length: usize,
+    back: Return,
 }
 
 impl Inbox {
@@ -34,24 +43,23 @@ impl Inbox {
     }
 
     /// Takes what there is at a socket of that address, up to a batch, in the place of what was there before. Never blocks. Returns how
-    /// many there are.
-    pub fn receive(&mut self, socket: &OwnedFd, is_ipv4: bool) -> Result<usize, Errno> {
+    /// many there are. A datagram to several hosts comes to each socket of a group: only its first one takes it.
+    pub fn receive(&mut self, socket: &OwnedFd, is_ipv4: bool, is_first: bool) -> Result<usize, Errno> {
         let Self { memory, v4, v6, heads } = self;
         heads.clear();
+        let take = Take { socket, memory, heads, is_first };
         if is_ipv4 {
-            take(socket, memory, v4, heads, |address| SocketAddrV4::new(address.ip(), address.port()).into())?;
+            take.with(v4, |address| SocketAddrV4::new(address.ip(), address.port()).into())?;
         } else {
-            take(socket, memory, v6, heads, |address| {
-                SocketAddrV6::new(address.ip(), address.port(), 0, address.scope_id()).into()
-            })?;
+            take.with(v6, |address| SocketAddrV6::new(address.ip(), address.port(), 0, address.scope_id()).into())?;
         }
         Ok(heads.len())
     }
 
     /// What that datagram says, and where an answer goes.
     pub fn datagram(&self, number: usize) -> (&[u8], Return) {
-        let (length, back) = self.heads[number];
-        (&self.memory[number * LARGEST..][..length], back)
+        let Head { place, length, back } = self.heads[number];
+        (&self.memory[place * LARGEST..][..length], back)
     }
 }
 
@@ -61,30 +69,60 @@ impl Default for Inbox {
     }
 }
 
-fn take<S: SockaddrLike + Copy>(
-    socket: &OwnedFd,
-    memory: &mut [u8],
-    headers: &mut MultiHeaders<S>,
-    heads: &mut Vec<(usize, Return)>,
-    address: impl Fn(&S) -> SocketAddr,
-) -> Result<(), Errno> {
-    let mut parts: Vec<_> = memory.chunks_exact_mut(LARGEST).map(|part| [IoSliceMut::new(part)]).collect();
-    let received = recvmmsg(socket.as_raw_fd(), headers, &mut parts, MsgFlags::MSG_DONTWAIT, None)?;
-    for message in received {
-        let client = message.address.as_ref().map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), &address);
-        let local = message.cmsgs().ok().and_then(|mut messages| messages.find_map(|message| destination(&message)));
-        heads.push((message.bytes, Return { client, local }));
-    }
-    Ok(())
+/// What is taken from where.
+struct Take<'a> {
+    socket: &'a OwnedFd,
+    memory: &'a mut [u8],
+    heads: &'a mut Vec<Head>,
+    is_first: bool,
 }
 
-/// The address to which a datagram came, from which it can be answered: not that of a group.
-fn destination(message: &ControlMessageOwned) -> Option<IpAddr> {
-    match message {
-        ControlMessageOwned::Ipv4PacketInfo(info) => Some(IpAddr::from(info.ipi_spec_dst.s_addr.to_ne_bytes())),
-        ControlMessageOwned::Ipv6PacketInfo(info) => {
-            Some(IpAddr::from(info.ipi6_addr.s6_addr)).filter(|ip| !ip.is_multicast())
+impl Take<'_> {
+    fn with<S: SockaddrLike + Copy>(
+        self,
+        headers: &mut MultiHeaders<S>,
+        address: impl Fn(&S) -> SocketAddr,
+    ) -> Result<(), Errno> {
+        let mut parts: Vec<_> = self.memory.chunks_exact_mut(LARGEST).map(|part| [IoSliceMut::new(part)]).collect();
+        let received = recvmmsg(self.socket.as_raw_fd(), headers, &mut parts, MsgFlags::MSG_DONTWAIT, None)?;
+        for (place, message) in received.enumerate() {
+            let client = message.address.as_ref().map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), &address);
+            let destination =
+                message.cmsgs().ok().and_then(|mut messages| messages.find_map(|message| Destination::of(&message)));
+            let destination = destination.unwrap_or_default();
+            if self.is_first || !destination.is_several {
+                let back = Return { client, local: destination.local };
+                self.heads.push(Head { place, length: message.bytes, back });
+            }
         }
-        _ => None,
+        Ok(())
+    }
+}
+
+/// Where a datagram has come to.
+#[derive(Default)]
+struct Destination {
+    /// The address of this host from which it can be answered.
+    local: Option<IpAddr>,
+    /// It was sent to several hosts: by broadcast or multicast.
+    is_several: bool,
+}
+
+impl Destination {
+    /// An IPv6 socket tells where a datagram of IPv4 was sent to, but not which address of this host that is: of broadcast addresses only
+    /// the one that all networks share is known. Messages of both kinds would tell, but they need more room than those of IPv6 alone.
+    fn of(message: &ControlMessageOwned) -> Option<Self> {
+        match message {
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                let local = IpAddr::from(info.ipi_spec_dst.s_addr.to_ne_bytes());
+                Some(Self { local: Some(local), is_several: info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr })
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                let ip = IpAddr::from(info.ipi6_addr.s6_addr);
+                let is_several = ip.is_multicast() || ip.to_canonical() == Ipv4Addr::BROADCAST;
+                Some(Self { local: Some(ip).filter(|_| !is_several), is_several })
+            }
+            _ => None,
+        }
     }
 }
