@@ -136,7 +136,7 @@ fn twelve_sessions_through_ten_ports(ip: IpAddr, setting: &str) {
 
 /// Does the work, and what it starts, in a network of its own, in which the kernel chooses local ports from that range. Tells whether
 /// there was one.
-fn in_a_network_with_ports(range: &'static str, work: impl FnOnce() + Send + 'static) -> bool {
+pub(crate) fn in_a_network_with_ports(range: &'static str, work: impl FnOnce() + Send + 'static) -> bool {
     let alone = thread::spawn(move || {
         // It holds for this thread, and for the threads and processes that it starts.
         let is_up = unshare(CloneFlags::CLONE_NEWNET).is_ok()

@@ -243,6 +243,20 @@ fn a_server_that_leaves_new_flows_without_an_answer_while_others_answer_is_black
 }
 
 #[test]
+fn how_long_an_answer_is_awaited_can_be_changed_while_it_is() {
+    let (a, b) = (UdpServer::new("a", silent), UdpServer::named("b"));
+    let options = ["-U", "-r", "-t600", "-O", "udp_silence 1"];
+    let pen = Launch::ours().control().options(&options).servers(&[&a, &b]).start();
+    let clients = [0; 2].map(|_| UdpClient::connect(&pen));
+    clients[0].send("a question");
+    a.wait_for_count(1);
+    assert_eq!(clients[1].server(), "b");
+    pen.control().say("timeout 1");
+    pen.wait_for_line("blacklisted");
+    assert_eq!(states(&pen.control()), ["blacklisted", "up"]);
+}
+
+#[test]
 fn where_nobody_answers_silence_blacklists_nobody() {
     let (a, b) = (UdpServer::new("a", silent), UdpServer::new("b", silent));
     let pen = Launch::ours().control().options(&["-U", "-r", "-t1", "-O", "udp_silence 2"]).servers(&[&a, &b]).start();

@@ -77,6 +77,15 @@ fn one_way_flows_of_twenty_thousand_source_ports_are_bounded_and_no_failure() {
 }
 
 #[test]
+fn flows_whose_answers_are_awaited_for_hours_need_no_more_memory_after_their_end() {
+    let a = UdpServer::named("a");
+    let options = ["-U", "-x", "1000", "-t3600", "-O", "udp_silence 1000", "-O", "udp_responses 1"];
+    let pen = Launch::ours().control().options(&options).servers(&[&a]).start();
+    let idle = pen.descriptors().len();
+    assert_nothing_stays(&pen, idle + 1100, |_| one_shots(&pen, 7_000, &a, |_| (b"a question".to_vec(), true)));
+}
+
+#[test]
 fn rubbish_of_all_sizes_leaves_nothing_behind() {
     let a = UdpServer::new("a", say_again);
     let pen = Launch::ours().control().options(&["-U", "-x", "500", "-l", "/dev/null"]).servers(&[&a]).start();

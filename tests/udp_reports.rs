@@ -41,6 +41,18 @@ fn the_request_log_has_a_line_for_each_datagram() {
 }
 
 #[test]
+fn the_request_log_can_go_to_penlogd() {
+    let (a, penlogd) = (UdpServer::named("a"), UdpServer::new("penlogd", silent));
+    let pen = logging(&penlogd.to_string(), &[], &[&a]);
+    let client = UdpClient::from("127.0.0.9", &pen);
+    for payload in ["one", "two"] {
+        client.ask(payload);
+    }
+    wait_until("the lines", || penlogd.texts().concat().lines().count() == 2);
+    assert_eq!(penlogd.texts().concat(), "+ 127.0.0.9 127.0.0.1 one\n+ 127.0.0.9 127.0.0.1 two\n");
+}
+
+#[test]
 fn a_log_that_is_opened_later_has_the_datagrams_of_flows_that_were_there() {
     let (scratch, a) = (Scratch::new(), UdpServer::named("a"));
     let log = scratch.join("log");

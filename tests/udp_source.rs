@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::harness::{Launch, Pen, UdpClient, UdpServer, free_udp_port, introduce, is_root, silent, skip, wait_until};
 use crate::proxy_protocol::told;
+use crate::source::in_a_network_with_ports;
 
 /// Where the datagrams of a server came from, without ports.
 fn sources(server: &UdpServer) -> Vec<String> {
@@ -80,6 +81,33 @@ fn with_transparent_one_way_datagrams_come_from_their_clients_too() {
         (sources(&a), sources(&b)),
         (vec!["127.0.0.7".into(), "127.0.0.9".into()], vec!["127.0.0.8".into(), "127.0.0.7".into()])
     );
+}
+
+#[test]
+fn a_lack_of_local_ports_is_no_failure_of_a_server_and_passes() {
+    if !is_root() {
+        return skip("only root can have a network of its own");
+    }
+    let work = || {
+        let (a, b) = (UdpServer::named("a"), UdpServer::named("b"));
+        let options = ["-U", "-r", "-O", "udp_timeout 2"];
+        let pen = Launch::ours().control().options(&options).servers(&[&a, &b]).start();
+        // One in four finds no port.
+        let clients: Vec<_> = (0..13).map(|_| UdpClient::from("127.0.0.1", &pen)).collect();
+        let answers: Vec<_> =
+            clients.iter().map(|client| client.server_within(std::time::Duration::from_millis(100))).collect();
+        assert_eq!(answers.iter().flatten().count(), 10, "{answers:?}");
+        assert_eq!(pen.control().say("servers").matches(" state up ").count(), 2);
+        pen.assert_idle("without local ports");
+        assert!(pen.stderr().lines().count() < 5, "{}", pen.stderr());
+        // When others have ended, clients that ask again are served.
+        for client in &clients[10..] {
+            wait_until("an answer", || client.server_within(std::time::Duration::from_millis(200)).is_some());
+        }
+    };
+    if !in_a_network_with_ports("40000 40009", work) {
+        skip("no network namespace can be had here");
+    }
 }
 
 /// A datagram begins with a header of version 2 as the specification of the PROXY protocol has it: signature, version and command, family

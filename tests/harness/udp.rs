@@ -44,7 +44,8 @@ pub(crate) fn free_udp_port() -> u16 {
 /// Whether a socket for datagrams has that port.
 pub(crate) fn has_datagrams(port: u16) -> bool {
     ["udp", "udp6"].iter().any(|table| {
-        let table = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
+        // A thread may be in a network of its own.
+        let table = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default();
         let mut locals = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1));
         locals.any(|local| local.ends_with(&format!(":{port:04X}")))
     })

@@ -39,7 +39,7 @@ pub(super) struct Carrier {
     doors: Vec<Option<Arc<Listener>>>,
     pub(super) watch: Watch,
     pub(super) flows: Flows<Key, Flow>,
-    /// Flows whose first answer is awaited, and until when.
+    /// Flows whose first answer is awaited, and since when.
     pub(super) awaited: VecDeque<(Instant, FlowId)>,
     pub(super) outbox: Outbox,
     pub(super) passages: Passages,
@@ -75,7 +75,10 @@ impl Carrier {
         let (mut inbox, mut ready) = (Inbox::new(), Ready::new());
         self.open_doors()?;
         loop {
-            let until = [self.flows.next_end(&self.terms()), self.awaited.front().map(|(until, _)| *until)];
+            let until = [
+                self.flows.next_end(&self.terms()),
+                self.awaited.front().map(|(since, _)| *since + self.settings.timeout),
+            ];
             self.watch.wait(until.into_iter().flatten().min(), &mut ready)?;
             let now = Instant::now();
             if ready.is_woken() {

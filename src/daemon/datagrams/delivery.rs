@@ -117,8 +117,17 @@ impl Carrier {
         (flow.header, flow.header_sent) = (header.unwrap_or_default(), false);
         self.flows.restart(id, now);
         if unproven || settings.udp.silence > 0 {
-            self.awaited.push_back((now + settings.timeout, id));
+            self.await_answer(id, now);
         }
+    }
+
+    /// Awaits the first answer of a flow. There are no more of them than twice as many as flows, and some.
+    fn await_answer(&mut self, id: FlowId, now: Instant) {
+        let Self { awaited, flows, .. } = self;
+        if awaited.len() > 2 * flows.len() + ENDS_AT_ONCE {
+            awaited.retain(|(_, id)| flows.get(*id).is_some() && !flows.has_answer(*id));
+        }
+        awaited.push_back((now, id));
     }
 
     /// Names the ends of a client's way to pen.
@@ -264,7 +273,8 @@ impl Carrier {
             let Some(id) = self.flows.ended(&terms, now) else { break };
             self.end(id, self.ending(id));
         }
-        while let Some((_, id)) = self.awaited.front().copied().filter(|(until, _)| *until <= now) {
+        let is_late = |(since, _): &(Instant, FlowId)| *since + self.settings.timeout <= now;
+        while let Some((_, id)) = self.awaited.front().copied().filter(is_late) {
             self.awaited.pop_front();
             if !self.flows.has_answer(id) {
                 let conn = self.flows.get(id).map(|flow| flow.conn);
