@@ -257,6 +257,24 @@ fn how_long_an_answer_is_awaited_can_be_changed_while_it_is() {
 }
 
 #[test]
+fn a_flow_that_has_moved_gives_its_new_server_all_the_time_to_answer() {
+    let (a, b, c) = (UdpServer::new("a", silent), UdpServer::new("b", silent), UdpServer::named("c"));
+    let options = ["-U", "-r", "-t2", "-O", "udp_silence 1"];
+    let pen = Launch::ours().control().options(&options).servers(&[&a, &b, &c]).start();
+    let client = UdpClient::connect(&pen);
+    client.send("a question");
+    a.wait_for_count(1);
+    let_pass(Duration::from_millis(1500));
+    pen.control().tell(&["server 0 drain"]);
+    let moved = Instant::now();
+    client.send("a question");
+    b.wait_for_count(1);
+    assert_eq!(UdpClient::connect(&pen).server(), "c");
+    pen.wait_for_line("server 1");
+    assert!(moved.elapsed() >= Duration::from_millis(1900), "{:?}", moved.elapsed());
+}
+
+#[test]
 fn where_nobody_answers_silence_blacklists_nobody() {
     let (a, b) = (UdpServer::new("a", silent), UdpServer::new("b", silent));
     let pen = Launch::ours().control().options(&["-U", "-r", "-t1", "-O", "udp_silence 2"]).servers(&[&a, &b]).start();

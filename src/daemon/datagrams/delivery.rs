@@ -125,7 +125,7 @@ impl Carrier {
     fn await_answer(&mut self, id: FlowId, now: Instant) {
         let Self { awaited, flows, .. } = self;
         if awaited.len() > 2 * flows.len() + ENDS_AT_ONCE {
-            awaited.retain(|(_, id)| flows.get(*id).is_some() && !flows.has_answer(*id));
+            awaited.retain(|(since, id)| flows.awaits_answer(*id, *since));
         }
         awaited.push_back((now, id));
     }
@@ -274,9 +274,9 @@ impl Carrier {
             self.end(id, self.ending(id));
         }
         let is_late = |(since, _): &(Instant, FlowId)| *since + self.settings.timeout <= now;
-        while let Some((_, id)) = self.awaited.front().copied().filter(is_late) {
+        while let Some((since, id)) = self.awaited.front().copied().filter(is_late) {
             self.awaited.pop_front();
-            if !self.flows.has_answer(id) {
+            if self.flows.awaits_answer(id, since) {
                 let conn = self.flows.get(id).map(|flow| flow.conn);
                 self.desk.report.silent.extend(conn);
             }

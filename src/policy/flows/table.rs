@@ -192,6 +192,13 @@ impl<K: Copy + Eq + Hash, V> Flows<K, V> {
         self.flow(id).is_some_and(|flow| flow.answers > 0)
     }
 
+    /// Whether it began then, with the server that it has, and has got no answer.
+    pub fn awaits_answer(&self, id: FlowId, since: Instant) -> bool {
+        let slot = self.slots.get(id.slot as usize).filter(|slot| slot.tenancy == id.tenancy);
+        let flow = slot.and_then(|slot| slot.flow.as_ref());
+        flow.is_some_and(|flow| flow.answers == 0 && flow.base == since)
+    }
+
     /// Whether it has got an answer from any server.
     pub fn was_answered(&self, id: FlowId) -> bool {
         let slot = self.slots.get(id.slot as usize).filter(|slot| slot.tenancy == id.tenancy);
