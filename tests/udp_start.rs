@@ -255,6 +255,7 @@ fn a_user_who_is_not_root_can_have_a_port_twice_only_by_mistake_and_is_told() {
     assert_eq!(UdpClient::to(listener.parse().unwrap()).server(), "a");
 }
 
+// Reported of kube-proxy: a restart loses flows. It does here, as the manual says, and a client that goes on gets a new one at once.
 #[test]
 fn the_end_of_pen_is_quiet_and_the_port_is_free_at_once() {
     let a = UdpServer::named("a");

@@ -25,6 +25,7 @@ mod tls_programs;
 #[cfg(feature = "tls")]
 mod tls_server;
 mod udp;
+mod udp_client;
 mod wait;
 
 pub(crate) use backend::{Backend, Blackhole, Visit, answer_at_the_end, echo, greet, hold, reset, say_goodbye};
@@ -46,9 +47,9 @@ pub(crate) use tls_programs::{Outcome, curl, python, s_client, s_client_obeying,
 #[cfg(feature = "tls")]
 pub(crate) use tls_server::{TlsServer, TlsVisit, VisitWire, repeat, server_context};
 pub(crate) use udp::{
-    Later, UDP_LARGEST, UdpClient, UdpServer, UdpVisit, forge, free_udp_port, has_datagrams, introduce, say_again,
-    silent,
+    Later, UDP_LARGEST, UdpServer, UdpVisit, free_udp_port, has_datagrams, introduce, say_again, silent,
 };
+pub(crate) use udp_client::{UdpClient, forge};
 pub(crate) use wait::{DEADLINE, let_pass, wait_for, wait_until};
 
 use std::path::Path;
