@@ -10,7 +10,7 @@ use super::print;
 use crate::endpoint::{Address, Endpoint};
 use crate::error::reason;
 use crate::net::control::Verdict;
-use crate::net::control::ask::{Limits, ask};
+use crate::net::control::ask::{Limits, ask, follow};
 use crate::net::resolve::Names;
 use crate::policy::command::words::seconds;
 
@@ -107,6 +107,12 @@ fn addresses(text: &str) -> Result<Vec<Address>, String> {
 
 /// Sends a command and prints the reply. Returns whether pen has refused the command.
 fn is_refused(addresses: &[Address], command: &str, limits: Limits) -> Result<bool, String> {
-    let verdict = ask(addresses, command, limits, &mut io::stdout().lock()).map_err(|error| error.to_string())?;
+    let out = &mut io::stdout().lock();
+    let verdict = if command.split_ascii_whitespace().next() == Some("watch") {
+        follow(addresses, command, limits.time, out)
+    } else {
+        ask(addresses, command, limits, out)
+    };
+    let verdict = verdict.map_err(|error| error.to_string())?;
     Ok(verdict == Verdict::Refused)
 }

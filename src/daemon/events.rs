@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -13,9 +13,11 @@ use super::dispatch::Dispatch;
 use super::permits::Permit;
 use crate::endpoint::ClientAddr;
 use crate::error::Error;
-use crate::id::ConnId;
+use crate::id::{ConnId, ServerId};
 use crate::net::listener::Listener;
 use crate::net::tls::Keyring;
+use crate::policy::changes::ServerEvent;
+use crate::policy::check::finding;
 use crate::policy::clients::Client;
 use crate::policy::command::Command;
 use crate::policy::command::apply::Outcome;
@@ -48,6 +50,10 @@ pub enum Event {
     Keys(Sender<(TlsConfig, Arc<Keyring>)>),
     /// The proxy of a client has announced it: these are its facts. The worker waits for `Order::Meet` or `Order::Refuse`.
     Announced(ConnId, ClientFacts),
+    /// A check of a server, which had that name then, has brought this.
+    Checked(ServerId, Arc<str>, Box<Found>),
+    /// This client wants to hear of changes. It is refused when too many do.
+    Watch(Watcher, Sender<bool>),
     /// A datagram thread reports and asks.
     Flows(Box<Dispatch>),
     /// Apply this. The answer has the reply of the last command, or of the last that was refused, and the effects that are left to the
@@ -65,6 +71,24 @@ pub enum Event {
     Terminate,
     /// A thread that pen cannot do without has ended.
     Ended(&'static str),
+}
+
+/// A client that wants to hear of changes.
+#[derive(Debug)]
+pub struct Watcher {
+    /// To its thread.
+    pub news: Sender<Arc<ServerEvent>>,
+    /// Its thread has the other end as long as it listens.
+    pub is_there: Weak<()>,
+}
+
+/// What a check has found.
+#[derive(Debug)]
+pub struct Found {
+    /// Its outcome.
+    pub outcome: finding::Outcome,
+    /// The same in words.
+    pub words: String,
 }
 
 /// A TLS handshake that has succeeded.

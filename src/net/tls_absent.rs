@@ -48,6 +48,11 @@ impl Keyring {
         None
     }
 
+    /// Nothing speaks TLS in checks.
+    pub fn checker(&self, _trust: &Trust) -> Option<&Connector> {
+        None
+    }
+
     /// Nothing speaks TLS to servers.
     pub fn connector(&self, _target: &TlsTarget) -> Option<&Connector> {
         None

@@ -13,7 +13,7 @@ use super::facts::ClientFacts;
 use super::hash;
 use super::identity::Identity;
 use super::proxy::Accepts;
-use super::select::{View, Why, rule};
+use super::select::{View, Why, chill, rule};
 use super::servers::{Health, Server, Target};
 use super::settings::Settings;
 use super::tls::Handshakes;
@@ -40,6 +40,8 @@ pub struct Balancer {
     /// Whether a command set it, and not the command line.
     pub(super) listen_commanded: bool,
     pub(super) handshakes: Handshakes,
+    /// How many choices there were. It wraps.
+    choices: u32,
     /// From now on the tables only grow (penctl(1)).
     pub(super) serving: bool,
 }
@@ -86,6 +88,7 @@ impl Balancer {
             listen,
             listen_commanded: false,
             handshakes: Handshakes::default(),
+            choices: 0,
             serving: false,
         }
     }
@@ -187,31 +190,12 @@ impl Balancer {
         let number = self.servers.iter().position(|server| Arc::ptr_eq(server.target(), target))?;
         let server = &mut self.servers[number];
         let was = std::mem::replace(&mut server.health, Health::Up);
+        if was != Health::Up {
+            server.checked.is_back(now);
+        }
         server.note(now);
         let upstream = Upstream::Regular(ServerId::new(number)?);
         (was != Health::Up).then(|| Transition::Up(upstream, Arc::clone(target)))
-    }
-
-    /// Adds bytes that went through a connection: `sent` to the server, `received` from it.
-    pub fn account(&mut self, id: ConnId, sent: u64, received: u64) {
-        let Some(connection) = self.connections.find(id) else { return };
-        connection.sent += sent;
-        connection.received += received;
-        if let Some(Upstream::Regular(server)) = connection.upstream {
-            let server = &mut self.servers[server.index()];
-            server.sent += sent;
-            server.received += received;
-        }
-        if let (Some(Upstream::Regular(server)), Some(client)) =
-            (connection.upstream, connection.client.filter(|_| received > 0))
-        {
-            let Connection { facts, since, .. } = connection;
-            connection.client = Some(self.clients.protect(client, facts.address, server, *since));
-        }
-        if let Some(client) = connection.client.and_then(|client| self.clients.find(client)) {
-            client.sent += received;
-            client.received += sent;
-        }
     }
 
     /// A connection has ended.
@@ -261,7 +245,8 @@ impl Balancer {
             Why::Hash => servers.iter().any(|server| server.weight > 0 && !server.is_empty()),
             _ => false,
         };
-        View { servers, acls, settings, facts, geography: self.geography(), last, tried, weights, now }
+        let chill = chill(self.choices);
+        View { servers, acls, settings, facts, geography: self.geography(), last, tried, weights, chill, now }
     }
 
     fn view_of<'a>(&'a self, connection: &'a Connection, now: Instant) -> View<'a> {
@@ -335,6 +320,7 @@ impl Balancer {
 
     /// Records a choice. The connection counts from now on, so that a burst cannot exceed a limit.
     fn take(&mut self, connection: &mut Connection, choice: &mut Choice, now: Instant) {
+        self.choices = self.choices.wrapping_add(1);
         connection.upstream = Some(choice.upstream);
         connection.target = Some(Arc::clone(&choice.target));
         let Upstream::Regular(id) = choice.upstream else { return };

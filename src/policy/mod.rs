@@ -1,10 +1,14 @@
 //! Floor 1: pure decisions. No I/O, no threads, no clocks (`now` is an argument), no locks.
 
+mod accounts;
 pub mod acl;
 pub mod admission;
 mod announced;
 pub mod balancer;
+pub mod changes;
 pub mod check;
+pub mod checked;
+pub mod checks;
 pub mod clients;
 pub mod command;
 pub mod connections;
@@ -13,6 +17,7 @@ pub mod facts;
 pub mod flows;
 mod handshakes;
 pub mod hash;
+pub mod health;
 pub mod http;
 pub mod identity;
 pub mod listeners;

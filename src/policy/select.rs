@@ -67,6 +67,8 @@ pub enum Unfit {
     Maint,
     /// An administrator lets it drain.
     Drain,
+    /// Its checks fail.
+    Down,
     /// An administrator has blacklisted it, or a connect to it failed not long ago.
     Blacklisted,
 }
@@ -79,6 +81,12 @@ pub fn rule(settings: &Settings) -> Why {
         Settings { hash: true, .. } => Why::Hash,
         _ => Why::RoundRobin,
     }
+}
+
+/// A number from 0 to 1 for the choice of that number. Those of choices in a row are spread evenly, since they are multiples of the
+/// golden ratio.
+pub fn chill(choice: u32) -> f64 {
+    (f64::from(choice) * 0.618_033_988_749_895).fract()
 }
 
 /// The input of a choice.
@@ -100,6 +108,8 @@ pub struct View<'a> {
     pub tried: &'a [ServerId],
     /// Weight 0 means no new clients.
     pub weights: bool,
+    /// A server that warms up takes the client if its warmth is above that: a number from 0 to 1, another one for each client.
+    pub chill: f64,
     /// The time.
     pub now: Instant,
 }
@@ -129,6 +139,8 @@ impl View<'_> {
             Err(Unfit::Tried)
         } else if server.admin == AdminState::Maint {
             Err(Unfit::Maint)
+        } else if server.checked.is_down() {
+            Err(Unfit::Down)
         } else if !self.acls[server.acl.index()].permits(self.facts, self.geography) {
             Err(Unfit::Denied)
         } else if limit != 0 && server.connections >= limit {
@@ -151,6 +163,11 @@ impl View<'_> {
     /// The choice for a client that goes back to no server. `current` is the server that round robin chose last for any client, `hash`
     /// is the client's ([`hash::of_client`]). It is fit, except when pen is stubborn and chooses by `hash` or round robin.
     pub fn by_rule(&self, current: Option<ServerId>, hash: u64) -> Option<(ServerId, Why)> {
+        // If only servers are left that warm up, they take all clients.
+        self.by_rule_if_warm(current, hash).or_else(|| Self { chill: -1.0, ..*self }.by_rule_if_warm(current, hash))
+    }
+
+    fn by_rule_if_warm(&self, current: Option<ServerId>, hash: u64) -> Option<(ServerId, Why)> {
         let why = rule(self.settings);
         let id = match why {
             Why::Priority => self.fit().min_by_key(|id| self.servers[id.index()].prio),
@@ -190,7 +207,7 @@ impl View<'_> {
 
     /// Whether `hash` and round robin may choose it. A stubborn pen chooses first and looks then.
     fn is_eligible(&self, id: ServerId) -> bool {
-        if self.settings.stubborn { self.servers[id.index()].has_target() } else { self.fitness(id).is_ok() }
+        if self.settings.stubborn { self.servers[id.index()].has_target() } else { self.is_fit(id) }
     }
 
     /// What is left when every server is blacklisted or drains: one of them may have come back, and a client that would be turned
@@ -209,7 +226,13 @@ impl View<'_> {
     }
 
     fn fit(&self) -> impl Iterator<Item = ServerId> + '_ {
-        self.ids().filter(|id| self.fitness(*id).is_ok())
+        self.ids().filter(|id| self.is_fit(*id))
+    }
+
+    /// Whether the server could take this client, and has warmed up for it.
+    fn is_fit(&self, id: ServerId) -> bool {
+        let warmth = || self.servers[id.index()].checked.warmth(self.settings.checks.slow_start, self.now);
+        self.fitness(id).is_ok() && warmth() > self.chill
     }
 
     /// All servers once, from the given position round.

@@ -4,8 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::checked::Checked;
+use super::checks::ServerChecks;
 use super::flows::silence::Silence;
 use super::hash;
+pub use super::health::{AdminState, Health, State};
 use super::proxy::Version;
 use super::tls::{ServerFault, ServerTls, Trust};
 use crate::endpoint::{Address, Endpoint, Host, Port};
@@ -73,71 +76,6 @@ impl Target {
     }
 }
 
-/// The health of a server, as observed by connects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// It is not known to have failed.
-    Up,
-    /// A connect failed. It gets no clients until that time; then one client tries it.
-    Blacklisted {
-        /// When it may be tried again.
-        until: Instant,
-    },
-    /// The blacklist time is over and one client tries it. Other clients use other servers in the meantime.
-    Trial,
-}
-
-/// What an administrator has said about a server. It ends only when an administrator says something else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AdminState {
-    /// It is in service: `ready`.
-    #[default]
-    Ready,
-    /// It gets clients only as a last resort until that time: `blacklist T`.
-    Blacklisted {
-        /// When it is in service again.
-        until: Instant,
-    },
-    /// It gets clients only as a last resort: `drain`.
-    Drain,
-    /// It gets no clients: `maint`.
-    Maint,
-}
-
-/// The state of a server as reports name it, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// The slot holds no server.
-    Empty,
-    /// Its name cannot be looked up.
-    Unresolved,
-    /// See [`AdminState::Maint`].
-    Maint,
-    /// See [`AdminState::Drain`].
-    Drain,
-    /// An administrator or a failed connect has blacklisted it, and no connect has succeeded since.
-    Blacklisted,
-    /// It is at its soft limit.
-    Full,
-    /// It gets clients.
-    Up,
-}
-
-impl State {
-    /// The word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::Unresolved => "unresolved",
-            Self::Maint => "maint",
-            Self::Drain => "drain",
-            Self::Blacklisted => "blacklisted",
-            Self::Full => "full",
-            Self::Up => "up",
-        }
-    }
-}
-
 /// One slot of the server table.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -170,6 +108,10 @@ pub struct Server {
     pub received: u64,
     tls: ServerTls,
     proxy: Option<Version>,
+    /// How it is checked.
+    pub checks: ServerChecks,
+    /// What was found.
+    pub checked: Checked,
     /// Whether it answers flows.
     pub silence: Silence,
     /// How often no TLS could be had, in the order of [`ServerFault::ALL`].
@@ -195,6 +137,8 @@ impl Default for Server {
             received: 0,
             tls: ServerTls::default(),
             proxy: None,
+            checks: ServerChecks::default(),
+            checked: Checked::default(),
             silence: Silence::default(),
             tls_failed: Default::default(),
         }
@@ -247,7 +191,10 @@ impl Server {
         }
         let stays = target.addresses.iter().any(|address| self.target.addresses.contains(address));
         self.health = match self.health {
-            _ if !stays => Health::Up,
+            _ if !stays => {
+                self.checked = Checked::default();
+                Health::Up
+            }
             // The outcome of the trial will be that of the old target.
             Health::Trial => Health::Blacklisted { until: now },
             health => health,
@@ -257,17 +204,17 @@ impl Server {
 
     /// Whether nothing was ever said about it, or all of it was taken back.
     pub fn is_as_new(&self) -> bool {
-        let Self { soft, hard, weight, prio, acl, admin, tls, proxy, .. } = Self::default();
+        let Self { soft, hard, weight, prio, acl, admin, tls, proxy, checks, .. } = Self::default();
         self.is_empty()
-            && (&self.tls, self.proxy) == (&tls, proxy)
+            && (&self.tls, self.proxy, &self.checks) == (&tls, proxy, &checks)
             && (self.soft, self.hard, self.weight, self.prio) == (soft, hard, weight, prio)
             && (self.acl, self.admin) == (acl, admin)
     }
 
     /// Makes it as a new one, but for its counters; unless it is removed, it also keeps its state, and its address until it gets one.
     pub fn reset(&mut self, is_removed: bool, now: Instant) {
-        let Self { soft, hard, weight, turn, prio, acl, tls, proxy, .. } = Self::default();
-        *self = Self { soft, hard, weight, turn, prio, acl, tls, proxy, ..self.clone() };
+        let Self { soft, hard, weight, turn, prio, acl, tls, proxy, checks, .. } = Self::default();
+        *self = Self { soft, hard, weight, turn, prio, acl, tls, proxy, checks, ..self.clone() };
         if is_removed {
             self.move_to(Endpoint::nowhere(), 0, now);
             self.admin = AdminState::Ready;
@@ -341,6 +288,7 @@ impl Server {
             AdminState::Maint => State::Maint,
             AdminState::Drain => State::Drain,
             AdminState::Blacklisted { .. } => State::Blacklisted,
+            AdminState::Ready if self.checked.is_down() => State::Down,
             AdminState::Ready if self.health != Health::Up => State::Blacklisted,
             AdminState::Ready if self.soft != 0 && self.connections >= self.soft => State::Full,
             AdminState::Ready => State::Up,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::checks::Checks;
 use super::http::forwarded::{Existing, Style};
 use super::http::header::Header;
 use super::proxy::Accepts;
@@ -233,6 +234,8 @@ pub struct Settings {
     pub tracking: Tracking,
     /// The client's address is the source address towards the server: `transparent`.
     pub transparent: bool,
+    /// Checks of servers.
+    pub checks: Checks,
     /// Flows of datagrams.
     pub udp: Udp,
     /// The file for the status page: `web_stats`, `-w`.
@@ -283,6 +286,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(3),
             tracking: Tracking::Forever,
             transparent: false,
+            checks: Checks::default(),
             udp: Udp::default(),
             web_stats: None,
             weight: false,

@@ -123,6 +123,8 @@ pub struct ServerTls {
     pub name: Option<String>,
     /// What is verified and shown.
     pub trust: Trust,
+    /// Its own check speaks TLS, or does not; `None`: it has none of its own.
+    pub checks: Option<bool>,
 }
 
 /// What a client of a TLS server verifies and shows. Servers with the same share what was read from the files.

@@ -3,15 +3,15 @@
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use rustix::io::Errno;
 
 use super::crew::{Client, Crew, Places};
 use super::executor::Executor;
 use crate::daemon::complaints::Complaints;
-use crate::daemon::events::Event;
+use crate::daemon::events::{Event, Watcher};
 use crate::daemon::thread::{self, STACK};
 use crate::endpoint::ClientAddr;
 use crate::error::{Error, reason};
@@ -19,6 +19,9 @@ use crate::net::control::conversation::{Conversation, Line};
 use crate::net::control::peer::Peer;
 use crate::net::control::{LONGEST, PATIENCE, Verdict};
 use crate::net::listener::Listener;
+use crate::policy::command::Command;
+use crate::policy::report::query::{Format, Query};
+use crate::sys::clock::Clock;
 use crate::sys::log::Log;
 
 /// Bytes of a reply that are collected before they are sent.
@@ -26,6 +29,12 @@ const PIECE: usize = 16 * 1024;
 
 /// How long to wait before accepting again when the system gives no more descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Changes that wait for a client that watches. One that is further behind is dropped.
+const CHANGES: usize = 1024;
+
+/// How often pen looks whether a client that watches has left.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Starts the threads that serve, and one for each listener that accepts. Without a listener there are none.
 pub fn start(listeners: &[Arc<Listener>], executor: Executor, log: &Log) -> Result<Option<Places>, Error> {
@@ -123,6 +132,12 @@ fn converse(mut client: Conversation, executor: &Executor, carried_out: &dyn Fn(
             Line::Late => return Err(Ending::Silent),
             _ => {}
         }
+        if let Line::Command(text) = &line {
+            if let Ok(Command::Show(Query::Watch(format))) = Command::parse(text, None) {
+                verdict = watch(&mut client, executor, format)?;
+                continue;
+            }
+        }
         let mut out = BufWriter::with_capacity(PIECE, client.reply());
         let written = reply(&line, &mut verdict, (executor, carried_out), &mut out);
         // After an error nothing more is sent, not even by the drop of the writer.
@@ -130,6 +145,40 @@ fn converse(mut client: Conversation, executor: &Executor, carried_out: &dyn Fn(
             let _ = out.into_parts();
             // Any other error is that of a client that has left, or was dropped.
             return if error.kind() == ErrorKind::TimedOut { Err(Ending::Deaf) } else { Ok(()) };
+        }
+    }
+}
+
+/// Tells a client of changes until it leaves.
+fn watch(client: &mut Conversation, executor: &Executor, format: Format) -> Result<Verdict, Ending> {
+    let (news, changes) = bounded(CHANGES);
+    let is_there = Arc::new(());
+    let (answer, admitted) = bounded(1);
+    let watcher = Watcher { news, is_there: Arc::downgrade(&is_there) };
+    let asked = executor.events.send(Event::Watch(watcher, answer));
+    if asked.is_err() || !admitted.recv().unwrap_or(false) {
+        // It fails when the client has left.
+        let _ = client.reply().write_all(b"too many clients watch already\n");
+        return Ok(Verdict::Refused);
+    }
+    let clock = Clock::local();
+    loop {
+        match changes.recv_timeout(LOOK) {
+            Ok(change) => {
+                let time = clock.format_with_offset(SystemTime::now());
+                let line = if format == Format::Json { change.json(&time) } else { change.line(&time) };
+                match client.reply().write_all(line.as_bytes()) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::TimedOut => return Err(Ending::Deaf),
+                    Err(_) => return Ok(Verdict::Accepted),
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            // It was too slow, or pen ends.
+            Err(RecvTimeoutError::Disconnected) => return Ok(Verdict::Accepted),
+        }
+        if client.has_left() {
+            return Ok(Verdict::Accepted);
         }
     }
 }

@@ -3,7 +3,6 @@
 //! One thread checks. Those who are told may be slow, so each has a thread and a queue of its own.
 
 mod loader;
-mod queue;
 mod reloader;
 mod teller;
 mod threads;

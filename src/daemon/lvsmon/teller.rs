@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::queue::Queue;
 use crate::daemon;
 use crate::daemon::complaints::Complaints;
 use crate::daemon::mailbox::Handle;
 use crate::daemon::monitor::{Report, Watcher};
+use crate::daemon::notify;
+use crate::daemon::queue::Queue;
 use crate::error::reason;
 use crate::net::probe::target::Target;
 use crate::policy::check::roster::{Service, Watched};
@@ -17,18 +18,14 @@ use crate::policy::check::tally::State;
 use crate::policy::lvsmon::lines::{Event, Standing};
 use crate::sys::clock::Clock;
 use crate::sys::log::Log;
-use crate::sys::program;
 
 /// Writes a text to the standard output.
 pub type Print = fn(&str) -> io::Result<()>;
 
-/// How long the program of `--exec` may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Tells of changes.
 pub(super) struct Teller {
     /// Those who are told: the standard output, and the program.
-    pub(super) queues: Vec<Queue>,
+    pub(super) queues: Vec<Queue<Event>>,
     /// Where changes are told to syslog.
     pub(super) syslog: Option<Log>,
     pub(super) complaints: Complaints,
@@ -80,7 +77,7 @@ impl Watcher for Teller {
                 _ => log.notice(&event),
             }
         }
-        self.queues.iter().for_each(|queue| queue.push(event.clone()));
+        self.queues.iter().for_each(|queue| queue.push(&event.name, event.clone()));
     }
 
     fn prevented(&mut self, service: &Service<Target>, error: &io::Error) {
@@ -93,7 +90,7 @@ impl Watcher for Teller {
 }
 
 /// Prints changes until the queue is closed. The error is that of the output.
-pub(super) fn print(queue: &Queue, print: Print, clock: &Clock, json: bool) -> io::Result<()> {
+pub(super) fn print(queue: &Queue<Event>, print: Print, clock: &Clock, json: bool) -> io::Result<()> {
     while let Some(event) = queue.pop() {
         let time = clock.format_with_offset(UNIX_EPOCH + event.time);
         print(&if json { event.json(&time) + "\n" } else { format!("{time} {event}\n") })?;
@@ -102,18 +99,9 @@ pub(super) fn print(queue: &Queue, print: Print, clock: &Clock, json: bool) -> i
 }
 
 /// Runs the program for each change, until the queue is closed.
-pub(super) fn run(queue: &Queue, name: &str, log: &Log) {
+pub(super) fn run(queue: &Queue<Event>, name: &str, log: &Log) {
     while let Some(event) = queue.pop() {
-        let trouble = match program::run(name, event.arguments(), PATIENCE) {
-            Ok(Some(status)) => match program::exit(status) {
-                Ok(0) => continue,
-                Ok(status) => format!("exit status {status}"),
-                Err(signal) => format!("ended by signal {signal}"),
-            },
-            Ok(None) => format!("killed, since it took longer than {} s", PATIENCE.as_secs()),
-            Err(error) => reason(&error),
-        };
-        log.warning(format_args!("{name}: {trouble}; it was to be told: {event}"));
+        notify::run(name, event.arguments(), &event, log);
     }
 }
 

@@ -7,18 +7,19 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 
 use super::loader::{Loaded, Loader};
-use super::queue::Queue;
 use super::reloader::Reloader;
 use super::teller::{self, Once, Print, Teller};
 use crate::daemon::complaints::Complaints;
 use crate::daemon::events::Event;
 use crate::daemon::mailbox::Handle;
 use crate::daemon::monitor::Monitor;
+use crate::daemon::queue::Queue;
 use crate::daemon::signals::{self, Wish};
 use crate::daemon::thread::{DEEP_STACK, STACK, start};
 use crate::error::{Error, reason};
 use crate::policy::check::roster::Begin;
 use crate::policy::check::tally::State;
+use crate::policy::lvsmon::lines;
 use crate::sys::clock::Clock;
 use crate::sys::log::Log;
 
@@ -44,7 +45,7 @@ pub(super) struct Wired {
     monitor: Monitor,
     clock: Clock,
     json: bool,
-    printed: Option<(Queue, Receiver<()>)>,
+    printed: Option<(Queue<lines::Event>, Receiver<()>)>,
 }
 
 impl Wiring {

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, read, write};
 
@@ -112,6 +112,23 @@ impl Monitor {
     /// with the state `start`.
     pub fn replace(&self, services: Vec<Service<Target>>, start: State, begin: Begin) {
         self.ask(Request::Replace(services, start, begin));
+    }
+
+    /// As [`Monitor::replace`], if the monitor has time for it. It gives the services back otherwise. Never blocks.
+    pub fn try_replace(
+        &self,
+        services: Vec<Service<Target>>,
+        start: State,
+        begin: Begin,
+    ) -> Option<Vec<Service<Target>>> {
+        match self.requests.try_send(Request::Replace(services, start, begin)) {
+            Err(TrySendError::Full(Request::Replace(services, ..))) => Some(services),
+            // It fails when the monitor has ended, which is an event.
+            _ => {
+                self.ring();
+                None
+            }
+        }
     }
 
     /// Counts a result from elsewhere as one of a check.

@@ -96,6 +96,8 @@ pub struct Link {
     pub(super) requests: Tally,
     /// The session is to end.
     pub(super) closing: AtomicBool,
+    /// The server has ended it before its first byte.
+    pub(super) cold: AtomicBool,
 }
 
 impl Link {
@@ -108,6 +110,7 @@ impl Link {
             down: Meter::default(),
             requests: Tally::default(),
             closing: AtomicBool::new(false),
+            cold: AtomicBool::new(false),
         }
     }
 
@@ -160,6 +163,8 @@ pub struct Closed {
     pub conn: ConnId,
     /// Who served it and is idle now.
     pub worker: WorkerId,
+    /// The server has ended it before its first byte.
+    pub cold: bool,
     /// Bytes to the server that were not accounted yet.
     pub sent: u64,
     /// Bytes from the server that were not accounted yet.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -113,7 +114,8 @@ impl Worker {
             let (sent, received) = link.take_counts();
             // First, so that a client that sees the connection end and comes again finds the slot free. The supervisor is gone
             // only when the process is about to end.
-            let _ = self.closed.send(Closed { conn, worker, sent, received, requests: link.take_requests() });
+            let (cold, requests) = (link.cold.load(Ordering::Relaxed), link.take_requests());
+            let _ = self.closed.send(Closed { conn, worker, cold, sent, received, requests });
             // The sockets close here, unless the supervisor is looking at them just now.
             drop(link);
             drop(permit);
@@ -196,6 +198,13 @@ impl Worker {
             requests.borrow_mut().finish();
         }
         trail.relay_ended(&end);
+        let by_server = match end {
+            End::ServerBroke(_) | End::ServerClosed => true,
+            // Without a byte either way it was a client that only wanted to know whether somebody listens.
+            End::Finished => link.up.total() > 0,
+            End::FastClosed(_) | End::Idle | End::HalfClosed | End::ClientBroke(_) => false,
+        };
+        link.cold.store(by_server && link.down.total() == 0 && !link.is_closing(), Ordering::Relaxed);
         match end {
             End::ClientBroke(_) => break_off(server),
             End::ServerBroke(_) => break_off(&link.client),

@@ -122,7 +122,7 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
         traffic,
     };
     let Wired { mut supervisor, places } = wiring.start(options, balancer, &mut bound)?;
-    let (_, exit) = supervisor.carry_out(effects);
+    let (_, exit) = supervisor.carry_out(effects, Instant::now());
     supervisor.settle(Instant::now());
     let outcome = readiness.ready().and_then(|()| if exit { Ok(()) } else { survive(|| supervisor.run()) });
     let aborts = supervisor.aborts_on_error();

@@ -57,13 +57,14 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 whole.reply = reply;
             }
             refused |= refuses;
-            let (effects, exits) = self.carry_out(effects);
+            let (effects, exits) = self.carry_out(effects, now);
             whole.effects.extend(effects);
             exit |= exits;
         }
         if names {
             let _ = self.helpers.resolver.try_send(());
         }
+        self.due.checks |= changes;
         self.settle(now);
         if changes {
             self.front.begin_epoch();
@@ -84,7 +85,10 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// all of them.
     pub fn settle(&mut self, now: Instant) {
         self.balancer.settle_lists();
-        let Due { grant, idlers } = std::mem::take(&mut self.due);
+        let Due { grant, idlers, checks } = std::mem::take(&mut self.due);
+        if checks {
+            self.plan_checks(now);
+        }
         if grant || idlers {
             let settings = self.balancer.settings();
             self.front.renew_grant(settings.conn_max, settings.idlers, &self.log);
@@ -111,7 +115,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// Carries out what commands ask of the threads. Gives back what may wait for a disk, and tells whether pen is to end.
-    pub fn carry_out(&mut self, effects: Vec<Effect>) -> (Vec<Effect>, bool) {
+    pub fn carry_out(&mut self, effects: Vec<Effect>, now: Instant) -> (Vec<Effect>, bool) {
         let mut exit = false;
         let mut left = Vec::new();
         for effect in effects {
@@ -126,6 +130,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
                 Effect::Idlers => self.due.idlers = true,
                 Effect::Exit => exit = true,
+                Effect::Changed(event) => self.changed(event, now),
                 Effect::Notice(text) => self.log.notice(text),
                 Effect::Reopen => self.helpers.access_log.reopen(),
                 Effect::Refuse | Effect::Tell(_) | Effect::TellAll(_) | Effect::WriteFile(..) => left.push(effect),

@@ -58,6 +58,11 @@ impl Front {
         Self { permits, host, grant, pipes, epoch, datagrams, controls, events, listeners, leaving }
     }
 
+    /// To the supervisor, for further threads.
+    pub(super) fn events(&self) -> &Handle<Event> {
+        &self.events
+    }
+
     /// Clients send datagrams.
     pub fn takes_datagrams(&mut self, epoch: Epoch, datagrams: Datagrams) {
         (self.epoch, self.datagrams) = (epoch, Some(datagrams));

@@ -1,6 +1,8 @@
 //! The supervisor: the only owner of the client table, the server table and the blacklist. It waits for one thing at a time,
 //! asks the balancer what to do, and does it. It never blocks on anything else.
 
+mod checking;
+mod checks;
 mod commands;
 mod flows;
 pub mod front;
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use self::checking::Checking;
 use self::front::Front;
 use crate::daemon::access_log::AccessLog;
 use crate::daemon::complaints::Complaints;
@@ -66,6 +69,7 @@ pub struct Supervisor<F> {
     due: Due,
     /// A lack of threads was told, with that many workers.
     short_of_workers: Option<usize>,
+    checking: Checking,
 }
 
 /// The sessions and who serves them.
@@ -109,6 +113,7 @@ pub struct Helpers {
 struct Due {
     grant: bool,
     idlers: bool,
+    checks: bool,
 }
 
 /// What the supervisor keeps of a running session.
@@ -149,8 +154,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             clock,
             name,
             reminded: None,
-            due: Due::default(),
+            due: Due { checks: true, ..Due::default() },
             short_of_workers: None,
+            checking: Checking::default(),
         }
     }
 
@@ -164,7 +170,10 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let (mut looked, mut booked, mut next) = (Instant::now(), Instant::now(), 0);
         let mut crew = false;
         loop {
-            let behind = !self.sessions.waiting.is_empty() || self.helpers.idlers.is_late() || self.front.is_changing();
+            let behind = !self.sessions.waiting.is_empty()
+                || self.helpers.idlers.is_late()
+                || self.checking.is_late()
+                || self.front.is_changing();
             // The bytes of flows are booked, too, which have no crew.
             let watched = crew || self.balancer.has_connections();
             let event = self.events.next(match (behind, watched) {
@@ -211,6 +220,11 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
                 Event::Announced(conn, facts) => self.announced(conn, &facts, now),
                 Event::Flows(dispatch) => self.dispatch(*dispatch, now),
+                Event::Checked(id, name, found) => self.checked(id, &name, *found, now),
+                Event::Watch(watcher, answer) => {
+                    // The caller may have given up; then the reply is dropped.
+                    let _ = answer.try_send(self.watch(watcher));
+                }
                 Event::Handshake(Ok(Handshake { resumed })) => self.balancer.handshake_done(resumed),
                 Event::Handshake(Err(fault)) => self.balancer.handshake_failed(fault),
                 Event::Keys(answer) => {
@@ -250,22 +264,31 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         self.log.debug(1, || format!("connection {conn}: {who} -> {upstream} ({}): {}", target.name, why.text()));
     }
 
-    fn tell(&self, transition: &Transition, cause: &str) {
+    fn tell(&mut self, transition: &Transition, cause: &str) {
         self.front.epoch.begin();
-        match transition {
+        let event = match transition {
             Transition::Blacklisted(upstream, target, time) => {
                 let (name, time) = (&target.name, time.as_secs());
                 self.log.warning(format_args!("{upstream} ({name}): up -> blacklisted {time} s: {cause}"));
-                if !self.balancer.has_server_up(Instant::now()) {
-                    self.log.alert(match self.balancer.stand_in() {
-                        None => String::from("no server is left"),
-                        Some(target) => format!("no server is left: using the emergency server ({})", target.name),
-                    });
-                }
+                self.tell_if_none_is_left(Instant::now());
+                self.balancer.transition(*upstream, "up", "blacklisted", cause)
             }
             Transition::Up(upstream, target) => {
-                self.log.notice(format_args!("{upstream} ({}): blacklisted -> up", target.name))
+                self.log.notice(format_args!("{upstream} ({}): blacklisted -> up", target.name));
+                self.balancer.transition(*upstream, "blacklisted", "up", "")
             }
+        };
+        if let Some(event) = event {
+            self.announce(event);
+        }
+    }
+
+    fn tell_if_none_is_left(&self, now: Instant) {
+        if !self.balancer.has_server_up(now) {
+            self.log.alert(match self.balancer.stand_in() {
+                None => String::from("no server is left"),
+                Some(target) => format!("no server is left: using the emergency server ({})", target.name),
+            });
         }
     }
 

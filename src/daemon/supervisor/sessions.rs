@@ -27,9 +27,12 @@ use crate::policy::weblog::connection::LogFormat;
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Books the sessions that have ended, and gives their workers to clients that wait for one.
     pub(super) fn collect(&mut self, now: Instant) {
-        while let Ok(Closed { conn, worker, sent, received, requests }) = self.sessions.closed.try_recv() {
+        while let Ok(Closed { conn, worker, cold, sent, received, requests }) = self.sessions.closed.try_recv() {
             self.sessions.requests += requests;
             self.balancer.account(conn, sent, received);
+            if let Some(event) = self.balancer.observe(conn, cold, now) {
+                self.changed(event, now);
+            }
             self.balancer.close(conn, now);
             match self.sessions.waiting.pop_front() {
                 Some(job) => self.start(worker, job),
@@ -51,6 +54,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             }
         }
         self.helpers.idlers.catch_up();
+        self.checking.catch_up();
     }
 
     pub(super) fn arrive(&mut self, arrival: Arrival, now: Instant) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::{ENQUIRY, Verdict};
 use crate::endpoint::Address;
@@ -92,6 +92,34 @@ pub fn ask(addresses: &[Address], command: &str, limits: Limits, out: &mut dyn W
 }
 
 /// Whether a verdict is the answer to an enquiry.
+/// Sends a command whose reply has no end before this program's, such as `watch`, and writes what comes as it comes. The verdict of a
+/// pen that refuses it, or has ended.
+pub fn follow(addresses: &[Address], command: &str, time: Duration, out: &mut dyn Write) -> Result<Verdict, AskError> {
+    let deadline = Deadline::after(time);
+    let request = [command.as_bytes(), b"\n", ENQUIRY, b"\n"].concat();
+    let connection = Connection::open_both_ways(addresses, &request, deadline)?;
+    let mut reply = Output { out, is_closed: false };
+    let mut part = [0; 16 * 1024];
+    loop {
+        let count = match recv(&connection.socket, &mut part, RecvFlags::empty()) {
+            Ok((count, _)) => count,
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let Some((last, others)) = part[..count].split_last() else { return Err(AskError::Cut) };
+        if let Some(verdict) = Verdict::from_byte(*last) {
+            reply.write(others)?;
+            reply.flush()?;
+            return Ok(verdict);
+        }
+        reply.write(&part[..count])?;
+        reply.flush()?;
+        if reply.is_closed {
+            return Ok(Verdict::Accepted);
+        }
+    }
+}
+
 fn gives_verdicts(addresses: &[Address], deadline: Deadline) -> Result<bool, AskError> {
     let connection = Connection::open(addresses, &[ENQUIRY, b"\n"].concat(), deadline)?;
     let mut answer = [0];
@@ -130,6 +158,13 @@ struct Connection {
 
 impl Connection {
     fn open(addresses: &[Address], request: &[u8], deadline: Deadline) -> Result<Self, AskError> {
+        let connection = Self::open_both_ways(addresses, request, deadline)?;
+        shutdown(&connection.socket, Shutdown::Write)?;
+        Ok(connection)
+    }
+
+    /// Connects and sends; more could be sent.
+    fn open_both_ways(addresses: &[Address], request: &[u8], deadline: Deadline) -> Result<Self, AskError> {
         let options = ConnectOptions::within(deadline.left()?);
         let socket = connect_any(addresses, &options, None).map_err(AskError::Lost)?;
         let mut rest = request;
@@ -142,7 +177,6 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             }
         }
-        shutdown(&socket, Shutdown::Write)?;
         Ok(Self { socket, deadline })
     }
 

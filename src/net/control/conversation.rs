@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::peer::Peer;
 use super::{ENQUIRY, LONGEST, PATIENCE};
@@ -95,6 +95,21 @@ impl Conversation {
     pub fn reply(&mut self) -> Reply<'_> {
         self.answered = true;
         Reply(&self.peer)
+    }
+
+    /// Whether the client has ended its side. What it has said before is dropped.
+    pub fn has_left(&mut self) -> bool {
+        let mut scrap = [0; 2048];
+        loop {
+            match recv(self.peer.socket(), &mut scrap, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return self.peer.is_dropped(),
+                Err(_) => break,
+            }
+        }
+        self.ended = true;
+        true
     }
 
     /// Ends the connection so that the client gets what was sent: unread input would make the kernel reset it.

@@ -69,6 +69,11 @@ impl Keyring {
         self.terminator.as_ref()
     }
 
+    /// What speaks TLS in the checks of servers with that trust.
+    pub fn checker(&self, trust: &Trust) -> Option<&Connector> {
+        self.connectors.get(trust)
+    }
+
     /// What speaks TLS to a server.
     pub fn connector(&self, target: &TlsTarget) -> Option<&Connector> {
         self.connectors.get(&target.trust)

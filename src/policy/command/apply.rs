@@ -10,6 +10,7 @@ use super::{Command, table};
 use crate::endpoint::Host;
 use crate::id::{ConnId, ServerId, Upstream};
 use crate::policy::balancer::Balancer;
+use crate::policy::changes::ServerEvent;
 use crate::policy::clients::Clients;
 use crate::policy::country::GeoipFile;
 use crate::policy::report::Context;
@@ -60,6 +61,8 @@ pub enum Effect {
     TellAll(Vec<Command>),
     /// End pen.
     Exit,
+    /// Tell those who watch.
+    Changed(ServerEvent),
     /// Log this.
     Notice(String),
     /// Write a file, whole or not at all; when that fails, answer with these words and the cause.
@@ -209,7 +212,9 @@ impl Balancer {
         let mut tls = server.tls().clone();
         changes.iter().for_each(|change| tls.change(change));
         server.aim(endpoint, port, (tls, proxy), now);
-        let (mut weights_changed, mut closes) = (false, false);
+        let before = server.state(now);
+        changes.iter().for_each(|change| server.checks.change(change));
+        let (mut weights_changed, mut closes, mut results) = (false, false, Vec::new());
         for change in changes {
             match change {
                 ServerChange::Acl(list) => server.acl = list,
@@ -224,7 +229,11 @@ impl Balancer {
                 ServerChange::Blacklist(time) => server.admin = AdminState::Blacklisted { until: now + time },
                 ServerChange::Drain => server.admin = AdminState::Drain,
                 ServerChange::Maint => server.admin = AdminState::Maint,
-                ServerChange::Ready => (server.admin, server.health) = (AdminState::Ready, Health::Up),
+                ServerChange::Ready => {
+                    (server.admin, server.health) = (AdminState::Ready, Health::Up);
+                    server.checked.set_up(now);
+                }
+                ServerChange::Result(succeeded, reason) => results.push((succeeded, reason)),
                 ServerChange::Close => closes = true,
                 ServerChange::Weight(n) if n != server.weight => {
                     server.weight = n;
@@ -241,7 +250,14 @@ impl Balancer {
                 | ServerChange::TlsName(_)
                 | ServerChange::TlsCa(_)
                 | ServerChange::TlsCert(_)
-                | ServerChange::TlsKey(_) => {}
+                | ServerChange::TlsKey(_)
+                // These went into the checks.
+                | ServerChange::Check(_)
+                | ServerChange::CheckInterval(_)
+                | ServerChange::CheckTimeout(_)
+                | ServerChange::CheckRise(_)
+                | ServerChange::CheckFall(_)
+                | ServerChange::CheckPort(_) => {}
             }
         }
         server.note(now);
@@ -250,6 +266,11 @@ impl Balancer {
             self.servers.iter_mut().for_each(|server| server.turn = 0);
         }
         let mut effects = if closes { self.close_all(id) } else { Vec::new() };
+        effects.extend(self.changed_by_command(id, before, now).map(Effect::Changed));
+        for (succeeded, reason) in results {
+            let event = self.reported(id, succeeded, &reason, now);
+            effects.extend(event.map(Effect::Changed));
+        }
         effects.extend(failure.and_then(|cause| self.lookup_failed(Upstream::Regular(id), &cause)));
         effects
     }

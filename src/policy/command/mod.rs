@@ -3,11 +3,13 @@
 //! [`parse`] reads them, `Display` prints them back in the form in which they are read.
 
 pub mod apply;
+mod check;
 pub mod file;
 mod headers;
 pub mod parse;
 pub mod room;
 pub mod server;
+mod server_words;
 pub mod setting;
 pub mod settings;
 mod ssl;

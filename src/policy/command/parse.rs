@@ -137,6 +137,12 @@ mod tests {
             "server 3 acl 1 address 10.0.0.1 port 80 max 1 hard 2 blacklist 3 weight 4 prio 5",
             "server 0 address ::1 port 0",
             "server 1 address /run/s",
+            "server 1 check_interval 5 check_timeout - check_rise 1 check_port 8080 check http /up status 200",
+            "server 1 check off",
+            "server 1 check -",
+            "server 1 down it is on fire",
+            "check expect \"EHLO x\\r\\n\" 250",
+            "no check",
             "source ::1",
             "no source",
             "syslog_facility local3",
@@ -173,7 +179,8 @@ mod tests {
             (
                 "server 1 color red",
                 "server 1: \"color\" cannot be set; there are: acl, address, port, max, hard, blacklist, weight, prio, \
-                 tls, tls_verify, tls_name, tls_ca, tls_cert, tls_key, send_proxy, drain, maint, ready, close",
+                 tls, tls_verify, tls_name, tls_ca, tls_cert, tls_key, send_proxy, check, check_interval, check_timeout, \
+                 check_rise, check_fall, check_port, up, down, drain, maint, ready, close",
             ),
             ("server 1", "server 1: nothing to change"),
             ("tcp_nodelay yes", "\"tcp_nodelay yes\": nothing is expected from \"yes\" on"),

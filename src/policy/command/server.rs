@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Port};
 use crate::id::AclId;
+use crate::policy::check::kind::Kind;
 use crate::policy::proxy::Version;
 use crate::policy::tls::{ServerTls, Trust};
 
@@ -42,6 +44,20 @@ pub enum ServerChange {
     TlsKey(Option<PathBuf>),
     /// `send_proxy v1|v2|off`: the PROXY header that it gets.
     SendProxy(Option<Version>),
+    /// `check KIND …`, `check off`: how it is checked; `None`, as `check` says for all.
+    Check(Option<Option<Arc<Kind>>>),
+    /// `check_interval SECONDS`; `None`, as for all.
+    CheckInterval(Option<Duration>),
+    /// `check_timeout SECONDS`; `None`, as for all.
+    CheckTimeout(Option<Duration>),
+    /// `check_rise N`; `None`, as for all.
+    CheckRise(Option<u32>),
+    /// `check_fall N`; `None`, as for all.
+    CheckFall(Option<u32>),
+    /// `check_port PORT`; `None`, as for all.
+    CheckPort(Option<u16>),
+    /// `up [REASON]`, `down [REASON]`: a result from elsewhere.
+    Result(bool, String),
     /// `drain`: clients only as a last resort.
     Drain,
     /// `maint`: no clients.
@@ -55,7 +71,8 @@ pub enum ServerChange {
 impl ServerChange {
     /// The words of `server N …`, for the error about another one.
     pub const WORDS: &str = "acl, address, port, max, hard, blacklist, weight, prio, tls, tls_verify, tls_name, \
-                             tls_ca, tls_cert, tls_key, send_proxy, drain, maint, ready, close";
+                             tls_ca, tls_cert, tls_key, send_proxy, check, check_interval, check_timeout, check_rise, \
+                             check_fall, check_port, up, down, drain, maint, ready, close";
 
     /// Whether it is about TLS.
     pub fn is_tls(&self) -> bool {
@@ -65,7 +82,8 @@ impl ServerChange {
             | Self::TlsName(_)
             | Self::TlsCa(_)
             | Self::TlsCert(_)
-            | Self::TlsKey(_) => true,
+            | Self::TlsKey(_)
+            | Self::Check(_) => true,
             Self::Acl(_)
             | Self::Address(_)
             | Self::Port(_)
@@ -75,6 +93,12 @@ impl ServerChange {
             | Self::Weight(_)
             | Self::Prio(_)
             | Self::SendProxy(_)
+            | Self::CheckInterval(_)
+            | Self::CheckTimeout(_)
+            | Self::CheckRise(_)
+            | Self::CheckFall(_)
+            | Self::CheckPort(_)
+            | Self::Result(..)
             | Self::Drain
             | Self::Maint
             | Self::Ready
@@ -82,6 +106,9 @@ impl ServerChange {
         }
     }
 }
+
+/// What stands for no check, whatever is said for all.
+pub const OFF: &str = "off";
 
 /// What stands for a value that is taken back.
 pub const NONE: &str = "-";
@@ -104,12 +131,28 @@ impl fmt::Display for ServerChange {
             Self::TlsCert(path) => write!(f, "tls_cert {}", file(path)),
             Self::TlsKey(path) => write!(f, "tls_key {}", file(path)),
             Self::SendProxy(version) => write!(f, "send_proxy {}", version.map_or("off", Version::word)),
+            Self::Check(None) => write!(f, "check {NONE}"),
+            Self::Check(Some(None)) => write!(f, "check {OFF}"),
+            Self::Check(Some(Some(kind))) => write!(f, "check {kind}"),
+            Self::CheckInterval(time) => write!(f, "check_interval {}", or_none(time.map(|time| time.as_secs()))),
+            Self::CheckTimeout(time) => write!(f, "check_timeout {}", or_none(time.map(|time| time.as_secs()))),
+            Self::CheckRise(count) => write!(f, "check_rise {}", or_none(*count)),
+            Self::CheckFall(count) => write!(f, "check_fall {}", or_none(*count)),
+            Self::CheckPort(port) => write!(f, "check_port {}", or_none(*port)),
+            Self::Result(succeeded, reason) => {
+                let word = if *succeeded { "up" } else { "down" };
+                if reason.is_empty() { f.write_str(word) } else { write!(f, "{word} {reason}") }
+            }
             Self::Drain => f.write_str("drain"),
             Self::Maint => f.write_str("maint"),
             Self::Ready => f.write_str("ready"),
             Self::Close => f.write_str("close"),
         }
     }
+}
+
+fn or_none<T: fmt::Display>(value: Option<T>) -> String {
+    value.map_or_else(|| String::from(NONE), |value| value.to_string())
 }
 
 fn on_or_off(on: bool) -> &'static str {
@@ -130,13 +173,16 @@ impl ServerTls {
             ServerChange::TlsCa(path) => self.trust.ca.clone_from(path),
             ServerChange::TlsCert(path) => self.trust.cert.clone_from(path),
             ServerChange::TlsKey(path) => self.trust.key.clone_from(path),
+            ServerChange::Check(kind) => {
+                self.checks = kind.as_ref().map(|kind| kind.as_ref().is_some_and(|kind| kind.needs_tls()))
+            }
             _ => {}
         }
     }
 
     /// The changes that make it of a new one.
     pub(super) fn changes(&self) -> Vec<ServerChange> {
-        let (Self { on, name, trust: Trust { verify, ca, cert, key } }, new) = (self, Self::default());
+        let (Self { on, name, trust: Trust { verify, ca, cert, key }, .. }, new) = (self, Self::default());
         let path = |path: &Option<PathBuf>, change: fn(Option<PathBuf>) -> ServerChange| {
             path.is_some().then(|| change(path.clone()))
         };
@@ -164,7 +210,7 @@ mod tests {
         let mut server = ServerTls::default();
         assert!(server.changes().is_empty());
         let trust = Trust { verify: false, ca: path(), cert: path(), key: path() };
-        server = ServerTls { on: true, name: Some(String::from("www")), trust };
+        server = ServerTls { on: true, name: Some(String::from("www")), trust, checks: None };
         let mut again = ServerTls::default();
         server.changes().iter().for_each(|change| again.change(change));
         assert_eq!(again, server);

@@ -4,11 +4,13 @@ use std::fmt;
 use std::mem;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::words::Words;
 use crate::endpoint::{Endpoint, Host, Port};
 use crate::id::AclId;
+use crate::policy::check::kind::Kind as CheckKind;
 use crate::policy::report::Context;
 use crate::policy::settings::{LogTarget, Settings};
 use crate::policy::weblog::connection::LogFormat;
@@ -47,6 +49,8 @@ pub enum Kind {
     },
     /// A whole number, or `no word`.
     OptionalNumber {
+        /// The least value.
+        least: u64,
         /// The greatest value.
         most: u64,
     },
@@ -84,6 +88,8 @@ pub enum Kind {
     Log,
     /// A form of the log, or `no word`.
     Format,
+    /// A check, or `no word`.
+    Check,
     /// A server, or `no word`.
     Server,
     /// An IP address, or `no word`.
@@ -123,6 +129,7 @@ pub enum Value {
     Words(Vec<String>),
     Log(Option<LogTarget>),
     Format(Option<LogFormat>),
+    Check(Option<Arc<CheckKind>>),
     Server(Option<Endpoint>),
     Address(Option<IpAddr>),
 }
@@ -159,7 +166,7 @@ impl Setting {
     /// Whether certificates and keys must be read after it. `http` decides which application protocol is negotiated.
     pub fn is_tls(&self) -> bool {
         const OTHERS: [&str; 3] = ["ssl_client_renegotiation_interval", "ssl_compat", "ssl_handshake_timeout"];
-        (self.word.starts_with("ssl_") && !OTHERS.contains(&self.word)) || self.word == "http"
+        (self.word.starts_with("ssl_") && !OTHERS.contains(&self.word)) || ["check", "http"].contains(&self.word)
     }
 
     /// Its value.
@@ -208,6 +215,7 @@ impl Setting {
             Kind::Words { .. } => Some(Value::Words(Vec::new())),
             Kind::Log => Some(Value::Log(None)),
             Kind::Format => Some(Value::Format(None)),
+            Kind::Check => Some(Value::Check(None)),
             Kind::Server => Some(Value::Server(None)),
             Kind::Address => Some(Value::Address(None)),
             Kind::Number { .. } | Kind::Seconds(_) | Kind::Acl | Kind::Choice { .. } => None,
@@ -219,7 +227,7 @@ impl Setting {
         Ok(match self.kind {
             Kind::Switch => Value::Switch(true),
             Kind::Number { least, most, .. } => Value::Number(words.number(what, least, most)?),
-            Kind::OptionalNumber { most } => Value::OptionalNumber(Some(words.number(what, 0, most)?)),
+            Kind::OptionalNumber { least, most } => Value::OptionalNumber(Some(words.number(what, least, most)?)),
             Kind::Seconds(least) => Value::Seconds(words.seconds(what, least)?),
             Kind::OptionalSeconds => Value::OptionalSeconds(Some(words.seconds(what, 0)?)),
             Kind::Interval => Value::OptionalSeconds(Some(words.seconds(what, 0)?).filter(|time| !time.is_zero())),
@@ -248,6 +256,10 @@ impl Setting {
             Kind::Format => {
                 let text = words.rest("the name of a form, or a text with $ in it")?;
                 Value::Format(LogFormat::parse(text).map_err(|e| format!("{what}: {e}"))?)
+            }
+            Kind::Check => {
+                let text = words.rest("a check")?;
+                Value::Check(Some(Arc::new(CheckKind::parse(text).map_err(|e| format!("{what}: {e}"))?)))
             }
             Kind::Server => Value::Server(Some(words.server()?)),
             Kind::Address => {
@@ -296,7 +308,7 @@ impl Value {
     pub(super) fn line(&self) -> String {
         match (self.text(), self) {
             (Some(text), _) => format!("{text}\n"),
-            (None, Self::OptionalSeconds(_) | Self::OptionalNumber(_)) => String::from("off\n"),
+            (None, Self::OptionalSeconds(_) | Self::OptionalNumber(_) | Self::Check(_)) => String::from("off\n"),
             (None, _) => String::new(),
         }
     }
@@ -318,6 +330,7 @@ impl Value {
             Self::Format(format) => {
                 Some(format.as_ref().map_or_else(|| String::from("requests"), LogFormat::to_string))
             }
+            Self::Check(kind) => kind.as_ref().map(|kind| kind.to_string()),
             Self::Server(endpoint) => endpoint.as_ref().map(Endpoint::to_string),
             Self::Address(ip) => ip.map(|ip| ip.to_string()),
         }

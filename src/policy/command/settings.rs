@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::check::CHECKS;
 use super::setting::{Kind, Setting, Touches, Value};
 use super::ssl::SSL;
 use super::udp::UDP;
@@ -258,7 +259,7 @@ pub const AFTER_SERVERS: &[Setting] = &[
 
 /// All settings.
 pub fn all() -> impl Iterator<Item = &'static Setting> {
-    BEFORE_SERVERS.iter().chain(AFTER_SERVERS).chain(SSL).chain(UDP)
+    BEFORE_SERVERS.iter().chain(AFTER_SERVERS).chain(SSL).chain(CHECKS).chain(UDP)
 }
 
 /// The setting of that word.
@@ -284,7 +285,9 @@ mod tests {
         let samples = match setting.kind {
             Kind::Switch => vec![Value::Switch(true), Value::Switch(false)],
             Kind::Number { least, most, .. } => vec![Value::Number(least), Value::Number(most.min(99))],
-            Kind::OptionalNumber { most } => [None, Some(0), Some(most.min(99))].map(Value::OptionalNumber).to_vec(),
+            Kind::OptionalNumber { least, most } => {
+                [None, Some(least), Some(most.min(99))].map(Value::OptionalNumber).to_vec()
+            }
             Kind::Seconds(least) => [least, 77].map(|n| Value::Seconds(Duration::from_secs(n))).to_vec(),
             Kind::OptionalSeconds => {
                 [None, Some(0), Some(77)].map(|n| Value::OptionalSeconds(n.map(Duration::from_secs))).to_vec()
@@ -298,6 +301,9 @@ mod tests {
                 let word = valid.last().copied().unwrap_or("http/1.1");
                 vec![Value::Words(vec![word.to_string()]), Value::Words(Vec::new())]
             }
+            Kind::Check => ["tcp", "http /up status 200"]
+                .map(|text| setting.read("x", &mut crate::policy::command::words::Words::new(text, None)).unwrap())
+                .to_vec(),
             Kind::Path | Kind::Text | Kind::Log | Kind::Format | Kind::Server | Kind::Address => {
                 let text = match setting.kind {
                     Kind::Server => "192.0.2.1:80",

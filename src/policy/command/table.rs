@@ -1,21 +1,17 @@
 //! The table of commands: each with its forms, what it is for, and how the rest of its line is read. `help`, the manual page
 //! and the error for an unknown word all follow from it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Command;
-use super::server::{NONE, ServerChange};
+use super::server_words::{read_number, read_server};
 use super::setting::Setting;
 use super::settings;
-use super::words::{Words, number, seconds};
-use crate::endpoint::{Endpoint, Port};
-use crate::id::ServerId;
+use super::words::{Words, seconds};
 use crate::policy::acl::{Net, Whom};
 use crate::policy::country::{Country, GeoipFile};
 use crate::policy::http::header::Header;
 use crate::policy::listeners::Listeners;
-use crate::policy::proxy::Version;
 use crate::policy::report::query::{Format, Query};
 
 type Read = fn(&mut Words<'_>) -> Result<Command, String>;
@@ -142,7 +138,8 @@ const COMMANDS: &[Entry] = &[
     with_no(
         "server",
         "server N [acl A] [address A] [port P] [max M] [hard H] [blacklist T] [weight W] [prio P] [tls on|off] \
-         [tls_verify on|off] [tls_name NAME] [tls_ca FILE] [tls_cert FILE] [tls_key FILE] [send_proxy v1|v2|off] [drain|maint|ready] [close] | \
+         [tls_verify on|off] [tls_name NAME] [tls_ca FILE] [tls_cert FILE] [tls_key FILE] [send_proxy v1|v2|off] [check_interval S] \
+         [check_timeout S] [check_rise N] [check_fall N] [check_port P] [drain|maint|ready] [close] [up|down REASON] [check KIND ...|off] | \
          no server N",
         "change, add or remove a server",
         read_server,
@@ -163,6 +160,9 @@ const COMMANDS: &[Entry] = &[
     }),
     later!("tarpit_acl"),
     entry("version", "version", "the version of pen", |_| Ok(show(Query::Version))),
+    entry("watch", "watch [json]", "a line for each change of a server, until you leave", |w| {
+        Ok(show(Query::Watch(read_format(w)?)))
+    }),
     entry("write", "write [FILE]", "write the configuration to FILE, or to the one pen was started with", |w| {
         Ok(Command::Write(if w.is_empty() { None } else { Some(w.path("a file")?) }))
     }),
@@ -264,95 +264,4 @@ fn read_acl(words: &mut Words<'_>) -> Result<Command, String> {
         Whom::Net(Net::parse(source, words.optional()).map_err(|e| format!("acl: {e}"))?)
     };
     Ok(Command::Acl { list, permit, whom })
-}
-
-/// The host and the port of an address that names both, `host:port` or `[host]:port`.
-fn with_port(text: &str) -> Option<(&str, &str)> {
-    let (host, port) = text.rsplit_once(':').filter(|_| !text.starts_with('/'))?;
-    let host = match host.strip_prefix('[') {
-        Some(host) => host.strip_suffix(']')?,
-        None => Some(host).filter(|host| !host.contains(':'))?,
-    };
-    Some((host, port))
-}
-
-fn read_number(words: &mut Words<'_>) -> Result<ServerId, String> {
-    let text = words.next("a server number")?;
-    let id = number("server", text, 0, u64::from(ServerId::MAX))?;
-    ServerId::new(id).ok_or_else(|| format!("server: \"{text}\" is not a server number"))
-}
-
-fn read_switch(what: &str, words: &mut Words<'_>) -> Result<bool, String> {
-    match words.next("on or off")? {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        other => Err(format!("{what}: \"{other}\" is neither on nor off")),
-    }
-}
-
-fn read_proxy_version(what: &str, words: &mut Words<'_>) -> Result<Option<Version>, String> {
-    match words.next("v1, v2 or off")? {
-        "v1" => Ok(Some(Version::V1)),
-        "v2" => Ok(Some(Version::V2)),
-        "off" => Ok(None),
-        other => Err(format!("{what}: \"{other}\" is not v1, v2 or off")),
-    }
-}
-
-/// A name; `None` for what stands for none.
-fn read_name<'a>(words: &mut Words<'a>, what: &str) -> Result<Option<&'a str>, String> {
-    Ok(Some(words.next(what)?).filter(|name| *name != NONE))
-}
-
-fn read_server(words: &mut Words<'_>) -> Result<Command, String> {
-    let id = read_number(words)?;
-    let mut changes = Vec::new();
-    while let Some(word) = words.optional() {
-        let what = format!("server {id} {word}");
-        let limit = u64::from(u32::MAX);
-        changes.push(match word {
-            "acl" => ServerChange::Acl(words.acl(&what)?),
-            "address" => {
-                let text = words.next("an address")?;
-                ServerChange::Address(if text == "(unknown" {
-                    words.unknown_family();
-                    Endpoint::nowhere()
-                } else if let Some((host, port)) = with_port(text) {
-                    return Err(format!(
-                        "server {id}: address \"{text}\" has a port in it: write address {host} port {port}"
-                    ));
-                } else {
-                    Endpoint::without_port(text)
-                })
-            }
-            "port" => match words.next("a port")? {
-                "0" => ServerChange::Port(Port::Number(0)),
-                text => ServerChange::Port(Port::parse(text).map_err(|e| format!("server {id}: {e}"))?),
-            },
-            "max" => ServerChange::Max(words.number(&what, 0, limit)?),
-            "hard" => ServerChange::Hard(words.number(&what, 0, limit)?),
-            "blacklist" => ServerChange::Blacklist(words.seconds(&what, 0)?),
-            "weight" => ServerChange::Weight(words.number(&what, 0, limit)?),
-            "prio" => ServerChange::Prio(words.number(&what, 0, limit)?),
-            "tls" => ServerChange::Tls(read_switch(&what, words)?),
-            "tls_verify" => ServerChange::TlsVerify(read_switch(&what, words)?),
-            "tls_name" => ServerChange::TlsName(read_name(words, "a name")?.map(String::from)),
-            "tls_ca" => ServerChange::TlsCa(read_name(words, "a file")?.map(PathBuf::from)),
-            "tls_cert" => ServerChange::TlsCert(read_name(words, "a file")?.map(PathBuf::from)),
-            "tls_key" => ServerChange::TlsKey(read_name(words, "a file")?.map(PathBuf::from)),
-            "send_proxy" => ServerChange::SendProxy(read_proxy_version(&what, words)?),
-            "drain" => ServerChange::Drain,
-            "maint" => ServerChange::Maint,
-            "ready" => ServerChange::Ready,
-            "close" => ServerChange::Close,
-            _ => {
-                let valid = ServerChange::WORDS;
-                return Err(format!("server {id}: \"{word}\" cannot be set; there are: {valid}"));
-            }
-        });
-    }
-    if changes.is_empty() {
-        return Err(format!("server {id}: nothing to change"));
-    }
-    Ok(Command::Server(id, changes))
 }

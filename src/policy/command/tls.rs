@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Command;
+use super::check::all_need_tls;
 use crate::id::ServerId;
 use crate::policy::balancer::Balancer;
 use crate::policy::settings::Settings;
@@ -26,7 +27,8 @@ impl Parties {
     pub fn of(commands: &[Command]) -> Self {
         let mut tls = commands.iter().filter(|command| command.is_tls());
         // `http` may change nothing about what is read.
-        let clients = tls.clone().any(|command| matches!(command, Command::Set(setting, _) if setting.word != "http"));
+        let clients =
+            tls.clone().any(|command| matches!(command, Command::Set(setting, _) if setting.word.starts_with("ssl_")));
         Self { clients, servers: tls.any(|command| matches!(command, Command::Server(..))) }
     }
 }
@@ -73,7 +75,10 @@ impl TlsConfig {
 
     /// What servers with TLS are asked for.
     pub fn trusts(&self) -> BTreeSet<Trust> {
-        self.servers.values().filter(|server| server.on).map(|server| server.trust.clone()).collect()
+        let all = all_need_tls(&self.settings.checks);
+        let speaks = |server: &&ServerTls| server.on || server.checks.unwrap_or(all);
+        let said = self.servers.values().filter(speaks).map(|server| server.trust.clone());
+        said.chain(all.then(Trust::default)).collect()
     }
 
     /// Whether anything is set about how TLS is spoken with clients.

@@ -28,7 +28,7 @@ pub(super) const UDP: &[Setting] = &[
         "udp_responses",
         "udp_responses [N] | no udp_responses",
         "how many answers a datagram gets",
-        Kind::OptionalNumber { most: MOST },
+        Kind::OptionalNumber { least: 0, most: MOST },
         |s| Value::OptionalNumber(s.udp.responses.map(u64::from)),
         |s, v| {
             if let Value::OptionalNumber(v) = v {

@@ -118,6 +118,21 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// All that is left, which may be nothing.
+    pub fn optional_rest(&mut self) -> &'a str {
+        std::mem::take(&mut self.rest).trim_ascii()
+    }
+
+    /// Takes the next word if it is this one.
+    pub fn takes(&mut self, word: &str) -> bool {
+        let before = self.rest;
+        let is_it = self.optional() == Some(word);
+        if !is_it {
+            self.rest = before;
+        }
+        is_it
+    }
+
     /// `host[:port]` or `/path`.
     pub fn server(&mut self) -> Result<Endpoint, String> {
         Endpoint::parse_server(self.next("host:port")?, self.port)

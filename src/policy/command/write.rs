@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Command;
 use super::apply::{Effect, Outcome};
+use super::check::CHECKS;
 use super::server::ServerChange;
 use super::setting::Setting;
 use super::settings::{AFTER_SERVERS, BEFORE_SERVERS};
@@ -105,9 +106,10 @@ impl Balancer {
             changes.extend(server.tls().changes());
             changes.extend(server.proxy().map(|version| ServerChange::SendProxy(Some(version))));
             changes.extend(state);
+            changes.extend(server.checks.changes());
             Command::Server(id, changes)
         }));
-        commands.extend(AFTER_SERVERS.iter().chain(SSL).chain(UDP).map(set));
+        commands.extend(AFTER_SERVERS.iter().chain(SSL).chain(CHECKS).chain(UDP).map(set));
         commands.push(Command::NoHttpHeader(None));
         commands.extend(self.settings.http_headers.iter().cloned().map(Command::HttpHeader));
         commands.extend(later);

@@ -17,7 +17,9 @@ impl Balancer {
             | Query::Requests(_)
             | Query::Servers(_)
             | Query::Socket(_)
-            | Query::Status => String::new(),
+            | Query::Status
+            // A thread of the control port answers, as long as its client listens.
+            | Query::Watch(_) => String::new(),
             Query::Connection(number) => self.connection(*number, context),
             Query::Control => format!("{}\n", self.identity.control),
             Query::Explain(ip) => self.explain(*ip, context),

@@ -104,6 +104,7 @@ fn fitness(view: &View<'_>, id: ServerId, server: &Server, now: Instant) -> Stri
             format!("full: {} connections, {name} limit {limit}", server.connections)
         }
         Err(Unfit::Weightless) => String::from("weight 0: no new clients"),
+        Err(Unfit::Down) => format!("down: {}", server.checked.words()),
         Err(Unfit::Maint) => String::from("in maintenance (maint)"),
         Err(Unfit::Drain) => String::from("draining (drain)"),
         Err(Unfit::Blacklisted) => match server.blacklisted_for(now) {

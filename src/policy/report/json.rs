@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{address, status};
+use super::{address, reason, status};
 use crate::policy::clients::Client;
 use crate::policy::http::counts::Counts;
 use crate::policy::proxy::Version;
@@ -22,7 +22,8 @@ pub fn server(number: usize, server: &Server, now: Instant) -> String {
     let failed: Vec<_> = failed.map(|((_, key), count)| format!("\"{key}\":{count}")).collect();
     format!(
         "{{\"server\":{number},\"address\":{},\"port\":{},\"status\":{},\"state\":\"{}\",\"since\":{},\"blacklisted\":{},\"connections\":{},\"max\":{},\
-         \"hard\":{},\"weight\":{},\"prio\":{},\"acl\":{},\"sent\":{},\"received\":{},\"tls\":{},\"tls_failed\":{{{}}},\"send_proxy\":\"{}\"}}",
+         \"hard\":{},\"weight\":{},\"prio\":{},\"acl\":{},\"sent\":{},\"received\":{},\"tls\":{},\"tls_failed\":{{{}}},\"send_proxy\":\"{}\",\
+         \"checked\":{},\"failures\":{},\"reason\":{}}}",
         string(&address(server)),
         server.port(),
         string(&status(server, now)),
@@ -39,7 +40,10 @@ pub fn server(number: usize, server: &Server, now: Instant) -> String {
         server.received,
         server.tls().on,
         failed.join(","),
-        server.proxy().map_or("off", Version::word)
+        server.proxy().map_or("off", Version::word),
+        server.checked.exists(),
+        server.checked.failures(),
+        reason(server).map_or_else(|| String::from("null"), string)
     )
 }
 

@@ -70,11 +70,18 @@ fn address(server: &Server) -> String {
     }
 }
 
+/// Why a server is down, or what failed last; `None`: nothing has failed.
+fn reason(server: &Server) -> Option<&str> {
+    Some(server.checked.words())
+        .filter(|words| !words.is_empty() && (server.checked.is_down() || server.checked.failures() > 0))
+}
+
 /// The state of a server, in words.
 fn status(server: &Server, now: Instant) -> String {
     match (server.state(now), server.blacklisted_for(now)) {
         (State::Blacklisted, Some(left)) => format!("blacklisted {} s", left.as_secs() + 1),
         (State::Blacklisted, None) => String::from("on trial"),
+        (State::Down, _) => format!("down: {}", server.checked.words()),
         (state, _) => state.word().to_string(),
     }
 }

@@ -25,6 +25,7 @@ pub enum Query {
     Socket(u64),
     Status,
     Version,
+    Watch(Format),
 }
 
 /// How an answer is wanted.
@@ -60,6 +61,8 @@ impl fmt::Display for Query {
             Self::Socket(n) => return write!(f, "socket {n}"),
             Self::Status => "status",
             Self::Version => "version",
+            Self::Watch(Format::Text) => "watch",
+            Self::Watch(Format::Json) => "watch json",
         };
         f.write_str(word)
     }

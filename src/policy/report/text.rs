@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::batch::ConnectionRow;
-use super::{address, upstream};
+use super::{address, reason, upstream};
 use crate::policy::clients::Client;
 use crate::policy::http::counts::Counts;
 use crate::policy::servers::Server;
@@ -12,7 +12,7 @@ use crate::policy::tls::{HandshakeFault, Handshakes};
 /// A line of `servers`. What pen 0.34.1 does not print stands at its end.
 pub fn server(number: usize, server: &Server, now: Instant) -> String {
     format!(
-        "{number} addr {} port {} conn {} max {} hard {} weight {} prio {} sx {} rx {} state {} since {}\n",
+        "{number} addr {} port {} conn {} max {} hard {} weight {} prio {} sx {} rx {} state {} since {} failures {} reason {}\n",
         address(server),
         server.port(),
         server.connections,
@@ -23,7 +23,9 @@ pub fn server(number: usize, server: &Server, now: Instant) -> String {
         server.sent,
         server.received,
         server.state(now).word(),
-        server.in_state_for(now).as_secs()
+        server.in_state_for(now).as_secs(),
+        server.checked.failures(),
+        reason(server).map_or_else(|| String::from("-"), |reason| reason.replace(' ', "_"))
     )
 }
 

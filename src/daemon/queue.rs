@@ -3,44 +3,50 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::policy::check::backlog::Backlog;
-use crate::policy::lvsmon::lines::Event;
 use crate::sys::log::Log;
 
 /// Changes that may wait. Beyond that, the oldest ones of services that have several give way.
 const MOST: usize = 1024;
 
 /// A queue of changes. Copies are the same queue.
-#[derive(Clone, Debug)]
-pub(super) struct Queue {
-    inner: Arc<(Mutex<Inner>, Condvar)>,
+#[derive(Debug)]
+pub struct Queue<T> {
+    inner: Arc<(Mutex<Inner<T>>, Condvar)>,
     log: Log,
     /// Who takes the changes, for the log.
     taker: &'static str,
 }
 
 #[derive(Debug)]
-struct Inner {
-    backlog: Backlog<Arc<str>, Event>,
+struct Inner<T> {
+    backlog: Backlog<Arc<str>, T>,
     is_closed: bool,
 }
 
-impl Queue {
-    pub(super) fn new(taker: &'static str, log: Log) -> Self {
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), log: self.log.clone(), taker: self.taker }
+    }
+}
+
+impl<T> Queue<T> {
+    /// An empty one.
+    pub fn new(taker: &'static str, log: Log) -> Self {
         let inner = Inner { backlog: Backlog::new(MOST), is_closed: false };
         Self { inner: Arc::new((Mutex::new(inner), Condvar::new())), log, taker }
     }
 
-    /// Adds a change. This does not wait for the taker.
-    pub(super) fn push(&self, event: Event) {
+    /// Adds a change of that subject. This does not wait for the taker.
+    pub fn push(&self, subject: &Arc<str>, event: T) {
         let (inner, condition) = &*self.inner;
         // A panic cannot leave it inconsistent.
         let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.backlog.push(Arc::clone(&event.name), event);
+        inner.backlog.push(Arc::clone(subject), event);
         condition.notify_one();
     }
 
     /// Takes the oldest change, and waits for it. `None`: the queue is closed, and empty.
-    pub(super) fn pop(&self) -> Option<Event> {
+    pub fn pop(&self) -> Option<T> {
         let (inner, condition) = &*self.inner;
         let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -61,7 +67,7 @@ impl Queue {
     }
 
     /// No change comes any more.
-    pub(super) fn close(&self) {
+    pub fn close(&self) {
         let (inner, condition) = &*self.inner;
         inner.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
         condition.notify_all();

@@ -1,0 +1,176 @@
+//! Changes of servers, as those are told who watch.
+
+use std::time::Instant;
+
+use super::balancer::Balancer;
+use super::check::finding::{Finding, Outcome};
+use super::checked::observed;
+use super::checks::{OnDown, ServerChecks};
+use super::report::json::string;
+use super::servers::{Server, State};
+use crate::id::{ConnId, ServerId, Upstream};
+
+/// A server has changed its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerEvent {
+    /// Which.
+    pub server: ServerId,
+    /// Its name as logs have it.
+    pub name: String,
+    /// The state before, in a word.
+    pub from: &'static str,
+    /// The state now, in a word.
+    pub to: &'static str,
+    /// Why.
+    pub reason: String,
+    /// How many checks have failed.
+    pub failures: u32,
+    /// The same in words, behind a comma; empty where it is no matter.
+    pub count: String,
+}
+
+impl ServerEvent {
+    /// As a line of `watch`, at that time: `TIME server 1 (10.0.0.2:80) up -> down: http: 503 Service Unavailable, 3 failures`.
+    pub fn line(&self, time: &str) -> String {
+        let Self { server, name, from, to, .. } = self;
+        format!("{time} server {server} ({name}) {from} -> {to}{}\n", self.cause())
+    }
+
+    /// As a line of `watch json`, at that time.
+    pub fn json(&self, time: &str) -> String {
+        let Self { server, name, from, to, reason, failures, .. } = self;
+        let (time, name, reason) = (string(time), string(name), string(reason));
+        format!(
+            "{{\"time\":{time},\"server\":{server},\"name\":{name},\"from\":\"{from}\",\"to\":\"{to}\",\"reason\":{reason},\
+             \"failures\":{failures}}}\n"
+        )
+    }
+
+    /// As a line of the log.
+    pub fn message(&self) -> String {
+        let Self { server, name, from, to, .. } = self;
+        format!("server {server} ({name}): {from} -> {to}{}", self.cause())
+    }
+
+    /// The arguments of the program of `notify`: number, name, state before, state now, reason, failures.
+    pub fn arguments(&self) -> [String; 6] {
+        let Self { server, name, from, to, reason, failures, .. } = self.clone();
+        [server.to_string(), name, from.to_string(), to.to_string(), reason, failures.to_string()]
+    }
+
+    fn cause(&self) -> String {
+        let Self { reason, count, .. } = self;
+        if reason.is_empty() { String::new() } else { format!(": {reason}{count}") }
+    }
+}
+
+impl Balancer {
+    /// A check of a server, if it is still there, has brought this; `words` say it. A failure of fewer than are needed changes nothing.
+    pub fn checked(
+        &mut self,
+        id: ServerId,
+        name: Option<&str>,
+        outcome: Outcome,
+        words: String,
+        now: Instant,
+    ) -> Option<ServerEvent> {
+        let limits = self.servers.get(id.index())?.checks.pace(&self.settings.checks).limits;
+        let server = &mut self.servers[id.index()];
+        if name.is_some_and(|name| name != server.target().name) || server.is_empty() {
+            return None;
+        }
+        let before = server.state(now);
+        let change = server.checked.record(outcome, words.clone(), limits, now);
+        server.note(now);
+        change.map(|change| ServerEvent {
+            count: change.to_string(),
+            ..event(id, server, before, words, change.failures, now)
+        })
+    }
+
+    /// A session with a server has ended. `cold`: the server has ended it before its first byte.
+    pub fn observe(&mut self, id: ConnId, cold: bool, now: Instant) -> Option<ServerEvent> {
+        let most = self.settings.checks.observe;
+        let connection = self.connections.find(id)?;
+        let (Some(Upstream::Regular(server)), Some(target)) = (connection.upstream, connection.target.clone()) else {
+            return None;
+        };
+        if !self.servers[server.index()].checked.observe(cold, most) {
+            return None;
+        }
+        let outcome = observed();
+        self.checked(
+            server,
+            Some(&target.name),
+            outcome,
+            format!("observed: {most} sessions ended before their first byte"),
+            now,
+        )
+    }
+
+    /// A command has changed a server that was in that state before.
+    pub fn changed_by_command(&self, id: ServerId, before: State, now: Instant) -> Option<ServerEvent> {
+        let server = &self.servers[id.index()];
+        let after = server.state(now);
+        // What fills a server, or makes it one, is no news.
+        let is_news = |state| !matches!(state, State::Empty | State::Unresolved | State::Full);
+        let changes = before != after && is_news(before) && is_news(after);
+        changes.then(|| event(id, server, before, String::from("by command"), server.checked.failures(), now))
+    }
+
+    /// A connect has changed a server.
+    pub fn transition(
+        &self,
+        upstream: Upstream,
+        from: &'static str,
+        to: &'static str,
+        cause: &str,
+    ) -> Option<ServerEvent> {
+        let Upstream::Regular(server) = upstream else { return None };
+        let failures = self.servers[server.index()].checked.failures();
+        let name = self.servers[server.index()].target().name.clone();
+        Some(ServerEvent { server, name, from, to, reason: cause.to_string(), failures, count: String::new() })
+    }
+
+    /// A result from elsewhere counts as one of a check.
+    pub fn reported(&mut self, id: ServerId, succeeded: bool, reason: &str, now: Instant) -> Option<ServerEvent> {
+        let words = if reason.is_empty() {
+            String::from("reported")
+        } else {
+            format!("reported: {}", reason.replace(char::is_control, "."))
+        };
+        self.checked(id, None, Outcome { succeeded, finding: Finding::Words("reported") }, words, now)
+    }
+
+    /// The sessions that end because their server is down.
+    pub fn sessions_to_close(&self, id: ServerId) -> Vec<ConnId> {
+        if self.settings.checks.on_down == OnDown::Keep || !self.servers[id.index()].checked.is_down() {
+            return Vec::new();
+        }
+        let is_its = |upstream| upstream == Some(Upstream::Regular(id));
+        self.connections.from(0).filter(|(_, c)| c.is_some_and(|c| is_its(c.upstream))).map(|(conn, _)| conn).collect()
+    }
+
+    /// The servers that are to be checked.
+    pub fn servers_to_check(&mut self, now: Instant) -> Vec<(ServerId, &Server)> {
+        let checks = &self.settings.checks;
+        let mut checked = Vec::new();
+        for (number, server) in self.servers.iter_mut().enumerate() {
+            let Some(id) = ServerId::new(number) else { break };
+            if server.is_empty() || ServerChecks::kind(&server.checks, checks).is_none() {
+                continue;
+            }
+            server.checked.begin(checks.first, now);
+            server.note(now);
+            checked.push((id, &*server));
+        }
+        checked
+    }
+}
+
+/// The event of a server that was in that state before.
+pub fn event(id: ServerId, server: &Server, before: State, reason: String, failures: u32, now: Instant) -> ServerEvent {
+    let name = server.target().name.clone();
+    let (from, to) = (before.word(), server.state(now).word());
+    ServerEvent { server: id, name, from, to, reason, failures, count: String::new() }
+}

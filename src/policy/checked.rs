@@ -1,0 +1,102 @@
+//! What checks have found about one server, and what follows from it.
+
+use std::time::{Duration, Instant};
+
+use super::check::finding::{Finding, Outcome};
+use super::check::tally::{Change, Limits, State, Tally};
+
+/// The results of one server. Without a check it is up.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    tally: Option<Tally>,
+    /// What the last result says, in words.
+    words: String,
+    /// When it came back, while it is warming up.
+    back: Option<Instant>,
+    /// Sessions in a row that it has ended before its first byte.
+    cold_ends: u32,
+}
+
+impl Checked {
+    /// The results have come from a check, or from elsewhere.
+    pub fn exists(&self) -> bool {
+        self.tally.is_some()
+    }
+
+    /// It is checked from now on. `first`: it gets no client before its first check.
+    pub fn begin(&mut self, first: bool, now: Instant) {
+        let state = if first { State::Unknown } else { State::Up };
+        let tally = self.tally.get_or_insert_with(|| Tally::new(state, now));
+        // A server that was waited for and need not be waited for any more.
+        if !first && tally.state() == State::Unknown {
+            *tally = Tally::new(State::Up, now);
+        }
+    }
+
+    /// Takes a result, which says this in words.
+    pub fn record(&mut self, outcome: Outcome, words: String, limits: Limits, now: Instant) -> Option<Change> {
+        self.begin(false, now);
+        self.words = words;
+        let change = self.tally.as_mut()?.record(outcome, limits, now);
+        if change.is_some_and(|change| change.to == State::Up) {
+            self.back = Some(now);
+        }
+        change
+    }
+
+    /// An administrator says that it works.
+    pub fn set_up(&mut self, now: Instant) {
+        if let Some(tally) = self.tally.as_mut().filter(|tally| tally.state() != State::Up) {
+            *tally = Tally::new(State::Up, now);
+            self.back = Some(now);
+        }
+    }
+
+    /// It works again after its blacklist time.
+    pub fn is_back(&mut self, now: Instant) {
+        self.back = Some(now);
+    }
+
+    /// Whether it gets no client.
+    pub fn is_down(&self) -> bool {
+        self.tally.is_some_and(|tally| tally.state() != State::Up)
+    }
+
+    /// How many checks have failed: in a row while it is up, since it was up while it is down.
+    pub fn failures(&self) -> u32 {
+        self.tally.map_or(0, |tally| tally.failures())
+    }
+
+    /// What the last result says, in words. Empty before the first one.
+    pub fn words(&self) -> &str {
+        match self.tally {
+            Some(tally) if tally.state() == State::Unknown => "not checked yet",
+            _ => &self.words,
+        }
+    }
+
+    /// Which part of its clients it takes, from 0 to 1, if it warms up for that time.
+    pub fn warmth(&self, slow_start: Duration, now: Instant) -> f64 {
+        match self.back {
+            Some(back) if !slow_start.is_zero() => {
+                (now.saturating_duration_since(back).as_secs_f64() / slow_start.as_secs_f64()).min(1.0)
+            }
+            _ => 1.0,
+        }
+    }
+
+    /// A session of it has ended. `cold`: it has ended that before its first byte. Tells whether that makes a failed check.
+    pub fn observe(&mut self, cold: bool, most: u32) -> bool {
+        self.cold_ends = if cold { self.cold_ends.saturating_add(1) } else { 0 };
+        let fails = most > 0 && self.cold_ends >= most;
+        if fails {
+            self.cold_ends = 0;
+        }
+        fails
+    }
+}
+
+/// The outcome that sessions have shown.
+pub fn observed() -> Outcome {
+    Outcome::failure(Finding::Words("sessions ended before their first byte"))
+}
