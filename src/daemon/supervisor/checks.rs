@@ -132,11 +132,11 @@ fn service(id: ServerId, server: &Server, settings: &Settings, keyring: &Keyring
 /// How TLS is spoken in a check.
 fn tls(server: &Server, kind: &Kind, keyring: &Keyring) -> Option<Tls> {
     let trust = &server.tls().trust;
-    let connector = keyring.checker(trust).filter(|_| kind.needs_tls())?;
+    let connector = keyring.checker(trust).filter(|_| kind.needs_tls()).cloned().map(Arc::new)?;
     // A Unix socket has no name. TLS servers behind one are usually asked for this.
     let host = || server.endpoint().host().map_or("localhost", Host::name);
     let name = kind.host().or(server.tls().name.as_deref()).unwrap_or_else(host);
-    Some(Tls { name: name.into(), trust: Arc::new(trust.clone()), connector: Arc::new(connector.clone()) })
+    Some(Tls { name: name.into(), trust: Arc::new(trust.clone()), connector })
 }
 
 /// Passes on what the monitor tells.
