@@ -320,7 +320,6 @@ impl Balancer {
 
     /// Records a choice. The connection counts from now on, so that a burst cannot exceed a limit.
     fn take(&mut self, connection: &mut Connection, choice: &mut Choice, now: Instant) {
-        self.choices = self.choices.wrapping_add(1);
         connection.upstream = Some(choice.upstream);
         connection.target = Some(Arc::clone(&choice.target));
         let Upstream::Regular(id) = choice.upstream else { return };
@@ -329,6 +328,7 @@ impl Balancer {
             Why::Weight => self.take_turn(id, self.view_of(connection, now).weighted().collect()),
             _ => {}
         }
+        self.choices = self.choices.wrapping_add(1);
         let server = &mut self.servers[id.index()];
         server.connections += 1;
         choice.unproven = server.health != Health::Up;

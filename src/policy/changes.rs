@@ -158,6 +158,8 @@ impl Balancer {
         for (number, server) in self.servers.iter_mut().enumerate() {
             let Some(id) = ServerId::new(number) else { break };
             if server.is_empty() || ServerChecks::kind(&server.checks, checks).is_none() {
+                server.checked.end();
+                server.note(now);
                 continue;
             }
             server.checked.begin(checks.first, now);

@@ -11,6 +11,8 @@ pub struct Checked {
     tally: Option<Tally>,
     /// What the last result says, in words.
     words: String,
+    /// pen checks it.
+    by_pen: bool,
     /// When it came back, while it is warming up.
     back: Option<Instant>,
     /// Sessions in a row that it has ended before its first byte.
@@ -25,6 +27,18 @@ impl Checked {
 
     /// It is checked from now on. `first`: it gets no client before its first check.
     pub fn begin(&mut self, first: bool, now: Instant) {
+        self.by_pen = true;
+        self.know(first, now);
+    }
+
+    /// It is not checked any more: what checks have found is forgotten. What was told by others stays.
+    pub fn end(&mut self) {
+        if self.by_pen {
+            *self = Self { back: self.back, ..Self::default() };
+        }
+    }
+
+    fn know(&mut self, first: bool, now: Instant) {
         let state = if first { State::Unknown } else { State::Up };
         let tally = self.tally.get_or_insert_with(|| Tally::new(state, now));
         // A server that was waited for and need not be waited for any more.
@@ -35,7 +49,7 @@ impl Checked {
 
     /// Takes a result, which says this in words.
     pub fn record(&mut self, outcome: Outcome, words: String, limits: Limits, now: Instant) -> Option<Change> {
-        self.begin(false, now);
+        self.know(false, now);
         self.words = words;
         let change = self.tally.as_mut()?.record(outcome, limits, now);
         if change.is_some_and(|change| change.to == State::Up) {

@@ -44,6 +44,9 @@ pub fn is_the_end(error: &Error) -> bool {
     matches!(error, Error::System(_, cause) if cause.to_string() == ABOUT_TO_END)
 }
 
+/// Why a client of the control port cannot have programs run.
+const NO_PROGRAMS: &str = "programs can be set on the command line and in the file of -F only";
+
 /// Executes commands. Copies use the same supervisor.
 #[derive(Clone, Debug)]
 pub struct Executor {
@@ -111,7 +114,7 @@ impl Executor {
             Err(wrong) => (Verdict::Refused, wrong.reply()),
             Ok(command) => {
                 let silent = matches!(command, Command::Include(_));
-                match self.perform(vec![Located { place: String::new(), command }], Keys::AsNeeded) {
+                match self.perform_for_client(command) {
                     Ok(Done { failures, .. }) if !failures.is_empty() => (Verdict::Refused, failures.join("\n") + "\n"),
                     Ok(Done { outcome: Outcome { reply, effects }, .. }) if effects.contains(&Effect::Refuse) => {
                         (Verdict::Refused, reply)
@@ -208,10 +211,23 @@ impl Executor {
         Ok(effects.into_iter().find_map(|effect| if let Effect::Tell(file) = effect { Some(file) } else { None }))
     }
 
+    /// Carries out a command of a client.
+    fn perform_for_client(&self, command: Command) -> Result<Done, Error> {
+        let prepared = self.loader.prepare(vec![Located { place: String::new(), command }], &|| self.geoip())?;
+        match prepared.commands.iter().find(|command| command.runs_program()) {
+            Some(command) => Err(Error::Config(format!("{command}: {NO_PROGRAMS}"))),
+            None => self.perform_prepared(prepared, Keys::AsNeeded),
+        }
+    }
+
     /// Carries out commands, all or none. A name that cannot be looked up is an error only in a command of its own: one in a file costs
     /// its server alone.
     fn perform(&self, commands: Vec<Located>, keys: Keys) -> Result<Done, Error> {
-        let mut prepared = self.loader.prepare(commands, &|| self.geoip())?;
+        let prepared = self.loader.prepare(commands, &|| self.geoip())?;
+        self.perform_prepared(prepared, keys)
+    }
+
+    fn perform_prepared(&self, mut prepared: Prepared, keys: Keys) -> Result<Done, Error> {
         if let Some(alone) = prepared.unresolved.iter().find(|unresolved| unresolved.place.is_empty()) {
             return Err(Error::Config(alone.to_string()));
         }

@@ -21,12 +21,14 @@ mod write;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use self::server::ServerChange;
 use self::setting::{Setting, Value};
 use crate::endpoint::{Endpoint, Host, Port};
 use crate::id::{AclId, ServerId, Upstream};
 use crate::policy::acl::Whom;
+use crate::policy::check::kind::Kind;
 use crate::policy::country::GeoipFile;
 use crate::policy::http::header::Header;
 use crate::policy::listeners::Listeners;
@@ -113,6 +115,30 @@ impl Command {
             // The keys for it are not needed any more.
             Self::NoServer(_) | Self::NoServers(_) => true,
             _ => false,
+        }
+    }
+
+    /// Whether it has pen run a program. Who may use the control port must not thereby become the user that pen runs as.
+    pub fn runs_program(&self) -> bool {
+        let is_exec = |kind: Option<&Arc<Kind>>| kind.is_some_and(|kind| matches!(**kind, Kind::Exec(_)));
+        match self {
+            Self::Set(_, Value::Check(kind)) => is_exec(kind.as_ref()),
+            Self::Set(setting, Value::Path(Some(_))) => setting.word == "notify",
+            Self::Server(_, changes) => changes.iter().any(|change| match change {
+                ServerChange::Check(Some(kind)) => is_exec(kind.as_ref()),
+                _ => false,
+            }),
+            _ => false,
+        }
+    }
+
+    /// Why it cannot be carried out whatever else is configured.
+    pub fn objection(&self) -> Option<String> {
+        match self {
+            Self::Set(setting, Value::Path(Some(path))) if setting.word == "notify" && !path.is_absolute() => {
+                Some(format!("notify: \"{}\" is not the full path of a program", path.display()))
+            }
+            _ => None,
         }
     }
 
