@@ -10,6 +10,10 @@ use super::report::json::string;
 use super::servers::{Server, State};
 use crate::id::{ConnId, ServerId, Upstream};
 
+/// How many checks of servers there are at a time at most. Each takes a descriptor. With the default times, 64 servers that all hang take
+/// ten seconds for a round.
+pub const CHECKS_AT_ONCE: usize = 64;
+
 /// A server has changed its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerEvent {
@@ -149,6 +153,13 @@ impl Balancer {
         }
         let is_its = |upstream| upstream == Some(Upstream::Regular(id));
         self.connections.from(0).filter(|(_, c)| c.is_some_and(|c| is_its(c.upstream))).map(|(conn, _)| conn).collect()
+    }
+
+    /// How many servers are checked at a time at most.
+    pub fn checks_at_once(&self) -> usize {
+        let checks = &self.settings.checks;
+        let checked = |server: &&Server| !server.is_empty() && ServerChecks::kind(&server.checks, checks).is_some();
+        self.servers.iter().filter(checked).count().min(CHECKS_AT_ONCE)
     }
 
     /// The servers that are to be checked.

@@ -15,9 +15,6 @@ use super::address_space;
 /// of the control port and for the file that its command reads or writes.
 const OTHERS: u64 = 12;
 
-/// How many checks of servers there are at a time at most. With the default times, 64 servers that all hang take ten seconds for a round.
-pub const CHECKS: usize = 64;
-
 /// Descriptors of one listener: its own, and that of the client that is accepted.
 const PER_LISTENER: u64 = 2;
 
@@ -74,6 +71,8 @@ pub struct Demand {
     pub pipes: usize,
     /// Idle connections.
     pub idlers: usize,
+    /// Checks of servers.
+    pub checks: usize,
 }
 
 impl Demand {
@@ -124,7 +123,7 @@ impl Host {
     pub fn grant(self, asked: Demand) -> Grant {
         let sessions = asked.sessions as u64 * asked.per_session();
         let pipes = asked.pipes as u64 * PER_PIPE;
-        let others = OTHERS + CHECKS as u64 + asked.listeners as u64 * PER_LISTENER;
+        let others = OTHERS + asked.checks as u64 + asked.listeners as u64 * PER_LISTENER;
         let limit = raise_open_files(sessions + pipes + asked.idlers as u64 + others + SPARE);
         // It does not hold for root (getrlimit(2)).
         let processes = if geteuid().is_root() { None } else { getrlimit(Resource::Nproc).current };

@@ -71,7 +71,8 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     let listeners = bound.count();
     let flows = options.identity.udp;
     let pipes = if flows { 0 } else { pipes::MOST };
-    let granted = || host.grant(Demand { flows, sessions: conn_max, listeners, pipes, idlers });
+    let checks = balancer.checks_at_once();
+    let granted = || host.grant(Demand { flows, sessions: conn_max, listeners, pipes, idlers, checks });
     granted();
     let clock = Clock::local();
     let foreground = options.identity.foreground;

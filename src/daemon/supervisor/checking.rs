@@ -12,6 +12,8 @@ use crate::policy::check::tally::State;
 pub(super) struct Checking {
     /// It runs since the first server was to be checked.
     pub(super) monitor: Option<Monitor>,
+    /// How many descriptors it needs.
+    pub(super) at_once: usize,
     /// What the monitor had no time for yet.
     pub(super) late: Option<Vec<Service<Target>>>,
     /// Those who are told of changes.

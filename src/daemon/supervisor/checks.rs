@@ -20,13 +20,12 @@ use crate::error::reason;
 use crate::id::ServerId;
 use crate::net::probe::target::{Target, Tls};
 use crate::net::tls::Keyring;
-use crate::policy::changes::ServerEvent;
+use crate::policy::changes::{CHECKS_AT_ONCE, ServerEvent};
 use crate::policy::check::kind::Kind;
 use crate::policy::check::roster::Service;
 use crate::policy::proxy::writer::local;
 use crate::policy::servers::Server;
 use crate::policy::settings::Settings;
-use crate::sys::limits::CHECKS;
 
 /// How many clients may watch: half of the places of the control port, so that it can still be used.
 const WATCHERS: usize = 32;
@@ -34,6 +33,7 @@ const WATCHERS: usize = 32;
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Has those servers checked that are to be checked by now.
     pub(super) fn plan_checks(&mut self, now: Instant) {
+        self.checking.at_once = self.balancer.checks_at_once();
         let settings = Arc::clone(self.balancer.settings());
         let servers = self.balancer.servers_to_check(now);
         if servers.is_empty() && self.checking.monitor.is_none() {
@@ -44,7 +44,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         if self.checking.monitor.is_none() {
             let told =
                 Told { events: self.front.events().clone(), complaints: Complaints::new(self.log.clone(), "checks: ") };
-            match Monitor::start(CHECKS, told, self.front.events()) {
+            match Monitor::start(CHECKS_AT_ONCE, told, self.front.events()) {
                 Ok(monitor) => self.checking.monitor = Some(monitor),
                 Err(error) => return self.remind(error, now),
             }

@@ -86,12 +86,15 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     pub fn settle(&mut self, now: Instant) {
         self.balancer.settle_lists();
         let Due { grant, idlers, checks } = std::mem::take(&mut self.due);
+        let before = self.checking.at_once;
         if checks {
             self.plan_checks(now);
         }
+        let grant = grant || self.checking.at_once != before;
         if grant || idlers {
             let settings = self.balancer.settings();
-            self.front.renew_grant(settings.conn_max, settings.idlers, &self.log);
+            let (sessions, idlers) = (settings.conn_max, settings.idlers);
+            self.front.renew_grant(sessions, idlers, self.balancer.checks_at_once(), &self.log);
         }
         if idlers {
             let (count, targets) = self.balancer.idlers(now);

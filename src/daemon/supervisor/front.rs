@@ -82,11 +82,11 @@ impl Front {
     }
 
     /// Asks for what so many sessions and idlers need, and for a pipe for each of some downloads. Sessions above what is granted wait.
-    pub(super) fn renew_grant(&mut self, sessions: usize, idlers: usize, log: &Log) {
+    pub(super) fn renew_grant(&mut self, sessions: usize, idlers: usize, checks: usize, log: &Log) {
         let listeners = self.all().len() + self.controls;
         let flows = self.datagrams.is_some();
         let pipes = if flows { 0 } else { pipes::MOST };
-        let grant = self.host.grant(Demand { flows, sessions, listeners, pipes, idlers });
+        let grant = self.host.grant(Demand { flows, sessions, listeners, pipes, idlers, checks });
         if let Some(warning) = grant.warning(sessions).filter(|_| grant.sessions != self.grant.sessions) {
             log.warning(warning);
         }
