@@ -129,6 +129,7 @@ pub(super) fn standings(rows: &[Watched<Target>], clock: &Clock, json: bool) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use crate::daemon::mailbox;
     use crate::policy::check::finding::{Finding, Outcome};
     use crate::policy::check::kind::Kind;
