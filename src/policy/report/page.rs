@@ -27,7 +27,7 @@ tr:last-child td{border-bottom:0}
 th{font-size:.78rem;font-weight:600;color:var(--soft);white-space:nowrap}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .up{color:var(--good);font-weight:600}
-.blacklisted,.unresolved{color:var(--bad);font-weight:600}
+.blacklisted,.down,.unresolved{color:var(--bad);font-weight:600}
 .full,.on,.drain,.maint{color:var(--mid);font-weight:600}
 .empty{color:var(--soft)}
 @media(max-width:46rem){body{padding:.8rem}thead{position:absolute;clip-path:inset(50%)}
@@ -159,8 +159,9 @@ fn write_item(out: &mut String, item: Item<'_>, summary: &Summary) -> std::fmt::
 }
 
 fn write_server(out: &mut String, number: usize, server: &Server, now: Instant) -> std::fmt::Result {
-    let status = super::status(server, now);
-    let class = status.split(' ').next().unwrap_or_default();
+    // It quotes what the server has said.
+    let status = escape(&super::status(server, now));
+    let class = status.split([' ', ':']).next().unwrap_or_default();
     let address = escape(&address(server));
     let status = format!("<span class=\"{class}\">{status}</span>");
     let (port, prio) = (server.port(), server.prio);
