@@ -61,7 +61,7 @@ pub struct Watched<T> {
 pub enum Begin {
     /// Spread over their intervals.
     Spread,
-    /// As soon as possible.
+    /// As soon as possible. Later checks are spread over their intervals.
     AtOnce,
 }
 
@@ -97,9 +97,11 @@ impl<T: PartialEq> Roster<T> {
         self.waiting = BinaryHeap::with_capacity(services.len());
         self.watched = Vec::with_capacity(services.len());
         for (place, service) in services.into_iter().enumerate() {
-            let share = match begin {
-                Begin::Spread => service.pace.interval.mul_f64(place as f64 / f64::from(count)),
-                Begin::AtOnce => Duration::ZERO,
+            let share = service.pace.interval.mul_f64(place as f64 / f64::from(count));
+            let first = match begin {
+                Begin::Spread => now + share,
+                // An interval before its own time, which has come then.
+                Begin::AtOnce => (now + share).checked_sub(service.pace.interval).unwrap_or(now),
             };
             let known = places.get(&service.name).map(|old| (*old, &before[*old]));
             let known = known.filter(|(_, known)| known.service.address == service.address);
@@ -108,7 +110,7 @@ impl<T: PartialEq> Roster<T> {
                     let due = known.due.min(now + service.pace.interval);
                     Watched { service, tally: known.tally, due, is_running: known.is_running }
                 }
-                None => Watched { tally: Tally::new(start, now), due: now + share, is_running: false, service },
+                None => Watched { tally: Tally::new(start, now), due: first, is_running: false, service },
             };
             if let Some((old, known)) = known.filter(|(_, known)| known.is_running) {
                 let is_same =
