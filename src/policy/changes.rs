@@ -4,17 +4,14 @@ use std::time::Instant;
 
 use super::balancer::Balancer;
 use super::check::finding::{Finding, Outcome};
+use super::check::tally;
 use super::checked::observed;
 use super::checks::{OnDown, ServerChecks};
 use super::report::json::string;
-use super::servers::{Server, State};
+use super::servers::{Health, Server, State};
 use crate::id::{ConnId, ServerId, Upstream};
 
-/// How many checks of servers there are at a time at most. Each takes a descriptor. With the default times, 64 servers that all hang take
-/// ten seconds for a round.
-pub const CHECKS_AT_ONCE: usize = 64;
-
-/// A server has changed its state.
+/// A server has changed its state, or what its checks have found has changed while an administrator's word hides that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerEvent {
     /// Which.
@@ -34,6 +31,11 @@ pub struct ServerEvent {
 }
 
 impl ServerEvent {
+    /// Whether it is told: its state has changed.
+    pub fn is_news(&self) -> bool {
+        self.from != self.to
+    }
+
     /// As a line of `watch`, at that time: `TIME server 1 (10.0.0.2:80) up -> down: http: 503 Service Unavailable, 3 failures`.
     pub fn line(&self, time: &str) -> String {
         let Self { server, name, from, to, .. } = self;
@@ -86,9 +88,11 @@ impl Balancer {
         let before = server.state(now);
         let change = server.checked.record(outcome, words.clone(), limits, now);
         server.note(now);
-        change.map(|change| ServerEvent {
-            count: change.to_string(),
-            ..event(id, server, before, words, change.failures, now)
+        change.map(|change| {
+            let event = event(id, server, before, words, change.failures, now);
+            let is_first = change.from == tally::State::Unknown && before == State::Down;
+            let from = if is_first { "unknown" } else { event.from };
+            ServerEvent { from, count: change.to_string(), ..event }
         })
     }
 
@@ -99,27 +103,28 @@ impl Balancer {
         let (Some(Upstream::Regular(server)), Some(target)) = (connection.upstream, connection.target.clone()) else {
             return None;
         };
-        if !self.servers[server.index()].checked.observe(cold, most) {
+        let slot = &mut self.servers[server.index()];
+        if !slot.checked.observe(cold, most) || slot.target().name != target.name {
             return None;
         }
-        let outcome = observed();
-        self.checked(
-            server,
-            Some(&target.name),
-            outcome,
-            format!("observed: {most} sessions ended before their first byte"),
-            now,
-        )
+        let words = format!("observed: {most} sessions ended before their first byte");
+        if slot.checked.exists() {
+            return self.checked(server, Some(&target.name), observed(), words, now);
+        }
+        // No check would bring it back.
+        let before = slot.state(now);
+        slot.health = Health::Blacklisted { until: now + self.settings.blacklist };
+        slot.note(now);
+        Some(event(server, slot, before, words, 0, now)).filter(ServerEvent::is_news)
     }
 
     /// A command has changed a server that was in that state before.
     pub fn changed_by_command(&self, id: ServerId, before: State, now: Instant) -> Option<ServerEvent> {
         let server = &self.servers[id.index()];
-        let after = server.state(now);
-        // What fills a server, or makes it one, is no news.
-        let is_news = |state| !matches!(state, State::Empty | State::Unresolved | State::Full);
-        let changes = before != after && is_news(before) && is_news(after);
-        changes.then(|| event(id, server, before, String::from("by command"), server.checked.failures(), now))
+        // What makes a slot a server is no news.
+        let is_server = |state| !matches!(state, State::Empty | State::Unresolved);
+        let event = event(id, server, before, String::from("by command"), server.checked.failures(), now);
+        (event.is_news() && is_server(before) && is_server(server.state(now))).then_some(event)
     }
 
     /// A connect has changed a server.
@@ -155,11 +160,19 @@ impl Balancer {
         self.connections.from(0).filter(|(_, c)| c.is_some_and(|c| is_its(c.upstream))).map(|(conn, _)| conn).collect()
     }
 
-    /// How many servers are checked at a time at most.
-    pub fn checks_at_once(&self) -> usize {
+    /// Servers that are not to be checked any more are as servers without a check. Gives the changes.
+    pub fn end_checks(&mut self, now: Instant) -> Vec<ServerEvent> {
         let checks = &self.settings.checks;
-        let checked = |server: &&Server| !server.is_empty() && ServerChecks::kind(&server.checks, checks).is_some();
-        self.servers.iter().filter(checked).count().min(CHECKS_AT_ONCE)
+        let mut events = Vec::new();
+        for (number, server) in self.servers.iter_mut().enumerate() {
+            let Some(id) = ServerId::new(number).filter(|_| server.checks.kind(checks).is_none()) else { continue };
+            let before = server.state(now);
+            server.checked.end();
+            server.note(now);
+            let event = event(id, server, before, String::from("not checked any more"), 0, now);
+            events.extend(Some(event).filter(ServerEvent::is_news));
+        }
+        events
     }
 
     /// The servers that are to be checked.
@@ -182,8 +195,10 @@ impl Balancer {
 }
 
 /// The event of a server that was in that state before.
-pub fn event(id: ServerId, server: &Server, before: State, reason: String, failures: u32, now: Instant) -> ServerEvent {
+fn event(id: ServerId, server: &Server, before: State, reason: String, failures: u32, now: Instant) -> ServerEvent {
     let name = server.target().name.clone();
-    let (from, to) = (before.word(), server.state(now).word());
+    // A server that is full has nothing wrong with it.
+    let word = |state: State| if state == State::Full { State::Up.word() } else { state.word() };
+    let (from, to) = (word(before), word(server.state(now)));
     ServerEvent { server: id, name, from, to, reason, failures, count: String::new() }
 }

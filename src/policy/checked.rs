@@ -17,6 +17,8 @@ pub struct Checked {
     back: Option<Instant>,
     /// Sessions in a row that it has ended before its first byte.
     cold_ends: u32,
+    /// pen checks it itself.
+    is_own: bool,
 }
 
 impl Checked {
@@ -25,20 +27,9 @@ impl Checked {
         self.tally.is_some()
     }
 
-    /// It is checked from now on. `first`: it gets no client before its first check.
+    /// pen checks it from now on. `first`: it gets no client before its first check.
     pub fn begin(&mut self, first: bool, now: Instant) {
-        self.by_pen = true;
-        self.know(first, now);
-    }
-
-    /// It is not checked any more: what checks have found is forgotten. What was told by others stays.
-    pub fn end(&mut self) {
-        if self.by_pen {
-            *self = Self { back: self.back, ..Self::default() };
-        }
-    }
-
-    fn know(&mut self, first: bool, now: Instant) {
+        self.is_own = true;
         let state = if first { State::Unknown } else { State::Up };
         let tally = self.tally.get_or_insert_with(|| Tally::new(state, now));
         // A server that was waited for and need not be waited for any more.
@@ -47,11 +38,17 @@ impl Checked {
         }
     }
 
+    /// pen does not check it any more: forgets what checks have found.
+    pub fn end(&mut self) {
+        if self.is_own {
+            *self = Self { back: self.back, cold_ends: self.cold_ends, ..Self::default() };
+        }
+    }
+
     /// Takes a result, which says this in words.
     pub fn record(&mut self, outcome: Outcome, words: String, limits: Limits, now: Instant) -> Option<Change> {
-        self.know(false, now);
         self.words = words;
-        let change = self.tally.as_mut()?.record(outcome, limits, now);
+        let change = self.tally.get_or_insert_with(|| Tally::new(State::Up, now)).record(outcome, limits, now);
         if change.is_some_and(|change| change.to == State::Up) {
             self.back = Some(now);
         }

@@ -33,7 +33,9 @@ const WATCHERS: usize = 32;
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Has those servers checked that are to be checked by now.
     pub(super) fn plan_checks(&mut self, now: Instant) {
-        self.checking.at_once = self.balancer.checks_at_once();
+        for event in self.balancer.end_checks(now) {
+            self.changed(event, now);
+        }
         let settings = Arc::clone(self.balancer.settings());
         let servers = self.balancer.servers_to_check(now);
         if servers.is_empty() && self.checking.monitor.is_none() {
@@ -61,12 +63,14 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     /// A server has changed: tells all who want to know, and ends its sessions if that is wanted.
     pub(super) fn changed(&mut self, event: ServerEvent, now: Instant) {
-        let message = event.message();
-        if event.to == "down" {
-            self.log.warning(message);
-            self.tell_if_none_is_left(now);
-        } else {
-            self.log.notice(message);
+        if event.is_news() {
+            match event.to {
+                "down" | "blacklisted" => {
+                    self.log.warning(event.message());
+                    self.tell_if_none_is_left(now);
+                }
+                _ => self.log.notice(event.message()),
+            }
         }
         for conn in self.balancer.sessions_to_close(event.server) {
             if let Some(live) = self.live(conn) {
@@ -74,7 +78,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             }
         }
         self.front.begin_epoch();
-        self.announce(event);
+        if event.is_news() {
+            self.announce(event);
+        }
     }
 
     /// Tells those who watch, and the program of `notify`.
