@@ -231,8 +231,12 @@ impl View<'_> {
 
     /// Whether the server could take this client, and has warmed up for it.
     fn is_fit(&self, id: ServerId) -> bool {
-        let warmth = || self.servers[id.index()].checked.warmth(self.settings.checks.slow_start, self.now);
-        self.fitness(id).is_ok() && warmth() > self.chill
+        self.fitness(id).is_ok() && self.warmth(id) > self.chill
+    }
+
+    /// Which part of its clients the server takes, from 0 to 1.
+    fn warmth(&self, id: ServerId) -> f64 {
+        self.servers[id.index()].checked.warmth(self.settings.checks.slow_start, self.now)
     }
 
     /// All servers once, from the given position round.
@@ -241,11 +245,16 @@ impl View<'_> {
         (0..count).filter_map(move |step| ServerId::new((start + step) % count))
     }
 
-    /// (connections + `more`)/weight of the two, without division.
+    /// (connections + `more`)/weight of the two, without division. A server that warms up has a part of its weight: it would otherwise
+    /// get all new clients until it has as many connections as the others.
     fn compare(&self, more_a: u32, a: ServerId, more_b: u32, b: ServerId) -> Ordering {
+        let weight = |id: ServerId| {
+            let server = &self.servers[id.index()];
+            let thousandths = (self.warmth(id) * 1000.0).max(1.0) as u128;
+            u128::from(server.weight) * thousandths
+        };
         let load = |more: u32, of: ServerId, other: ServerId| {
-            (u64::from(self.servers[of.index()].connections) + u64::from(more))
-                * u64::from(self.servers[other.index()].weight)
+            (u128::from(self.servers[of.index()].connections) + u128::from(more)) * weight(other)
         };
         load(more_a, a, b).cmp(&load(more_b, b, a))
     }
