@@ -90,9 +90,13 @@ impl Balancer {
                 }
             }
             Command::Server(id, changes) => {
+                let is_result = changes.iter().any(|change| matches!(change, ServerChange::Result(..)));
                 let mut effects = self.change_server(id, changes, context.now);
                 effects.extend(self.idlers_changed());
-                return Outcome { reply: String::new(), effects };
+                let is_missing = is_result && self.servers[id.index()].is_empty();
+                effects.extend(is_missing.then_some(Effect::Refuse));
+                let reply = if is_missing { no_server(id) } else { String::new() };
+                return Outcome { reply, effects };
             }
             Command::Resolved(upstream, host) => {
                 let change = self.relocate(upstream, host, context.now).map(Effect::Notice);
@@ -100,7 +104,7 @@ impl Balancer {
                 return Outcome { reply: String::new(), effects: change.into_iter().chain(idlers).collect() };
             }
             Command::NoServer(id) => match self.servers.get_mut(id.index()).filter(|server| !server.is_as_new()) {
-                None => return Outcome::refusal(format!("There is no server {id}\n")),
+                None => return Outcome::refusal(no_server(id)),
                 Some(server) => {
                     server.reset(true, context.now);
                     return Outcome { reply: String::new(), effects: self.idlers_changed().into_iter().collect() };
@@ -307,6 +311,10 @@ impl Balancer {
     fn idlers_changed(&self) -> Option<Effect> {
         (self.settings.idlers > 0).then_some(Effect::Idlers)
     }
+}
+
+fn no_server(id: ServerId) -> String {
+    format!("There is no server {id}\n")
 }
 
 /// pen's words for a number of a connection that pen cannot have.
