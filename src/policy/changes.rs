@@ -11,6 +11,10 @@ use super::report::json::string;
 use super::servers::{Health, Server, State};
 use crate::id::{ConnId, ServerId, Upstream};
 
+/// How many checks of servers there are at a time at most. Each takes a descriptor. With the default times, 64 servers that all hang take
+/// ten seconds for a round.
+pub const CHECKS_AT_ONCE: usize = 64;
+
 /// A server has changed its state, or what its checks have found has changed while an administrator's word hides that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerEvent {
@@ -175,6 +179,13 @@ impl Balancer {
         events
     }
 
+    /// How many servers are checked at a time at most.
+    pub fn checks_at_once(&self) -> usize {
+        let checks = &self.settings.checks;
+        let checked = |server: &&Server| !server.is_empty() && server.checks.kind(checks).is_some();
+        self.servers.iter().filter(checked).count().min(CHECKS_AT_ONCE)
+    }
+
     /// The servers that are to be checked.
     pub fn servers_to_check(&mut self, now: Instant) -> Vec<(ServerId, &Server)> {
         let checks = &self.settings.checks;
@@ -182,8 +193,6 @@ impl Balancer {
         for (number, server) in self.servers.iter_mut().enumerate() {
             let Some(id) = ServerId::new(number) else { break };
             if server.is_empty() || ServerChecks::kind(&server.checks, checks).is_none() {
-                server.checked.end();
-                server.note(now);
                 continue;
             }
             server.checked.begin(checks.first, now);

@@ -11,8 +11,6 @@ pub struct Checked {
     tally: Option<Tally>,
     /// What the last result says, in words.
     words: String,
-    /// pen checks it.
-    by_pen: bool,
     /// When it came back, while it is warming up.
     back: Option<Instant>,
     /// Sessions in a row that it has ended before its first byte.

@@ -129,13 +129,13 @@ pub(super) fn standings(rows: &[Watched<Target>], clock: &Clock, json: bool) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use crate::daemon::mailbox;
     use crate::policy::check::finding::{Finding, Outcome};
     use crate::policy::check::kind::Kind;
     use crate::policy::check::roster::Pace;
     use crate::policy::check::tally::{Limits, Tally};
     use crate::sys::log::{Level, Message};
+    use std::time::Duration;
 
     #[test]
     fn syslog_is_told_of_changes_alone_with_their_severity_and_once_ends_with_the_last_service() {
