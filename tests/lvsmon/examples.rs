@@ -56,7 +56,11 @@ fn the_table_of_lvs_follows_the_services() {
 #[test]
 fn a_pen_is_steered_through_its_control_port() {
     let (a, b) = (Backend::named("a"), Backend::named("b"));
-    let pen = Launch::ours().control().options(&["-r"]).servers(&[&a, &b]).start();
+    let pen = Launch::ours()
+        .control()
+        .options(&["-r", "-O", "check_fall 1", "-O", "check_rise 1"])
+        .servers(&[&a, &b])
+        .start();
     let scratch = Scratch::new();
     let script = installed(&scratch, "lvsmon-penctl");
     let own = format!("#!/bin/sh\nLVSMON_CONTROL={} exec {} \"$@\"\n", pen.control().text(), script.display());
@@ -71,7 +75,8 @@ fn a_pen_is_steered_through_its_control_port() {
     lvsmon.change("1", 0);
     let up = state(1);
     a.stop();
-    wait_until("the server to be taken out", || state(0) == "maint");
+    wait_until("the server to be taken out", || state(0) == "down");
+    assert!(pen.control().say("servers json").contains("reported: tcp: connection refused"));
     assert_eq!(state(1), up);
     a.start();
     wait_until("the server to be back", || state(0) == up);
