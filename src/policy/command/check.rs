@@ -136,7 +136,7 @@ pub(super) const CHECKS: &[Setting] = &[
         "notify",
         "notify [PROGRAM] | no notify",
         "a program that is run when a server changes its state",
-        Kind::Path,
+        Kind::Program,
         c,
         v,
         Value::Path(c.notify.clone()),

@@ -75,6 +75,8 @@ pub enum Kind {
     },
     /// The name of a file, or `no word`.
     Path,
+    /// The full path of a program, or `no word`.
+    Program,
     /// The rest of the line, or `no word`.
     Text,
     /// Words, or `no word`.
@@ -210,7 +212,7 @@ impl Setting {
             Kind::Switch => Some(Value::Switch(false)),
             Kind::OptionalNumber { .. } => Some(Value::OptionalNumber(None)),
             Kind::OptionalSeconds | Kind::Interval => Some(Value::OptionalSeconds(None)),
-            Kind::Path => Some(Value::Path(None)),
+            Kind::Path | Kind::Program => Some(Value::Path(None)),
             Kind::Text => Some(Value::Text(None)),
             Kind::Words { .. } => Some(Value::Words(Vec::new())),
             Kind::Log => Some(Value::Log(None)),
@@ -240,6 +242,13 @@ impl Setting {
                 Value::Choice(found.ok_or_else(|| format!("{what}: {}{list}", not.replace('%', text)))?)
             }
             Kind::Path => Value::Path(Some(words.path("a file")?)),
+            Kind::Program => {
+                let path = words.path("a program")?;
+                if !path.is_absolute() {
+                    return Err(format!("{what}: \"{}\" is not the full path of a program", path.display()));
+                }
+                Value::Path(Some(path))
+            }
             Kind::Text => Value::Text(Some(words.rest("a value")?.to_string())),
             Kind::Words { valid, .. } => {
                 let mut all = vec![words.next("a word")?];

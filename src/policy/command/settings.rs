@@ -304,7 +304,7 @@ mod tests {
             Kind::Check => ["tcp", "http /up status 200"]
                 .map(|text| setting.read("x", &mut crate::policy::command::words::Words::new(text, None)).unwrap())
                 .to_vec(),
-            Kind::Path | Kind::Text | Kind::Log | Kind::Format | Kind::Server | Kind::Address => {
+            Kind::Path | Kind::Program | Kind::Text | Kind::Log | Kind::Format | Kind::Server | Kind::Address => {
                 let text = match setting.kind {
                     Kind::Server => "192.0.2.1:80",
                     Kind::Address => "2001:db8::1",
