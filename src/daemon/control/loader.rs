@@ -193,9 +193,6 @@ impl Loader {
                     &format!("{command}: one load has at most {FILES} geoip and write commands"),
                 ));
             }
-            if let Some(objection) = command.objection() {
-                return Err(placed(&place, &objection));
-            }
             if let Some(objection) = udp::objection(&command).filter(|_| self.udp) {
                 return Err(placed(&place, objection));
             }

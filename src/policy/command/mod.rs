@@ -132,16 +132,6 @@ impl Command {
         }
     }
 
-    /// Why it cannot be carried out whatever else is configured.
-    pub fn objection(&self) -> Option<String> {
-        match self {
-            Self::Set(setting, Value::Path(Some(path))) if setting.word == "notify" && !path.is_absolute() => {
-                Some(format!("notify: \"{}\" is not the full path of a program", path.display()))
-            }
-            _ => None,
-        }
-    }
-
     /// Whether it asks for more than an answer.
     pub fn is_change(&self) -> bool {
         !matches!(self, Self::Get(_) | Self::Help(_) | Self::Nothing(_) | Self::Show(_))
