@@ -132,9 +132,14 @@ impl Command {
         }
     }
 
-    /// Whether it asks for more than an answer.
+    /// Whether it asks for more than an answer. A result of a check, of which there are many, is no change by itself: what follows from
+    /// it is told.
     pub fn is_change(&self) -> bool {
-        !matches!(self, Self::Get(_) | Self::Help(_) | Self::Nothing(_) | Self::Show(_))
+        match self {
+            Self::Get(_) | Self::Help(_) | Self::Nothing(_) | Self::Show(_) => false,
+            Self::Server(_, changes) => changes.iter().any(|change| !matches!(change, ServerChange::Result(..))),
+            _ => true,
+        }
     }
 
     /// Whether other names may have to be looked up again after it, or at other times.
