@@ -169,7 +169,8 @@ impl Balancer {
         let checks = &self.settings.checks;
         let mut events = Vec::new();
         for (number, server) in self.servers.iter_mut().enumerate() {
-            let Some(id) = ServerId::new(number).filter(|_| server.checks.kind(checks).is_none()) else { continue };
+            let is_checked = server.is_empty() || server.checks.kind(checks).is_some();
+            let Some(id) = ServerId::new(number).filter(|_| !is_checked) else { continue };
             let before = server.state(now);
             server.checked.end();
             server.note(now);

@@ -17,6 +17,8 @@ pub struct Checked {
     cold_ends: u32,
     /// pen checks it itself.
     is_own: bool,
+    /// It was in service without a check.
+    serves: bool,
 }
 
 impl Checked {
@@ -25,10 +27,10 @@ impl Checked {
         self.tally.is_some()
     }
 
-    /// pen checks it from now on. `first`: it gets no client before its first check.
+    /// pen checks it from now on. `first`: it gets no client before its first check, unless it gets clients already.
     pub fn begin(&mut self, first: bool, now: Instant) {
         self.is_own = true;
-        let state = if first { State::Unknown } else { State::Up };
+        let state = if first && !self.serves { State::Unknown } else { State::Up };
         let tally = self.tally.get_or_insert_with(|| Tally::new(state, now));
         // A server that was waited for and need not be waited for any more.
         if !first && tally.state() == State::Unknown {
@@ -36,11 +38,12 @@ impl Checked {
         }
     }
 
-    /// pen does not check it any more: forgets what checks have found.
+    /// pen does not check it, or not any more: forgets what checks have found.
     pub fn end(&mut self) {
         if self.is_own {
             *self = Self { back: self.back, cold_ends: self.cold_ends, ..Self::default() };
         }
+        self.serves = true;
     }
 
     /// Takes a result, which says this in words.
