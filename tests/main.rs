@@ -10,6 +10,7 @@ mod harness;
 mod addresses;
 mod advice;
 mod architecture;
+mod checks;
 mod command_line;
 mod commands_at_start;
 mod compat;

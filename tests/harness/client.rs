@@ -181,6 +181,12 @@ impl Client {
         matches!((&self.socket).read(&mut [0]), Err(error) if nothing.contains(&error.kind()))
     }
 
+    /// Whether something has come that was not read yet, or an end.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        self.socket.peek(&mut [std::mem::MaybeUninit::uninit()]).is_ok()
+    }
+
     /// Reads what there is; an error is the end of the connection, and too long a silence the end of the test.
     #[track_caller]
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {

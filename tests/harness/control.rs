@@ -67,7 +67,6 @@ impl Control {
     }
 
     /// Changes a setting that has a value, by `word value` or `no word`; the reply must be its value then.
-    #[cfg(feature = "tls")]
     #[track_caller]
     pub(crate) fn set(&self, line: &str) {
         let reply = self.say(line);
