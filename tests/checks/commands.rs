@@ -34,7 +34,6 @@ fn settings_are_shown_set_and_taken_back() {
         ("check_on_down close", "close\n"),
         ("slow_start 30", "30\n"),
         ("observe 5", "5\n"),
-        ("notify /bin/true", "/bin/true\n"),
         ("no notify", ""),
         ("check_first", ""),
     ] {
@@ -126,16 +125,17 @@ fn all_of_it_is_written_and_read_again() {
         "check_on_down close",
         "slow_start 6",
         "observe 5",
-        "notify /bin/true",
     ];
-    let (_pen, control) = start(&[], &[&a]);
+    let (_pen, control) = start(&["notify /bin/true"], &[&a]);
     for line in lines {
         let reply = control.say(line);
         assert!(reply.is_empty() || line.ends_with(reply.trim()), "{line}: {reply}");
     }
     assert_eq!(control.say(&format!("write {}", file.display())), "");
     let written = control.configuration();
-    for word in ["check_interval 7 ", "check_fall 4 ", "check off\n", "check_first\n", "slow_start 6\n"] {
+    for word in
+        ["check_interval 7 ", "check_fall 4 ", "check off\n", "check_first\n", "slow_start 6\n", "notify /bin/true\n"]
+    {
         assert!(written.contains(word), "{word}: {written}");
     }
     let again = Launch::ours().control().options(&["-F", &file.display().to_string()]).start();
@@ -240,8 +240,23 @@ fn the_settings_of_one_server_take_the_place_of_those_for_all() {
 fn a_check_that_is_changed_is_made_at_once() {
     let (a, scratch) = (Backend::named("a"), Scratch::new());
     let slow = put_script(scratch.path(), "slow", "sleep 60");
-    let commands = ["check_interval 3600", "check_timeout 3600", "check_rise 1", "check_fall 1"];
+    let slow = format!("check exec {}", slow.display());
+    let commands = [&slow, "check_interval 3600", "check_timeout 3600", "check_rise 1", "check_fall 1"];
     let (_pen, control) = start(&commands, &[&a]);
-    control.tell(&[&format!("server 0 check exec {}", slow.display()), "server 0 check file /no/such/file"]);
+    control.tell(&["server 0 check file /no/such/file"]);
     assert_eq!(wait_down(&control, 0), "file: the file does not exist");
+}
+
+#[test]
+fn clients_of_the_control_port_cannot_have_programs_run() {
+    let (a, scratch) = (Backend::named("a"), Scratch::new());
+    let (_pen, control) = start(&["check tcp"], &[&a]);
+    let file = scratch.join("more.conf");
+    fs::write(&file, "notify /bin/true\n").unwrap();
+    for line in ["check exec /bin/true", "server 0 check exec /bin/true", "notify /bin/true"] {
+        let refusal = format!("{line}: programs can be set on the command line and in the file of -F only\n");
+        assert_eq!(control.say(line), refusal);
+    }
+    assert!(control.say(&format!("include {}", file.display())).contains("programs can be set on the command line"));
+    assert_eq!((control.say("check").as_str(), control.say("notify").as_str()), ("tcp\n", ""));
 }
