@@ -115,8 +115,9 @@ impl Wired {
         (teller::standings(&rows, &self.clock, self.json), all_up)
     }
 
-    /// Waits until the changes so far are printed, for a second at most.
+    /// Ends the monitor, and waits until the changes so far are printed, for a second at most.
     pub(super) fn finish(self) {
+        self.monitor.finish();
         if let Some((queue, finished)) = self.printed {
             queue.close();
             // A reader that does not read is not waited for any longer.

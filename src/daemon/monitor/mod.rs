@@ -40,6 +40,9 @@ const GRAIN: Duration = Duration::from_millis(10);
 const REST: Duration = Duration::from_micros(10);
 const FEW: usize = 100;
 
+/// How long the end of the process waits for that of the thread.
+const END_TIME: Duration = Duration::from_secs(1);
+
 /// What is told of a check that is over.
 #[derive(Debug)]
 pub struct Report<'a> {
@@ -68,6 +71,8 @@ enum Request {
     Replace(Vec<Service<Target>>, State, Begin),
     /// To take a result for the service of that name.
     Report(Arc<str>, Outcome),
+    /// To end.
+    End,
     /// For all services and their results.
     Rows(Sender<Vec<Watched<Target>>>),
 }
@@ -77,6 +82,8 @@ enum Request {
 pub struct Monitor {
     requests: Sender<Request>,
     bell: Arc<OwnedFd>,
+    /// It is disconnected when the thread has ended.
+    ended: Receiver<()>,
 }
 
 impl std::fmt::Debug for Request {
@@ -84,6 +91,7 @@ impl std::fmt::Debug for Request {
         f.write_str(match self {
             Self::Replace(..) => "Replace",
             Self::Report(..) => "Report",
+            Self::End => "End",
             Self::Rows(_) => "Rows",
         })
     }
@@ -104,8 +112,14 @@ impl Monitor {
             inbox,
             bell: Arc::clone(&bell),
         };
-        thread::start("monitor", STACK, events, move || work.run())?;
-        Ok(Self { requests, bell })
+        let (end, ended) = bounded(0);
+        thread::start("monitor", STACK, events, move || {
+            work.run();
+            // Before the end is told: a program that runs is killed.
+            drop(work);
+            drop(end);
+        })?;
+        Ok(Self { requests, bell, ended })
     }
 
     /// Checks these services from now on, and no others. Those with the name and the address of one before keep their state; others begin
@@ -134,6 +148,13 @@ impl Monitor {
     /// Counts a result from elsewhere as one of a check.
     pub fn report(&self, name: Arc<str>, outcome: Outcome) {
         self.ask(Request::Report(name, outcome));
+    }
+
+    /// Ends it, and waits until a program that runs for a check is killed, for a second at most.
+    pub fn finish(&self) {
+        self.ask(Request::End);
+        // Nothing is ever sent.
+        let _ = self.ended.recv_timeout(END_TIME);
     }
 
     /// All services and their results. `None`: the monitor has ended.
@@ -230,6 +251,7 @@ impl<W: Watcher> Work<W> {
                     // The asker may have given up.
                     let _ = reply.send(self.roster.watched().to_vec());
                 }
+                Ok(Request::End) => return false,
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }

@@ -35,3 +35,11 @@ impl Checking {
         }
     }
 }
+
+impl Drop for Checking {
+    fn drop(&mut self) {
+        if let Some(monitor) = &self.monitor {
+            monitor.finish();
+        }
+    }
+}
