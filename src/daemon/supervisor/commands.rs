@@ -41,6 +41,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         }
         if let Some(keyring) = keyring {
             self.keyring = keyring;
+            self.due.checks = true;
         }
         if let Some(destination) = access_log {
             self.helpers.access_log.switch(destination);

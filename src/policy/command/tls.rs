@@ -89,7 +89,7 @@ impl TlsConfig {
     /// Whether anything speaks TLS, or would if more was configured.
     pub fn needs_tls(&self) -> bool {
         let Ssl { certificate, verify, sni_path, .. } = &self.settings.ssl;
-        certificate.is_some() || *verify || sni_path.is_some() || self.servers.values().any(|server| server.on)
+        certificate.is_some() || *verify || sni_path.is_some() || !self.trusts().is_empty()
     }
 
     /// Whether the same is to be read from files.
