@@ -134,7 +134,11 @@ fn converse(mut client: Conversation, executor: &Executor, carried_out: &dyn Fn(
         }
         if let Line::Command(text) = &line {
             if let Ok(Command::Show(Query::Watch(format))) = Command::parse(text, None) {
-                verdict = watch(&mut client, executor, format)?;
+                match watch(&mut client, executor, format)? {
+                    Some(said) => verdict = said,
+                    // Not a proper end.
+                    None => return Ok(()),
+                }
                 continue;
             }
         }
@@ -149,8 +153,8 @@ fn converse(mut client: Conversation, executor: &Executor, carried_out: &dyn Fn(
     }
 }
 
-/// Tells a client of changes until it leaves.
-fn watch(client: &mut Conversation, executor: &Executor, format: Format) -> Result<Verdict, Ending> {
+/// Tells a client of changes until it leaves. `None`: it is not told of any more, although it has not left.
+fn watch(client: &mut Conversation, executor: &Executor, format: Format) -> Result<Option<Verdict>, Ending> {
     let (news, changes) = bounded(CHANGES);
     let is_there = Arc::new(());
     let (answer, admitted) = bounded(1);
@@ -159,7 +163,7 @@ fn watch(client: &mut Conversation, executor: &Executor, format: Format) -> Resu
     if asked.is_err() || !admitted.recv().unwrap_or(false) {
         // It fails when the client has left.
         let _ = client.reply().write_all(b"too many clients watch already\n");
-        return Ok(Verdict::Refused);
+        return Ok(Some(Verdict::Refused));
     }
     let clock = Clock::local();
     loop {
@@ -170,15 +174,15 @@ fn watch(client: &mut Conversation, executor: &Executor, format: Format) -> Resu
                 match client.reply().write_all(line.as_bytes()) {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::TimedOut => return Err(Ending::Deaf),
-                    Err(_) => return Ok(Verdict::Accepted),
+                    Err(_) => return Ok(Some(Verdict::Accepted)),
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
             // It was too slow, or pen ends.
-            Err(RecvTimeoutError::Disconnected) => return Ok(Verdict::Accepted),
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
         }
         if client.has_left() {
-            return Ok(Verdict::Accepted);
+            return Ok(Some(Verdict::Accepted));
         }
     }
 }
