@@ -4,6 +4,9 @@ mod admin;
 mod commands;
 mod kinds;
 mod states;
+#[cfg(feature = "tls")]
+mod tls;
+mod watch;
 
 use std::fmt::Display;
 use std::fs;
@@ -76,8 +79,14 @@ impl Watch {
             client.has_heard().then_some(())
         });
         let last = format!("reported: mark {mark}.");
-        while !client.line().unwrap().contains(&format!("-> up: {last}")) {}
+        let is_last = |line: &str| line.contains(&last) && (line.contains("-> up") || line.contains("\"to\":\"up\""));
+        while !is_last(&client.line().unwrap()) {}
         Self(client)
+    }
+
+    /// The connection.
+    pub(crate) fn client(&self) -> &Client {
+        &self.0
     }
 
     /// The next line without its time.
