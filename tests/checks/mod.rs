@@ -3,6 +3,8 @@
 mod admin;
 mod commands;
 mod kinds;
+mod observe;
+mod slow_start;
 mod states;
 #[cfg(feature = "tls")]
 mod tls;
