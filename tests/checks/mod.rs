@@ -3,7 +3,9 @@
 mod admin;
 mod commands;
 mod kinds;
+mod notify;
 mod observe;
+mod reach;
 mod slow_start;
 mod states;
 #[cfg(feature = "tls")]
