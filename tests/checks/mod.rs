@@ -3,6 +3,7 @@
 mod admin;
 mod commands;
 mod kinds;
+mod load;
 mod notify;
 mod observe;
 mod reach;

@@ -1,9 +1,12 @@
 //! How servers are reached for a check: from which address, with which header, and without a trace in the tables.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use super::{FAST, facts, start, start_with, state, wait_down, wait_state};
-use crate::harness::{Backend, Client, UdpClient, UdpServer, Visit, free_port, hold, visit, wait_for, wait_until};
+use crate::harness::{
+    Backend, Client, Hosts, Launch, UdpClient, UdpServer, Visit, free_port, greet, hold, visit, wait_for, wait_until,
+};
 
 #[test]
 fn checks_come_from_the_address_of_source_also_when_that_changes() {
@@ -95,4 +98,27 @@ fn flows_of_datagrams_leave_a_server_that_is_down() {
     wait_state(&control, 0, "up");
     control.tell(&["server 1 maint"]);
     assert_eq!(UdpClient::connect(&pen).server(), "a");
+}
+
+#[test]
+fn a_name_that_no_longer_resolves_keeps_its_addresses_and_one_that_moves_is_checked_there() {
+    let Some(hosts) = Hosts::new("127.0.0.1 www.test\n") else { return };
+    let a = Backend::named("a");
+    let server = format!("www.test:{}", a.port());
+    let commands = [&FAST[..], &["resolve 1", "check banner a"]].concat();
+    let options: Vec<_> = commands.iter().flat_map(|command| ["-O", *command]).collect();
+    let servers: [&dyn Display; 1] = [&server];
+    let pen = hosts.launch(Launch::ours().control().options(&options)).servers(&servers).start();
+    let control = pen.control();
+    a.visit(0).wait_end();
+    hosts.rewrite("");
+    pen.wait_for_line("cannot be looked up");
+    let visits = a.visits();
+    wait_until("more checks", || a.visits() > visits + 1);
+    assert_eq!(state(&control, 0), "up");
+    hosts.rewrite("127.0.0.2 www.test\n");
+    assert_eq!(wait_down(&control, 0), "banner: connection refused");
+    let b = Backend::on("a", "127.0.0.2".parse().unwrap(), a.port(), greet);
+    wait_state(&control, 0, "up");
+    b.visit(0);
 }
