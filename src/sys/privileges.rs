@@ -11,6 +11,7 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities, set_no_new_privs,
 };
 
+use super::program;
 use crate::error::Error;
 
 /// The user to run as, with all data that cannot be looked up in a jail.
@@ -66,6 +67,7 @@ impl Confinement<'_> {
     pub fn enter_jail(&self) -> Result<(), Error> {
         let Some(jail) = self.jail else { return Ok(()) };
         let only = if is_root() { "" } else { " (only root can, -j)" };
+        program::open_null();
         chroot(jail).map_err(refused(format_args!("Can't chroot({}){only}", jail.display())))?;
         env::set_current_dir("/").map_err(refused("Can't chdir into the jail"))
     }
@@ -76,7 +78,7 @@ impl Confinement<'_> {
         if let Some(account) = self.account {
             self.become_user(account)?;
         }
-        // It never runs another program; should it be made to, then not one with more rights than it has.
+        // The programs that it runs have no more rights than it has.
         set_no_new_privs(true).map_err(refused("Can't set no_new_privs"))
     }
 

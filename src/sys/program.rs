@@ -1,10 +1,12 @@
 //! Programs that are run for a moment: started, watched, and killed with their children.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,23 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
 
 use super::poll::poll;
+
+/// The null device for programs in a jail, which may lack it.
+static NULL: OnceLock<File> = OnceLock::new();
+
+/// Opens the null device. To be called before the process enters a jail.
+pub(super) fn open_null() {
+    // A host that lacks it has no input and output for programs, which is told when one is started.
+    if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        // It fails when it is open already.
+        let _ = NULL.set(null);
+    }
+}
+
+/// Where programs read nothing, and what they write is lost.
+fn null() -> io::Result<Stdio> {
+    NULL.get().map_or_else(|| Ok(Stdio::null()), |null| null.try_clone().map(Stdio::from))
+}
 
 /// A program that runs. It is killed, with its children, when this is dropped.
 #[derive(Debug)]
@@ -29,7 +48,7 @@ impl Running {
     pub fn start<S: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = S>) -> io::Result<Self> {
         let mut command = Command::new(program);
         command.args(arguments).process_group(0);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let child = command.stdin(null()?).stdout(null()?).stderr(null()?).spawn()?;
         let pid = Pid::from_child(&child);
         let end = pidfd_open(pid, PidfdFlags::empty()).ok();
         Ok(Self { child, pid, end, is_reaped: false })
