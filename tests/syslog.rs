@@ -206,6 +206,26 @@ fn messages_come_out_of_a_jail_and_survive_a_restart_of_syslogd_there_too() {
     tell_a_story(&mut syslogd, &["-j", &jail, "-u", "nobody"]);
 }
 
+#[test]
+fn changes_of_servers_that_are_checked_have_their_severity() {
+    let Some(mut syslogd) = Syslogd::new() else { return };
+    syslogd.start();
+    let a = Backend::named("a");
+    let commands = ["check_interval 1", "check_rise 1", "check_fall 1", "check tcp"].map(|command| ["-O", command]);
+    let pen = syslogd.pen(&[&["-u", "root"], commands.as_flattened()].concat(), &[&a]);
+    let head = |severity| format!("{}server 0 ({a}): ", pen.head("user", severity));
+    a.stop();
+    syslogd.wait_for(&format!("{}up -> down: tcp: connection refused, 1 failure", head("warning")));
+    syslogd.wait_for(&format!("{}no server is left", pen.head("user", "alert")));
+    a.start();
+    let up = format!("{}down -> up: tcp: connected, after ", head("notice"));
+    syslogd.wait_like("the server to be up", |message| message.starts_with(&up));
+    assert_eq!(pen.control.say("server 0 drain"), "");
+    syslogd.wait_for(&format!("{}up -> drain: by command", head("notice")));
+    pen.signal(Signal::TERM);
+    wait_until("the end of pen", || !pen.runs());
+}
+
 /// Goes through every severity, and through two restarts of syslogd.
 fn tell_a_story(syslogd: &mut Syslogd, options: &[&str]) {
     let (a, b) = (Backend::named("a"), Backend::named("b"));

@@ -2,6 +2,7 @@
 
 mod admin;
 mod commands;
+mod jail;
 mod kinds;
 mod load;
 mod notify;
