@@ -68,16 +68,64 @@ fn command() -> impl Strategy<Value = String> {
                 "udp_timeout",
                 "udp_responses",
                 "udp_silence",
+                "check_interval",
+                "check_timeout",
+                "check_port",
+                "slow_start",
             ][..],
         ),
         1u32..3000,
     );
+    let check = prop_oneof![
+        prop::sample::select(
+            &[
+                "tcp",
+                "banner",
+                "banner \"a \\\"b\\\" #\\r\\n\"",
+                "http",
+                "http /a?b status 404 host www body \"c d\"",
+                "expect a b \"\" \"\"",
+                "udp 0x00ff x",
+                "udp \"0x00\"",
+                "dns www.test",
+                "exec /bin/a \"b c\"",
+                "file \"/a b\" absent",
+            ][..]
+        )
+        .prop_map(String::from),
+        vec(any::<u8>(), 1..6).prop_map(|bytes| {
+            let bytes: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+            format!("expect \"{bytes}\" \"{bytes}\"")
+        }),
+    ];
+    let checked = prop_oneof![check.clone(), prop::sample::select(&["off", "-"][..]).prop_map(String::from)];
+    let own = (
+        prop::sample::select(
+            &[
+                "check_interval",
+                "check_timeout",
+                "check_rise",
+                "check_fall",
+                "check_port",
+                "check_rise -",
+                "check_port -",
+            ][..],
+        ),
+        1u32..900,
+    )
+        .prop_map(|(key, n)| if key.ends_with('-') { key.to_string() } else { format!("{key} {n}") });
     let file = "/[a-zA-Z0-9_./-]{1,9}( [a-z]{1,5}){0,2}";
     let permit = prop::sample::select(&["permit", "deny"][..]);
     prop_oneof![
         3 => switch.prop_map(|(word, on)| format!("{}{word}", if on { "" } else { "no " })),
         3 => number.prop_map(|(word, n)| format!("{word} {n}")),
         4 => (0u16..12, vec(key, 1..5)).prop_map(|(n, keys)| format!("server {n} {}", keys.join(" "))),
+        2 => (0u16..12, vec(own, 0..4), checked).prop_map(|(n, keys, check)| format!("server {n} {} check {check}", keys.join(" "))),
+        1 => check.prop_map(|check| format!("check {check}")),
+        1 => prop::sample::select(&[
+            "no check", "no check_port", "check_first", "no check_first", "check_on_down close", "check_on_down keep", "check_rise 7", "check_fall 1",
+            "observe 3", "observe 0", "slow_start 0", "no notify", "notify /bin/a b", "server 1 up", "server 2 down a b",
+        ][..]).prop_map(String::from),
         2 => (0u8..10, permit.clone(), any::<u32>(), 0u8..=32)
             .prop_map(|(list, what, ip, bits)| format!("acl {list} {what} {}/{bits}", std::net::Ipv4Addr::from(ip))),
         1 => (0u8..10, permit.clone(), any::<u128>(), 0u8..=128)

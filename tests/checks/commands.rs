@@ -47,6 +47,7 @@ fn settings_are_shown_set_and_taken_back() {
 
 #[test]
 fn bad_values_are_refused_and_change_nothing() {
+    // Reported of ldirectord: a check of an unknown type is silently another one.
     let a = Backend::named("a");
     let (_pen, control) = start(&["check tcp", "check_interval 60"], &[&a]);
     let before = control.configuration();
