@@ -169,12 +169,12 @@ fn one_program_runs_at_a_time_and_dies_with_its_children() {
     // Reported of keepalived: scripts that take longer than their interval pile up.
     let (scratch, server) = (Scratch::new(), Backend::named("a"));
     let folder = scratch.path().display();
-    // The lock is held as long as the script or a child of it is alive.
+    // The lock is held as long as the script or a child of it is alive. Those that were killed may take a moment to die.
     let script = put_script(
         scratch.path(),
         "script",
         &format!(
-            "exec 9>{folder}/lock; flock -n 9 || echo twice >>{folder}/told; sleep 61 & echo >>{folder}/children; wait"
+            "exec 9>{folder}/lock; flock -w 0.8 9 || echo twice >>{folder}/told; sleep 61 & echo >>{folder}/children; wait"
         ),
     );
     let check = format!("check exec {}", script.display());

@@ -110,9 +110,10 @@ fn sessions_that_end_otherwise_count_for_nothing() {
         client.finish();
         client.rest();
     }
+    pen.wait_for_connections(0, 0);
     let client = Client::connect(&pen);
-    wait_for("the connection", || control.say("connections").lines().next().map(String::from));
-    assert_eq!(control.say("close 0"), "Forcibly closing connection 0\n");
+    let number = wait_for("the connection", || Some(control.say("connections").split_once(' ')?.0.to_string()));
+    assert_eq!(control.say(&format!("close {number}")), format!("Forcibly closing connection {number}\n"));
     client.rest();
     pen.wait_for_connections(0, 0);
     assert_eq!((state(&control, 0), &facts(&control, 0)["failures"]), (String::from("up"), &0.into()));

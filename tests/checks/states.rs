@@ -100,13 +100,13 @@ fn a_server_that_is_down_gets_no_new_client_and_keeps_its_sessions() {
     wait_down(&control, 1);
     pen.wait_for_line("no server is left");
     // Not even as a last resort: a connect would find out that there is a listener again.
-    control.set("check_interval 60");
+    control.tell(&["server 0 check file /no/such/file"]);
     a.start();
     let visits = a.visits();
     assert_eq!(visit(&pen, "127.0.0.6"), None);
     assert_eq!(a.visits(), visits);
     assert!(control.say("explain 127.0.0.6").ends_with("-> refused: no server is available\n"));
-    control.set("check_interval 1");
+    control.tell(&["server 0 check -"]);
     wait_state(&control, 0, "up");
     assert_eq!(visit(&pen, "127.0.0.2").as_deref(), Some("a"));
     on_a.assert_echo("still there");
