@@ -131,18 +131,19 @@ impl Balancer {
         (event.is_news() && is_server(before) && is_server(server.state(now))).then_some(event)
     }
 
-    /// A connect has changed a server.
+    /// A connect has changed a server. That is no news while what an administrator has said, or checks have found, hides it.
     pub fn transition(
         &self,
         upstream: Upstream,
         from: &'static str,
         to: &'static str,
         cause: &str,
+        now: Instant,
     ) -> Option<ServerEvent> {
-        let Upstream::Regular(server) = upstream else { return None };
-        let failures = self.servers[server.index()].checked.failures();
-        let name = self.servers[server.index()].target().name.clone();
-        Some(ServerEvent { server, name, from, to, reason: cause.to_string(), failures, count: String::new() })
+        let Upstream::Regular(id) = upstream else { return None };
+        let server = &self.servers[id.index()];
+        let event = event(id, server, server.state(now), cause.to_string(), server.checked.failures(), now);
+        Some(ServerEvent { from, ..event }).filter(|event| event.to == to)
     }
 
     /// A result from elsewhere counts as one of a check.

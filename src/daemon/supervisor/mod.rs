@@ -266,16 +266,17 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     fn tell(&mut self, transition: &Transition, cause: &str) {
         self.front.epoch.begin();
+        let now = Instant::now();
         let event = match transition {
             Transition::Blacklisted(upstream, target, time) => {
                 let (name, time) = (&target.name, time.as_secs());
                 self.log.warning(format_args!("{upstream} ({name}): up -> blacklisted {time} s: {cause}"));
-                self.tell_if_none_is_left(Instant::now());
-                self.balancer.transition(*upstream, "up", "blacklisted", cause)
+                self.tell_if_none_is_left(now);
+                self.balancer.transition(*upstream, "up", "blacklisted", cause, now)
             }
             Transition::Up(upstream, target) => {
                 self.log.notice(format_args!("{upstream} ({}): blacklisted -> up", target.name));
-                self.balancer.transition(*upstream, "blacklisted", "up", "")
+                self.balancer.transition(*upstream, "blacklisted", "up", "", now)
             }
         };
         if let Some(event) = event {
