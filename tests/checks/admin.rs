@@ -62,6 +62,25 @@ fn the_blacklist_of_failed_connects_stays_beside_the_checks() {
 }
 
 #[test]
+fn a_connect_that_fails_is_no_news_of_a_server_that_drains() {
+    let (a, b) = (Backend::down("a"), Backend::named("b"));
+    let (pen, control) = start(&["check_rise 1", "check_fall 1", "blacklist 60"], &[&a, &b]);
+    let watch = Watch::start(&control, "watch", 1);
+    control.tell(&["server 0 drain", "server 1 maint"]);
+    // It is a last resort.
+    assert_eq!(visit(&pen, "127.0.0.2"), None);
+    pen.wait_for_line("Connection refused");
+    assert_eq!(state(&control, 0), "drain");
+    control.tell(&["server 0 ready"]);
+    let lines = [
+        format!("server 0 ({a}) up -> drain"),
+        format!("server 1 ({b}) up -> maint"),
+        format!("server 0 ({a}) drain -> up"),
+    ];
+    assert_eq!([0; 3].map(|_| watch.next()), lines.map(|line| format!("{line}: by command")));
+}
+
+#[test]
 fn results_from_elsewhere_count_as_those_of_a_check() {
     let (a, b) = (Backend::named("a"), Backend::named("b"));
     let (pen, control) = start(&["check_rise 2", "check_fall 3", "server 1 check_rise 1 check_fall 1"], &[&a, &b]);
