@@ -108,6 +108,20 @@ fn a_listener_without_an_address_has_all_of_them() {
 }
 
 #[test]
+fn a_listener_with_one_address_does_not_change_where_another_answers_from() {
+    let a = UdpServer::named("a");
+    let (one, all) = (free_udp_port(), free_udp_port());
+    // With one thread, which uses the same memory for both.
+    let listeners = format!("127.0.0.2:{one},0.0.0.0:{all}");
+    let _pen = Launch::ours().control().options(&["-U", "-x", "60"]).listener(&listeners).servers(&[&a]).start();
+    for _ in 0..3 {
+        for asked in [at("127.0.0.2", one), at("127.0.0.3", all)] {
+            assert_eq!(answer_from(asked), asked);
+        }
+    }
+}
+
+#[test]
 fn two_addresses_that_one_client_asks_from_one_port_are_two_flows() {
     let a = UdpServer::named("a");
     let port = free_udp_port();

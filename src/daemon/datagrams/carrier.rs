@@ -142,8 +142,8 @@ impl Carrier {
     /// Takes a batch from clients. `None`: pen is about to end.
     fn hear_clients(&mut self, door: usize, inbox: &mut Inbox, now: Instant) -> Option<()> {
         let Some(listener) = self.doors.get(door).cloned().flatten() else { return Some(()) };
-        let is_ipv4 = matches!(listener.address(), Address::Ip(address) if address.is_ipv4());
-        let count = match inbox.receive(&listener.sockets()[self.number], is_ipv4, self.number == 0) {
+        let Some(address) = self.door_address(door) else { return Some(()) };
+        let count = match inbox.receive(&listener.sockets()[self.number], address, self.number == 0) {
             Ok(count) => count,
             Err(Errno::EAGAIN | Errno::EINTR) => return Some(()),
             Err(error) => {

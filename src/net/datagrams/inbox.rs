@@ -9,17 +9,35 @@ use nix::errno::Errno;
 use nix::libc::{in_pktinfo, in6_pktinfo};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg};
 
-use super::{BATCH, LARGEST, Return};
+use super::{BATCH, LARGEST, Return, tells_destination};
 
 /// Memory for a batch. Of a short datagram only its first page is touched.
 #[derive(Debug)]
 pub struct Inbox {
     memory: Vec<u8>,
-    // The kernel puts the lengths of addresses and control messages into the headers, and takes them for the room that is there. They
-    // are the same for all datagrams of a family.
-    v4: MultiHeaders<SockaddrIn>,
-    v6: MultiHeaders<SockaddrIn6>,
+    v4: Headers<SockaddrIn>,
+    v6: Headers<SockaddrIn6>,
     heads: Vec<Head>,
+}
+
+/// Headers of what is received. The kernel puts the lengths of addresses and control messages into them, and takes these for the room that
+/// there is the next time. So those lengths must be the same for all datagrams that a header is used for.
+#[derive(Debug)]
+struct Headers<S> {
+    /// For sockets with one address.
+    plain: MultiHeaders<S>,
+    /// For sockets with all addresses, where the kernel tells for each datagram which one it came to.
+    told: MultiHeaders<S>,
+}
+
+impl<S: SockaddrLike + Copy> Headers<S> {
+    fn new(space: Vec<u8>) -> Self {
+        Self { plain: MultiHeaders::preallocate(BATCH, None), told: MultiHeaders::preallocate(BATCH, Some(space)) }
+    }
+
+    fn of(&mut self, address: SocketAddr) -> &mut MultiHeaders<S> {
+        if tells_destination(address) { &mut self.told } else { &mut self.plain }
+    }
 }
 
 /// What is known about a datagram.
@@ -36,22 +54,24 @@ impl Inbox {
     pub fn new() -> Self {
         Self {
             memory: vec![0; BATCH * LARGEST],
-            v4: MultiHeaders::preallocate(BATCH, Some(cmsg_space!(in_pktinfo))),
-            v6: MultiHeaders::preallocate(BATCH, Some(cmsg_space!(in6_pktinfo))),
+            v4: Headers::new(cmsg_space!(in_pktinfo)),
+            v6: Headers::new(cmsg_space!(in6_pktinfo)),
             heads: Vec::with_capacity(BATCH),
         }
     }
 
     /// Takes what there is at a socket of that address, up to a batch, in the place of what was there before. Never blocks. Returns how
     /// many there are. A datagram to several hosts comes to each socket of a group: only its first one takes it.
-    pub fn receive(&mut self, socket: &OwnedFd, is_ipv4: bool, is_first: bool) -> Result<usize, Errno> {
+    pub fn receive(&mut self, socket: &OwnedFd, address: SocketAddr, is_first: bool) -> Result<usize, Errno> {
         let Self { memory, v4, v6, heads } = self;
         heads.clear();
         let take = Take { socket, memory, heads, is_first };
-        if is_ipv4 {
-            take.with(v4, |address| SocketAddrV4::new(address.ip(), address.port()).into())?;
+        if address.is_ipv4() {
+            take.with(v4.of(address), |client| SocketAddrV4::new(client.ip(), client.port()).into())?;
         } else {
-            take.with(v6, |address| SocketAddrV6::new(address.ip(), address.port(), 0, address.scope_id()).into())?;
+            take.with(v6.of(address), |client| {
+                SocketAddrV6::new(client.ip(), client.port(), 0, client.scope_id()).into()
+            })?;
         }
         Ok(heads.len())
     }

@@ -42,7 +42,7 @@ pub(super) fn bind_group(address: SocketAddr, count: usize, beside: bool) -> Res
     for _ in 0..count {
         let socket = datagram(address)?;
         set_socket_reuseport(&socket, beside || !group.is_empty())?;
-        if address.ip().is_unspecified() {
+        if tells_destination(address) {
             tell_destination(&socket, address)?;
         }
         if address.is_ipv6() {
@@ -54,6 +54,11 @@ pub(super) fn bind_group(address: SocketAddr, count: usize, beside: bool) -> Res
         group.push(socket);
     }
     Ok(group)
+}
+
+/// Whether the kernel tells for each datagram to which address of this host it came: a socket of that address has all of them.
+fn tells_destination(address: SocketAddr) -> bool {
+    address.ip().is_unspecified()
 }
 
 /// Has the kernel tell for each datagram to which address of this host it came.
