@@ -41,6 +41,15 @@ fn a_refused_datagram_arrives_at_the_next_server_and_later_ones_too() {
 }
 
 #[test]
+fn an_empty_datagram_that_is_refused_arrives_at_the_next_server_too() {
+    // The time protocol asks with one (RFC 868).
+    let (a, b) = (UdpServer::down("a"), UdpServer::named("b"));
+    let pen = Launch::ours().control().options(&["-U"]).servers(&[&a, &b]).start();
+    assert_eq!(UdpClient::connect(&pen).ask(""), b"b ");
+    assert_eq!(b.heard().len(), 1);
+}
+
+#[test]
 fn a_server_that_dies_while_flows_use_it_loses_at_most_what_was_on_its_way() {
     let (a, b) = (UdpServer::named("a"), UdpServer::named("b"));
     let pen = Launch::ours().control().options(&["-U", "-r"]).servers(&[&a, &b]).start();

@@ -192,8 +192,7 @@ impl Carrier {
                 return self.end(id, Ending::Closed);
             }
             let (target, next) = (Arc::clone(&flow.target), flow.address + 1);
-            self.kept -= flow.kept.len();
-            let kept = std::mem::take(&mut flow.kept);
+            let kept = flow.take_kept(&mut self.kept);
             let is_left = !answered && next < target.addresses.len() && Fault::of(&error) == Fault::Server;
             let (grant, from) = if is_left {
                 let (unproven, makeshift) = (flow.unproven, flow.recheck.is_some());
@@ -207,7 +206,7 @@ impl Carrier {
             if !self.turn(id, grant, from, now) {
                 return;
             }
-            let kept = Some(&kept[..]).filter(|kept| !kept.is_empty());
+            let kept = kept.as_deref();
             let sent = kept.into_iter().chain(unsent).try_for_each(|payload| self.send(id, payload, now));
             match sent {
                 Ok(()) => return,
@@ -255,7 +254,7 @@ impl Carrier {
             Err(error) => return self.fail(id, error.into(), None, now),
         };
         flow.link.down.delivered(received.bytes);
-        flow.keep(&[], &mut self.kept, KEPT);
+        flow.forget(&mut self.kept);
         let (conn, awaited) = (flow.conn, flow.unproven || udp.silence > 0);
         flow.unproven = false;
         for payload in self.outbox.last(received.count) {
@@ -290,8 +289,8 @@ impl Carrier {
 
     /// Ends a flow.
     pub(super) fn end(&mut self, id: FlowId, end: Ending) {
-        let Some((_, flow)) = self.flows.remove(id) else { return };
-        self.kept -= flow.kept.len();
+        let Some((_, mut flow)) = self.flows.remove(id) else { return };
+        flow.forget(&mut self.kept);
         let end = if flow.link.is_closing() { Ending::Closed } else { end };
         let totals = (flow.link.up.total(), flow.link.down.total());
         flow.journal.end(end, totals, &self.settings, &self.tools.access_log);

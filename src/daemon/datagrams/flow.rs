@@ -61,8 +61,10 @@ pub(super) struct Flow {
     /// The PROXY header that the server gets, and whether it has got it.
     pub(super) header: Vec<u8>,
     pub(super) header_sent: bool,
-    /// The last datagram, for the next server if this one turns out not to be there. Empty after an answer.
-    pub(super) kept: Vec<u8>,
+    /// The last datagram, for the next server if this one turns out not to be there. It may be empty.
+    kept: Vec<u8>,
+    /// There is such a datagram: no answer has come since.
+    has_kept: bool,
     pub(super) journal: Journal,
 }
 
@@ -84,6 +86,7 @@ impl Flow {
             header: Vec::new(),
             header_sent: false,
             kept: Vec::new(),
+            has_kept: false,
             journal,
         }
     }
@@ -95,14 +98,26 @@ impl Flow {
 
     /// Keeps a datagram, if all that is kept stays within `most` bytes; `total` is how many there are.
     pub(super) fn keep(&mut self, payload: &[u8], total: &mut usize, most: usize) {
-        *total -= self.kept.len();
-        self.kept.clear();
+        self.forget(total);
         if *total + payload.len() <= most {
             self.kept.extend_from_slice(payload);
             *total += payload.len();
+            self.has_kept = true;
         }
-        if self.kept.len() <= KEPT_EMPTY {
-            self.kept.shrink_to(KEPT_EMPTY);
-        }
+    }
+
+    /// Keeps nothing any more: the server has answered.
+    pub(super) fn forget(&mut self, total: &mut usize) {
+        *total -= self.kept.len();
+        self.kept.clear();
+        self.kept.shrink_to(KEPT_EMPTY);
+        self.has_kept = false;
+    }
+
+    /// Takes what is kept.
+    pub(super) fn take_kept(&mut self, total: &mut usize) -> Option<Vec<u8>> {
+        *total -= self.kept.len();
+        let kept = std::mem::take(&mut self.kept);
+        std::mem::take(&mut self.has_kept).then_some(kept)
     }
 }
