@@ -12,6 +12,7 @@ use super::live::Live;
 use super::mailbox::Handle;
 use crate::id::ConnId;
 use crate::net::relay::meter::Meter;
+use crate::policy::balancer::Choice;
 use crate::policy::country::Country;
 use crate::policy::http::counts::Counts;
 use crate::policy::report::SocketStats;
@@ -98,6 +99,13 @@ pub struct Grant {
     pub makeshift: bool,
     /// Where the client comes from, if the log tells it.
     pub country: Option<Country>,
+}
+
+impl Grant {
+    /// Of the server that was chosen, for what has it already or needs no more.
+    pub fn of(Choice { target, unproven, .. }: Choice) -> Self {
+        Self { new: None, target, unproven, makeshift: false, country: None }
+    }
 }
 
 /// All answers, and what may have changed.

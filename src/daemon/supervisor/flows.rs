@@ -63,10 +63,10 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             Ask::Again(flow) => {
                 self.book(flow);
                 match self.balancer.recheck_flow(flow.conn, now) {
-                    Recheck::Stays => Answer::Stays { makeshift: self.balancer.has_makeshift(flow.conn) },
+                    Recheck::Stays => Answer::Stays { makeshift: self.balancer.is_makeshift(flow.conn) },
                     Recheck::Moves(choice) => {
                         self.tell_choice(&"chooses again", flow.conn, &choice);
-                        Answer::Goes(self.grant(choice, None, None))
+                        Answer::Goes(self.grant(flow.conn, choice))
                     }
                     Recheck::Refused(why) => self.turn_away(flow.conn, why),
                 }
@@ -79,7 +79,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                         if let Some(transition) = transition {
                             self.tell(&transition, "");
                         }
-                        Answer::Goes(self.grant(choice, None, None))
+                        Answer::Goes(Grant::of(choice))
                     }
                     Err(why) => {
                         self.refuse(Some(client), &facts, why, now);
@@ -101,7 +101,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 self.tell_choice(&client, conn, &choice);
                 let link = Arc::new(FlowLink::default());
                 self.run_session(conn, Running { live: Arc::<FlowLink>::downgrade(&link), worker: None });
-                Answer::Goes(self.grant(choice, Some((conn, link)), Some(&facts)))
+                let country = self.country(&facts);
+                Answer::Goes(Grant { new: Some((conn, link)), country, ..self.grant(conn, choice) })
             }
         }
     }
@@ -123,7 +124,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         match next {
             Some(choice) => {
                 self.tell_choice(&"failed over", flow.conn, &choice);
-                Answer::Goes(self.grant(choice, None, None))
+                Answer::Goes(self.grant(flow.conn, choice))
             }
             None => self.turn_away(flow.conn, "no server is available"),
         }
@@ -135,10 +136,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         Answer::Refused
     }
 
-    fn grant(&self, choice: Choice, new: Option<(ConnId, Arc<FlowLink>)>, facts: Option<&ClientFacts>) -> Grant {
-        let makeshift = self.balancer.is_makeshift(&choice);
-        let country = facts.and_then(|facts| self.country(facts));
-        Grant { new, target: choice.target, unproven: choice.unproven, makeshift, country }
+    fn grant(&self, conn: ConnId, choice: Choice) -> Grant {
+        Grant { makeshift: self.balancer.is_makeshift(conn), ..Grant::of(choice) }
     }
 
     fn book(&mut self, Ended { conn, counts: (sent, received) }: Ended) {

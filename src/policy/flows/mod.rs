@@ -175,22 +175,13 @@ impl Balancer {
         !self.connections.is_empty()
     }
 
-    /// Whether the server of a flow is one of last resort.
-    pub fn has_makeshift(&self, id: ConnId) -> bool {
-        let connection = self.connections.get(id);
-        connection.is_some_and(|connection| match connection.upstream {
-            Some(Upstream::Regular(server)) => self.servers[server.index()].health != Health::Up && !connection.trial,
+    /// Whether the server of a flow is one of last resort, so that it should ask for a better one from time to time.
+    pub fn is_makeshift(&self, id: ConnId) -> bool {
+        let Some(Connection { upstream, trial, .. }) = self.connections.get(id) else { return false };
+        match upstream {
+            Some(Upstream::Regular(server)) => self.servers[server.index()].health != Health::Up && !trial,
             Some(Upstream::Emergency) => true,
             Some(Upstream::Abuse) | None => false,
-        })
-    }
-
-    /// Whether a flow should ask for a better server from time to time.
-    pub fn is_makeshift(&self, choice: &Choice) -> bool {
-        match choice.upstream {
-            Upstream::Regular(id) => self.servers[id.index()].health != Health::Up && !choice.unproven,
-            Upstream::Emergency => true,
-            Upstream::Abuse => false,
         }
     }
 
