@@ -53,7 +53,7 @@ pub enum Event {
     /// A check of a server, which had that name then, has brought this.
     Checked(ServerId, Arc<str>, Box<Found>),
     /// This client wants to hear of changes. It is refused when too many do.
-    Watch(Watcher, Sender<bool>),
+    Follow(Follower, Sender<bool>),
     /// A datagram thread reports and asks.
     Flows(Box<Dispatch>),
     /// Apply this. The answer has the reply of the last command, or of the last that was refused, and the effects that are left to the
@@ -75,7 +75,7 @@ pub enum Event {
 
 /// A client that wants to hear of changes.
 #[derive(Debug)]
-pub struct Watcher {
+pub struct Follower {
     /// To its thread.
     pub news: Sender<Arc<ServerEvent>>,
     /// Its thread has the other end as long as it listens.

@@ -1,8 +1,11 @@
 //! Whether the configuration can serve clients, and what about it an administrator probably did not mean.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Instant;
 
 use super::balancer::Balancer;
+use super::check::kind::Kind;
 use super::proxy::Accepts;
 use super::servers::{Server, State, Target};
 use crate::id::ServerId;
@@ -50,6 +53,16 @@ impl Balancer {
         self.settings.accept_proxy != Accepts::Off
             && self.acls[self.settings.proxy_acl.index()].entries().is_empty()
             && !self.listen.split([',', ' ']).all(is_path)
+    }
+
+    /// The programs that pen runs: for checks, and for `notify`.
+    pub fn programs(&self) -> BTreeSet<&Path> {
+        let own = self.servers.iter().filter_map(|server| server.checks.kind(&self.settings.checks));
+        let kinds = own.chain(&self.settings.checks.kind).filter_map(|kind| match &**kind {
+            Kind::Exec(words) => words.first().map(Path::new),
+            _ => None,
+        });
+        kinds.chain(self.settings.checks.notify.as_deref()).collect()
     }
 
     /// The first server that has an address and no port.

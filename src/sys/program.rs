@@ -5,16 +5,19 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
 
 use super::poll::poll;
+use crate::error::Error;
 
 /// The null device for programs in a jail, which may lack it.
 static NULL: OnceLock<File> = OnceLock::new();
@@ -117,6 +120,15 @@ pub fn run<S: AsRef<OsStr>>(
             None => thread::sleep(left.min(STEP)),
         }
     }
+}
+
+/// Whether a program can be run, here and as this user.
+pub fn runnable(program: &Path) -> Result<(), Error> {
+    let failed = |error| Error::System(format!("Can't run {}", program.display()), error);
+    if program.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    access(program, Access::EXEC_OK).map_err(|error| failed(error.into()))
 }
 
 /// The exit status, or the signal that has ended it.

@@ -109,6 +109,17 @@ fn a_bad_line_in_the_file_is_an_error_with_its_place_and_check_finds_it() {
 }
 
 #[test]
+fn a_program_that_cannot_be_run_is_told_at_start_and_an_error_for_check() {
+    let listener = format!("127.0.0.1:{}", free_port());
+    for line in ["check exec /no/such/program", "notify /no/such/program", "notify /"] {
+        let (status, pen) = run(&["--check", "-O", line, &listener, "127.0.0.1:9"]);
+        assert!(!status.success() && pen.stderr().contains("Can't run /"), "{line}: {}", pen.stderr());
+        let pen = Launch::ours().options(&["-O", line]).servers(&[&"127.0.0.1:9"]).start();
+        pen.wait_for_line("Can't run /");
+    }
+}
+
+#[test]
 fn all_of_it_is_written_and_read_again() {
     let (a, scratch) = (Backend::named("a"), Scratch::new());
     let file = scratch.join("pen.conf");

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::crew::{Client, Crew, Places};
 use super::executor::Executor;
 use crate::daemon::complaints::Complaints;
-use crate::daemon::events::{Event, Watcher};
+use crate::daemon::events::{Event, Follower};
 use crate::daemon::thread::{self, STACK};
 use crate::endpoint::ClientAddr;
 use crate::error::{Error, reason};
@@ -158,8 +158,8 @@ fn watch(client: &mut Conversation, executor: &Executor, format: Format) -> Resu
     let (news, changes) = bounded(CHANGES);
     let is_there = Arc::new(());
     let (answer, admitted) = bounded(1);
-    let watcher = Watcher { news, is_there: Arc::downgrade(&is_there) };
-    let asked = executor.events.send(Event::Watch(watcher, answer));
+    let follower = Follower { news, is_there: Arc::downgrade(&is_there) };
+    let asked = executor.events.send(Event::Follow(follower, answer));
     if asked.is_err() || !admitted.recv().unwrap_or(false) {
         // It fails when the client has left.
         let _ = client.reply().write_all(b"too many clients watch already\n");

@@ -21,15 +21,14 @@ impl Desk {
         Self { events, handle, replies, report: Dispatch::default() }
     }
 
-    /// Reports what there is to be reported, and asks. The supervisor never waits for anything, so that this takes no time. `None`: pen
-    /// is about to end.
+    /// Sends the report and asks. The supervisor waits for nothing, so the reply comes within microseconds. `None`: pen is about to end.
     pub(super) fn ask(&mut self, asks: Vec<Ask>) -> Option<Reply> {
         let report = std::mem::take(&mut self.report);
         self.send(Dispatch { asks, reply: Some(self.handle.clone()), ..report })?;
         self.replies.next(None)
     }
 
-    /// Reports what there is to be reported, if there is something.
+    /// Sends the report, unless it is empty.
     pub(super) fn tell(&mut self) -> Option<()> {
         let Dispatch { ended, answered, silent, failed, .. } = &self.report;
         if ended.is_empty() && answered.is_empty() && silent.is_empty() && failed.is_empty() {

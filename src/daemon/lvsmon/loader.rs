@@ -6,11 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Access, access};
-
 use crate::endpoint::{Address, Endpoint, Host, Port};
 use crate::error::Error;
-use crate::net::probe::target::{Target, Tls};
+use crate::net::probe::reach::{Reach, Tls};
 use crate::net::resolve::Names;
 use crate::net::tls::Connector;
 use crate::policy::check::kind::Kind;
@@ -21,6 +19,7 @@ use crate::policy::proxy::writer::local;
 use crate::policy::tls::Trust;
 use crate::sys::files;
 use crate::sys::key_files::KeyFiles;
+use crate::sys::program::runnable;
 use crate::sys::root::Root;
 
 /// The largest file that is read, in bytes: a hundred for each of the most services that there can be.
@@ -48,7 +47,7 @@ type Connectors = BTreeMap<Trust, (Arc<Trust>, Arc<Connector>)>;
 /// What a file asks for.
 #[derive(Debug)]
 pub(super) struct Loaded {
-    pub(super) services: Vec<Service<Target>>,
+    pub(super) services: Vec<Service<Reach>>,
     pub(super) configuration: Configuration,
     /// Trust of services that speak TLS.
     connectors: Connectors,
@@ -61,7 +60,7 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// Takes the services for the monitor. What they were made of is kept only if names are to be looked up again.
-    pub(super) fn take_services(&mut self) -> Vec<Service<Target>> {
+    pub(super) fn take_services(&mut self) -> Vec<Service<Reach>> {
         if self.lookups() == Lookups::default() {
             self.configuration.services = Vec::new();
         }
@@ -129,7 +128,7 @@ impl Loader {
             let at = |error: &dyn Display| {
                 Error::Config(format!("{}:{}: service {}: {error}", self.file.display(), written.line, written.name))
             };
-            let mut target = Target { source: written.options.source, ..Target::default() };
+            let mut target = Reach { source: written.options.source, ..Reach::default() };
             target.header = written.options.proxy.map(local).unwrap_or_default();
             match &written.endpoint {
                 _ if !written.kind.connects() => {}
@@ -193,7 +192,7 @@ impl Loader {
 }
 
 /// The service for the monitor.
-fn service(written: &conf::Service, mut target: Target, connectors: &Connectors) -> Service<Target> {
+fn service(written: &conf::Service, mut target: Reach, connectors: &Connectors) -> Service<Reach> {
     if let Some((trust, connector)) = connectors.get(&*written.options.trust).filter(|_| written.kind.needs_tls()) {
         let name = tls_name(written);
         target.tls = Some(Tls { name, trust: Arc::clone(trust), connector: Arc::clone(connector) });
@@ -214,7 +213,7 @@ fn tls_name(service: &conf::Service) -> Arc<str> {
 }
 
 /// Whether the programs of the services can be run, here and as this user.
-pub(super) fn check_programs(services: &[Service<Target>]) -> Result<(), Error> {
+pub(super) fn check_programs(services: &[Service<Reach>]) -> Result<(), Error> {
     let mut errors = Vec::new();
     let mut seen = HashSet::new();
     for service in services {
@@ -225,13 +224,4 @@ pub(super) fn check_programs(services: &[Service<Target>]) -> Result<(), Error> 
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(Error::Config(errors.join("\n"))) }
-}
-
-/// Whether a program can be run.
-pub(super) fn runnable(program: &Path) -> Result<(), Error> {
-    let failed = |error| Error::System(format!("Can't run {}", program.display()), error);
-    if program.is_dir() {
-        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
-    }
-    access(program, Access::EXEC_OK).map_err(|error| failed(error.into()))
 }

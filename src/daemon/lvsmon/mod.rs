@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{io, panic, process, thread};
 
-use self::loader::{Loaded, Loader, check_programs, runnable};
+use self::loader::{Loaded, Loader, check_programs};
 pub use self::teller::Print;
 use self::threads::{Wired, Wiring};
 use super::detach::{self, Readiness};
@@ -28,6 +28,7 @@ use crate::sys::limits;
 use crate::sys::log::Log;
 use crate::sys::pidfile::PidFile;
 use crate::sys::privileges::{Account, Confinement, is_root};
+use crate::sys::program::runnable;
 use crate::sys::root::Root;
 use crate::sys::syslog::Syslog;
 

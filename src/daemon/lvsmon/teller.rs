@@ -12,7 +12,7 @@ use crate::daemon::monitor::{Report, Watcher};
 use crate::daemon::notify;
 use crate::daemon::queue::Queue;
 use crate::error::reason;
-use crate::net::probe::target::Target;
+use crate::net::probe::reach::Reach;
 use crate::policy::check::roster::{Service, Watched};
 use crate::policy::check::tally::State;
 use crate::policy::lvsmon::lines::{Event, Standing};
@@ -80,7 +80,7 @@ impl Watcher for Teller {
         self.queues.iter().for_each(|queue| queue.push(&event.name, event.clone()));
     }
 
-    fn prevented(&mut self, service: &Service<Target>, error: &io::Error) {
+    fn prevented(&mut self, service: &Service<Reach>, error: &io::Error) {
         self.complaints
             .tell(format_args!("service {} cannot be checked: {}", service.name, reason(error)), Instant::now());
         if let Some(once) = &mut self.once {
@@ -106,10 +106,10 @@ pub(super) fn run(queue: &Queue<Event>, name: &str, log: &Log) {
 }
 
 /// The states of all services, each in a line.
-pub(super) fn standings(rows: &[Watched<Target>], clock: &Clock, json: bool) -> Vec<String> {
+pub(super) fn standings(rows: &[Watched<Reach>], clock: &Clock, json: bool) -> Vec<String> {
     let (now, time) = (Instant::now(), SystemTime::now());
     let stamp = clock.format_with_offset(time);
-    let line = |row: &Watched<Target>| {
+    let line = |row: &Watched<Reach>| {
         let Watched { service, tally, .. } = row;
         let since = time.checked_sub(now.saturating_duration_since(tally.since())).unwrap_or(time);
         let standing = Standing {
@@ -153,7 +153,7 @@ mod tests {
             address: Arc::clone(&address),
             kind: Arc::clone(&kind),
             pace: Pace::default(),
-            target: Target::default(),
+            target: Reach::default(),
         };
         let (a, mut tally) = (service("a"), Tally::new(State::Unknown, now));
         for succeeded in [true, true, false, true] {

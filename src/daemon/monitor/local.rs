@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::endpoint::Address;
 use crate::error::reason;
-use crate::net::probe::target::{Found, Target};
+use crate::net::probe::reach::{Found, Reach};
 use crate::policy::check::excerpt::Excerpt;
 use crate::policy::check::finding::{Finding, Outcome, Wait};
 use crate::policy::check::kind::Kind;
@@ -80,7 +80,7 @@ impl Programs {
     }
 
     /// Looks at the program, and starts the next one when it has ended. Gives a result, after which it must be called again.
-    pub(super) fn go_on(&mut self, watched: &[Watched<Target>], now: Instant) -> Option<(usize, Found)> {
+    pub(super) fn go_on(&mut self, watched: &[Watched<Reach>], now: Instant) -> Option<(usize, Found)> {
         if let Some(current) = &mut self.running {
             let ended = current.program.ended();
             let outcome = match &ended {
@@ -123,7 +123,7 @@ fn failed(error: &io::Error) -> Outcome {
 }
 
 /// Starts the program of a service, with the address and the port of the service behind its own arguments.
-fn start(service: &Service<Target>) -> io::Result<Running> {
+fn start(service: &Service<Reach>) -> io::Result<Running> {
     let Kind::Exec(words) = &*service.kind else { return Err(io::ErrorKind::InvalidInput.into()) };
     let (host, port) = match service.target.addresses.first() {
         Some(Address::Ip(address)) => (address.ip().to_string(), address.port().to_string()),

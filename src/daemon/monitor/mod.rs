@@ -21,7 +21,7 @@ use super::mailbox::Handle;
 use super::thread::{self, STACK};
 use crate::error::Error;
 use crate::net::probe::Prober;
-use crate::net::probe::target::{Found, Target};
+use crate::net::probe::reach::{Found, Reach};
 use crate::policy::check::finding::Outcome;
 use crate::policy::check::kind::Kind;
 use crate::policy::check::roster::{Begin, Roster, Service, Watched};
@@ -47,7 +47,7 @@ const END_TIME: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Report<'a> {
     /// What was checked.
-    pub service: &'a Service<Target>,
+    pub service: &'a Service<Reach>,
     /// Its results, with this one.
     pub tally: &'a Tally,
     /// What this one has brought.
@@ -62,19 +62,19 @@ pub trait Watcher: Send + 'static {
     fn checked(&mut self, report: &Report<'_>);
 
     /// A check could not be made for a reason that lies in this host.
-    fn prevented(&mut self, service: &Service<Target>, error: &io::Error);
+    fn prevented(&mut self, service: &Service<Reach>, error: &io::Error);
 }
 
 /// What the monitor is asked.
 enum Request {
     /// To check these services from now on.
-    Replace(Vec<Service<Target>>, State, Begin),
+    Replace(Vec<Service<Reach>>, State, Begin),
     /// To take a result for the service of that name.
     Report(Arc<str>, Outcome),
     /// To end.
     End,
     /// For all services and their results.
-    Rows(Sender<Vec<Watched<Target>>>),
+    Rows(Sender<Vec<Watched<Reach>>>),
 }
 
 /// The way to the monitor. It ends when all copies of this are dropped.
@@ -124,17 +124,17 @@ impl Monitor {
 
     /// Checks these services from now on, and no others. Those with the name and the address of one before keep their state; others begin
     /// with the state `start`.
-    pub fn replace(&self, services: Vec<Service<Target>>, start: State, begin: Begin) {
+    pub fn replace(&self, services: Vec<Service<Reach>>, start: State, begin: Begin) {
         self.ask(Request::Replace(services, start, begin));
     }
 
     /// As [`Monitor::replace`], if the monitor has time for it. It gives the services back otherwise. Never blocks.
     pub fn try_replace(
         &self,
-        services: Vec<Service<Target>>,
+        services: Vec<Service<Reach>>,
         start: State,
         begin: Begin,
-    ) -> Option<Vec<Service<Target>>> {
+    ) -> Option<Vec<Service<Reach>>> {
         match self.requests.try_send(Request::Replace(services, start, begin)) {
             Err(TrySendError::Full(Request::Replace(services, ..))) => Some(services),
             // It fails when the monitor has ended, which is an event.
@@ -158,7 +158,7 @@ impl Monitor {
     }
 
     /// All services and their results. `None`: the monitor has ended.
-    pub fn rows(&self) -> Option<Vec<Watched<Target>>> {
+    pub fn rows(&self) -> Option<Vec<Watched<Reach>>> {
         let (reply, rows) = bounded(1);
         self.ask(Request::Rows(reply));
         rows.recv().ok()
@@ -188,7 +188,7 @@ impl Drop for Monitor {
 
 /// What the thread works with.
 struct Work<W> {
-    roster: Roster<Target>,
+    roster: Roster<Reach>,
     prober: Prober,
     programs: Programs,
     /// Checks that are over, by their place.

@@ -28,7 +28,7 @@ impl Watcher for Teller {
         let _ = self.0.send((report.service.name.to_string(), text));
     }
 
-    fn prevented(&mut self, service: &Service<Target>, error: &io::Error) {
+    fn prevented(&mut self, service: &Service<Reach>, error: &io::Error) {
         let _ = self.0.send((service.name.to_string(), format!("prevented: {error}")));
     }
 }
@@ -46,7 +46,7 @@ impl Bench {
         Self { monitor: Monitor::start(most, Teller(sender), &events).unwrap(), told, inbox }
     }
 
-    fn replace(&self, services: Vec<Service<Target>>) {
+    fn replace(&self, services: Vec<Service<Reach>>) {
         self.monitor.replace(services, State::Unknown, Begin::AtOnce);
     }
 
@@ -71,14 +71,14 @@ impl Bench {
     }
 }
 
-fn service(name: &str, kind: &str, addresses: &[SocketAddr]) -> Service<Target> {
+fn service(name: &str, kind: &str, addresses: &[SocketAddr]) -> Service<Reach> {
     let pace = Pace {
         interval: Duration::from_millis(20),
         timeout: Duration::from_millis(500),
         limits: Limits { rise: 1, fall: 1 },
     };
     let addresses = addresses.iter().copied().map(Address::Ip).collect();
-    let target = Target { addresses, ..Target::default() };
+    let target = Reach { addresses, ..Reach::default() };
     Service { name: name.into(), address: "www:80".into(), kind: Arc::new(Kind::parse(kind).unwrap()), pace, target }
 }
 

@@ -200,7 +200,7 @@ impl Worker {
         trail.relay_ended(&end);
         let by_server = match end {
             End::ServerBroke(_) | End::ServerClosed => true,
-            // Without a byte either way it was a client that only wanted to know whether somebody listens.
+            // A session without a byte either way is a probe of the port.
             End::Finished => link.up.total() > 0,
             End::FastClosed(_) | End::Idle | End::HalfClosed | End::ClientBroke(_) => false,
         };

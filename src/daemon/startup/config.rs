@@ -24,6 +24,7 @@ use crate::policy::report::Context;
 use crate::sys::clock::Clock;
 use crate::sys::key_files::KeyFiles;
 use crate::sys::privileges::{Account, may_become};
+use crate::sys::program::runnable;
 use crate::sys::root::Root;
 
 /// What the command line says.
@@ -95,7 +96,8 @@ pub fn check(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
     if balancer.is_strict_in_vain() {
         warn(STRICT_IN_VAIN);
     }
-    Root::new(options.identity.jail.as_deref()).map(drop)
+    let jail = Root::new(options.identity.jail.as_deref())?;
+    balancer.programs().into_iter().try_for_each(|program| runnable(&jail.outside(program)))
 }
 
 /// The warning about a choice by weight without weights.

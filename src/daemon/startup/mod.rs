@@ -29,6 +29,7 @@ use crate::sys::clock::Clock;
 use crate::sys::limits::{Demand, Grant, Host};
 use crate::sys::log::Log;
 use crate::sys::privileges::{Confinement, is_root, may_be_transparent};
+use crate::sys::program::runnable;
 use crate::sys::root::Root;
 use crate::sys::syslog::Syslog;
 
@@ -178,6 +179,9 @@ fn tell_oddities(options: &Options, balancer: &Balancer, (grant, exposed): (Gran
         if let Err(error) = Keyring::load(config, &loader.key_files, None, &mut |_| {}) {
             log.warning(format_args!("HUP will not read certificates and keys again: {error}"));
         }
+    }
+    for error in balancer.programs().into_iter().filter_map(|program| runnable(program).err()) {
+        log.warning(error);
     }
     if balancer.lacks_weights() {
         log.warning(config::LACKS_WEIGHTS);

@@ -1,9 +1,9 @@
 //! What the supervisor has for the checks of servers.
 
-use crate::daemon::events::Watcher;
+use crate::daemon::events::Follower;
 use crate::daemon::monitor::Monitor;
 use crate::daemon::notify::Notifier;
-use crate::net::probe::target::Target;
+use crate::net::probe::reach::Reach;
 use crate::policy::check::roster::{Begin, Service};
 use crate::policy::check::tally::State;
 
@@ -15,9 +15,9 @@ pub(super) struct Checking {
     /// How many descriptors it needs.
     pub(super) at_once: usize,
     /// What the monitor had no time for yet.
-    pub(super) late: Option<Vec<Service<Target>>>,
+    pub(super) late: Option<Vec<Service<Reach>>>,
     /// Those who are told of changes.
-    pub(super) watchers: Vec<Watcher>,
+    pub(super) followers: Vec<Follower>,
     /// It runs since the first change that a program was told of.
     pub(super) notifier: Option<Notifier>,
 }

@@ -9,7 +9,7 @@ use crossbeam_channel::Receiver;
 
 use super::Supervisor;
 use crate::daemon::complaints::Complaints;
-use crate::daemon::events::{self, Event, Found};
+use crate::daemon::events::{Event, Follower, Found};
 use crate::daemon::mailbox::Handle;
 use crate::daemon::monitor::{Monitor, Report, Watcher};
 use crate::daemon::notify::Notifier;
@@ -18,7 +18,7 @@ use crate::daemon::session::job::Order;
 use crate::endpoint::{Address, Host};
 use crate::error::reason;
 use crate::id::ServerId;
-use crate::net::probe::target::{Target, Tls};
+use crate::net::probe::reach::{Reach, Tls};
 use crate::net::tls::Keyring;
 use crate::policy::changes::{CHECKS_AT_ONCE, ServerEvent};
 use crate::policy::check::kind::Kind;
@@ -28,7 +28,7 @@ use crate::policy::servers::Server;
 use crate::policy::settings::Settings;
 
 /// How many clients may watch: half of the places of the control port, so that it can still be used.
-const WATCHERS: usize = 32;
+const FOLLOWERS: usize = 32;
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Has those servers checked that are to be checked by now.
@@ -98,22 +98,22 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         }
         let event = Arc::new(event);
         // One that takes nothing any more is dropped, and finds the end.
-        self.checking.watchers.retain(|watcher| watcher.news.try_send(Arc::clone(&event)).is_ok());
+        self.checking.followers.retain(|follower| follower.news.try_send(Arc::clone(&event)).is_ok());
     }
 
     /// A client wants to hear of changes. Tells whether it will.
-    pub(super) fn watch(&mut self, watcher: events::Watcher) -> bool {
-        self.checking.watchers.retain(|watcher| watcher.is_there.strong_count() > 0);
-        let fits = self.checking.watchers.len() < WATCHERS;
+    pub(super) fn follow(&mut self, follower: Follower) -> bool {
+        self.checking.followers.retain(|follower| follower.is_there.strong_count() > 0);
+        let fits = self.checking.followers.len() < FOLLOWERS;
         if fits {
-            self.checking.watchers.push(watcher);
+            self.checking.followers.push(follower);
         }
         fits
     }
 }
 
 /// How a server is checked.
-fn service(id: ServerId, server: &Server, settings: &Settings, keyring: &Keyring) -> Option<Service<Target>> {
+fn service(id: ServerId, server: &Server, settings: &Settings, keyring: &Keyring) -> Option<Service<Reach>> {
     let checks = &settings.checks;
     let kind = Arc::clone(server.checks.kind(checks)?);
     let port = server.checks.port(checks);
@@ -124,7 +124,7 @@ fn service(id: ServerId, server: &Server, settings: &Settings, keyring: &Keyring
     let host = server.endpoint().host();
     let failure =
         host.and_then(Host::failure).map(|cause| Arc::from(format!("{}: {cause}", host.map_or("", Host::name))));
-    let target = Target {
+    let target = Reach {
         addresses: server.target().addresses.iter().map(at).collect(),
         unresolved: failure,
         source: settings.source,
@@ -161,7 +161,7 @@ impl Watcher for Told {
         let _ = self.events.send(Event::Checked(id, Arc::clone(&service.address), found));
     }
 
-    fn prevented(&mut self, service: &Service<Target>, error: &io::Error) {
+    fn prevented(&mut self, service: &Service<Reach>, error: &io::Error) {
         let (name, cause) = (&service.name, reason(error));
         self.complaints.tell(format_args!("server {name} cannot be checked: {cause}"), Instant::now());
     }

@@ -221,9 +221,9 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 Event::Announced(conn, facts) => self.announced(conn, &facts, now),
                 Event::Flows(dispatch) => self.dispatch(*dispatch, now),
                 Event::Checked(id, name, found) => self.checked(id, &name, *found, now),
-                Event::Watch(watcher, answer) => {
+                Event::Follow(follower, answer) => {
                     // The caller may have given up; then the reply is dropped.
-                    let _ = answer.try_send(self.watch(watcher));
+                    let _ = answer.try_send(self.follow(follower));
                 }
                 Event::Handshake(Ok(Handshake { resumed })) => self.balancer.handshake_done(resumed),
                 Event::Handshake(Err(fault)) => self.balancer.handshake_failed(fault),

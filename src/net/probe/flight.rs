@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::socket_error;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use super::reach::{Found, Reach};
 use super::socket;
-use super::target::{Found, Target};
 use crate::net::tls::{Handshake, Session, Step};
 use crate::policy::check::excerpt::Excerpt;
 use crate::policy::check::exchange::{Exchange, Next, Phase};
@@ -72,7 +72,7 @@ impl Flight {
     /// Begins to connect to the first address that can be tried. The error is that the check is over already.
     pub(super) fn begin(
         place: usize,
-        service: &Service<Target>,
+        service: &Service<Reach>,
         id: u16,
         now: Instant,
         room: &mut Room,
@@ -123,7 +123,7 @@ impl Flight {
     /// What it has waited for is there: that is what poll(2) has found.
     pub(super) fn go_on(
         &mut self,
-        service: &Service<Target>,
+        service: &Service<Reach>,
         found: PollFlags,
         room: &mut Room,
         now: Instant,
@@ -164,7 +164,7 @@ impl Flight {
     }
 
     /// The deadline has come.
-    pub(super) fn late(&mut self, service: &Service<Target>, room: &mut Room, now: Instant) -> Progress {
+    pub(super) fn late(&mut self, service: &Service<Reach>, room: &mut Room, now: Instant) -> Progress {
         match self.exchange.phase() {
             Phase::Connect => self.try_next(service, None, room, now),
             _ => Ok(Some(self.exchange.timed_out(&service.kind))),
@@ -172,13 +172,13 @@ impl Flight {
     }
 
     /// Gives the current address an even share of the time that is left.
-    fn share_time(&mut self, service: &Service<Target>, now: Instant) {
+    fn share_time(&mut self, service: &Service<Reach>, now: Instant) {
         let left = service.target.addresses.len().saturating_sub(self.address).max(1) as u32;
         self.patience = now + self.exchange.deadline().saturating_duration_since(now) / left;
     }
 
     /// Tries the next address after this error, or because the current one does not answer.
-    fn try_next(&mut self, service: &Service<Target>, error: Option<Errno>, room: &mut Room, now: Instant) -> Progress {
+    fn try_next(&mut self, service: &Service<Reach>, error: Option<Errno>, room: &mut Room, now: Instant) -> Progress {
         let next = if now < self.exchange.deadline() { connect(service, self.address + 1) } else { None };
         match (next, error) {
             (Some(Ok(Connecting { address, fd, is_ready })), _) => {
@@ -191,7 +191,7 @@ impl Flight {
         }
     }
 
-    fn shake_hands(&mut self, service: &Service<Target>, now: Instant) -> Result<Option<Next>, Errno> {
+    fn shake_hands(&mut self, service: &Service<Reach>, now: Instant) -> Result<Option<Next>, Errno> {
         let failed = |text: &str| Ok(Some(Next::Done(Outcome::failure(Finding::Text(Excerpt::new(text.as_bytes()))))));
         let step = match (std::mem::replace(&mut self.layer, Layer::None), &service.target.tls, &self.socket) {
             (Layer::Handshake(handshake), ..) => handshake.go_on(),
@@ -214,7 +214,7 @@ impl Flight {
         }
     }
 
-    fn send(&mut self, service: &Service<Target>, room: &mut Room) -> Result<Option<Next>, Errno> {
+    fn send(&mut self, service: &Service<Reach>, room: &mut Room) -> Result<Option<Next>, Errno> {
         room.query.clear();
         self.exchange.query(&service.kind, &service.address, &mut room.query);
         let rest = &room.query[self.sent.min(room.query.len())..];
@@ -229,7 +229,7 @@ impl Flight {
         Ok(Some(self.exchange.sent(&service.kind)))
     }
 
-    fn receive(&mut self, service: &Service<Target>, room: &mut Room) -> Result<Option<Next>, Errno> {
+    fn receive(&mut self, service: &Service<Reach>, room: &mut Room) -> Result<Option<Next>, Errno> {
         let kind = &service.kind;
         let mut more = false;
         let received = match &mut self.layer {
@@ -259,7 +259,7 @@ impl Flight {
 }
 
 impl Socket {
-    fn of(fd: OwnedFd, service: &Service<Target>) -> Self {
+    fn of(fd: OwnedFd, service: &Service<Reach>) -> Self {
         if service.kind.needs_tls() { Self::Shared(Arc::new(fd)) } else { Self::Own(fd) }
     }
 }
@@ -273,7 +273,7 @@ struct Connecting {
 
 /// Begins to connect to the first address from that one on that does not fail at once. `None`: there are no more addresses. The error is
 /// the last address's.
-fn connect(service: &Service<Target>, first: usize) -> Option<Result<Connecting, Errno>> {
+fn connect(service: &Service<Reach>, first: usize) -> Option<Result<Connecting, Errno>> {
     let target = &service.target;
     let mut last = None;
     for (address, place) in target.addresses.iter().enumerate().skip(first) {

@@ -3,8 +3,8 @@
 //! A [`Prober`] allocates when it is made. After that only TLS does, for each handshake.
 
 mod flight;
+pub mod reach;
 mod socket;
-pub mod target;
 
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::BorrowedFd;
@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
 use self::flight::{Flight, Room};
-use self::target::{Found, Target};
+use self::reach::{Found, Reach};
 use crate::policy::check::roster::{Service, Watched};
 use crate::sys::poll::poll;
 
@@ -61,7 +61,7 @@ impl Prober {
     }
 
     /// Begins a check of the service at that place of the list. It may be over at once. There must be room for it.
-    pub fn begin(&mut self, place: usize, service: &Service<Target>, now: Instant) -> Option<Found> {
+    pub fn begin(&mut self, place: usize, service: &Service<Reach>, now: Instant) -> Option<Found> {
         if !self.has_room() {
             return Some(Err(Errno::MFILE));
         }
@@ -97,7 +97,7 @@ impl Prober {
     /// what they have brought, are appended to `results`. Tells whether one of the other descriptors is readable.
     pub fn wait<'a>(
         &mut self,
-        watched: &[Watched<Target>],
+        watched: &[Watched<Reach>],
         others: impl IntoIterator<Item = BorrowedFd<'a>>,
         until: Option<Instant>,
         results: &mut Vec<(usize, Found)>,

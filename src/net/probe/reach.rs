@@ -12,7 +12,7 @@ use crate::policy::tls::Trust;
 
 /// How a service is reached.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Target {
+pub struct Reach {
     /// Its addresses, in the order in which they are tried. One that accepts a connection is enough.
     pub addresses: Vec<Address>,
     /// Why there are none.
