@@ -134,6 +134,8 @@ fn an_answer_begins_the_count_anew() {
     for _ in 0..3 {
         session(&pen);
         session(&pen);
+        // In the order in which pen hears of their ends.
+        pen.wait_for_connections(0, 0);
         sound.store(true, Ordering::SeqCst);
         assert_eq!(visit(&pen, "127.0.0.1").as_deref(), Some("a"));
         sound.store(false, Ordering::SeqCst);
