@@ -67,6 +67,27 @@ fn a_handshake_is_a_check_and_a_wrong_name_is_a_reason() {
 }
 
 #[test]
+fn the_name_is_that_of_the_server_then_that_of_the_check_then_that_of_its_address() {
+    let site = web("site");
+    let authority = certificates().authority.cert();
+    let mut commands = FAST.to_vec();
+    // The certificate is for pen.test and 127.0.0.1. A port in the URL is no part of the name.
+    let ends = [
+        "tls_name pen.test check https https://other.test:8443/",
+        "check https https://pen.test:8443/",
+        "check https / host pen.test:8443",
+        "check https /",
+        "check https https://other.test/",
+    ];
+    let lines: Vec<_> = (0..).zip(ends).map(|(n, end)| format!("server {n} tls_ca {authority} {end}")).collect();
+    commands.extend(lines.iter().map(String::as_str));
+    let (_pen, control) = start(&commands, &[site.backend(); 5].map(|server| server as &dyn std::fmt::Display));
+    assert!(wait_down(&control, 4).contains("ostname"));
+    site.backend().visit(3).wait_end();
+    assert_eq!([0, 1, 2, 3].map(|server| state(&control, server)), ["up"; 4]);
+}
+
+#[test]
 fn hups_while_a_handshake_is_slow_do_not_begin_it_anew() {
     // The server takes its time for each handshake, and pen is told something about its keys all the time.
     let server = Backend::new("slow", |visit| visit.read_all());

@@ -203,13 +203,8 @@ fn service(written: &conf::Service, mut target: Reach, connectors: &Connectors) 
 
 /// The name that is asked for and verified: that of the settings, else the host that the check names, else that of the service.
 fn tls_name(service: &conf::Service) -> Arc<str> {
-    let named = service.kind.host().map(|host| {
-        let end = if host.starts_with('[') { host.find(']').map(|end| end + 1) } else { host.find(':') };
-        let host = &host[..end.unwrap_or(host.len())];
-        Arc::from(host.trim_start_matches('[').trim_end_matches(']'))
-    });
-    let own = || service.endpoint.host().map_or_else(|| Arc::from("localhost"), |host| Arc::from(host.name()));
-    service.options.tls_name.clone().or(named).unwrap_or_else(own)
+    let own = || service.endpoint.host().map_or("localhost", Host::name);
+    service.options.tls_name.clone().unwrap_or_else(|| Arc::from(service.kind.tls_host().unwrap_or_else(own)))
 }
 
 /// Whether the programs of the services can be run, here and as this user.

@@ -141,7 +141,7 @@ fn tls(server: &Server, kind: &Kind, keyring: &Keyring) -> Option<Tls> {
     let connector = keyring.checker(trust).filter(|_| kind.needs_tls()).cloned().map(Arc::new)?;
     // A Unix socket has no name. TLS servers behind one are usually asked for this.
     let host = || server.endpoint().host().map_or("localhost", Host::name);
-    let name = kind.host().or(server.tls().name.as_deref()).unwrap_or_else(host);
+    let name = server.tls().name.as_deref().or(kind.tls_host()).unwrap_or_else(host);
     Some(Tls { name: name.into(), trust: Arc::new(trust.clone()), connector })
 }
 

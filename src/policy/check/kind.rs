@@ -133,6 +133,13 @@ impl Kind {
         matches!(self, Self::Udp { .. } | Self::Dns(_))
     }
 
+    /// The host that the check itself names, without a port: TLS asks for it where nothing else is said.
+    pub fn tls_host(&self) -> Option<&str> {
+        let host = self.host()?;
+        let end = if host.starts_with('[') { host.find(']') } else { host.find(':') };
+        Some(host[..end.unwrap_or(host.len())].trim_start_matches('['))
+    }
+
     /// The name that the server is asked for, if the check says one.
     pub fn host(&self) -> Option<&str> {
         let Self::Http(http) = self else { return None };
