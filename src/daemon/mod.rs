@@ -4,6 +4,7 @@ pub mod acceptor;
 pub mod access_log;
 pub mod complaints;
 pub mod control;
+pub mod crew;
 pub mod datagrams;
 pub mod detach;
 pub mod dispatch;

@@ -8,6 +8,7 @@ pub mod dummy;
 pub mod listener;
 pub mod log_port;
 pub mod log_sender;
+pub mod peer;
 pub mod probe;
 pub mod relay;
 pub mod resolve;

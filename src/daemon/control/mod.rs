@@ -1,7 +1,6 @@
 //! Commands on their way to the supervisor: the control port, files, and what a command needs read or opened.
 
 mod countries;
-pub mod crew;
 pub mod executor;
 pub mod loader;
 pub mod port;

@@ -6,19 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
-use rustix::io::Errno;
 
-use super::crew::{Client, Crew, Places};
 use super::executor::Executor;
 use crate::daemon::complaints::Complaints;
+use crate::daemon::crew::{Client, Crew, Duty, Places};
 use crate::daemon::events::{Event, Follower};
-use crate::daemon::thread::{self, STACK};
 use crate::endpoint::ClientAddr;
-use crate::error::{Error, reason};
+use crate::error::Error;
 use crate::net::control::conversation::{Conversation, Line};
-use crate::net::control::peer::Peer;
-use crate::net::control::{LONGEST, PATIENCE, Verdict};
+use crate::net::control::{LONGEST, Verdict};
 use crate::net::listener::Listener;
+use crate::net::peer::PATIENCE;
 use crate::policy::command::Command;
 use crate::policy::report::query::{Format, Query};
 use crate::sys::clock::Clock;
@@ -27,8 +25,12 @@ use crate::sys::log::Log;
 /// Bytes of a reply that are collected before they are sent.
 const PIECE: usize = 16 * 1024;
 
-/// How long to wait before accepting again when the system gives no more descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Residents: an administrator's thread, one for a program that asks all the time, and some for those who are silent. Clients are
+/// administrators and programs that watch pen; more of them take turns.
+const DUTY: Duty = Duty { name: "control client", of: "the control port", residents: 4, places: 64 };
+
+/// What its messages begin with.
+const PREFIX: &str = "control port: ";
 
 /// Changes that wait for a client that watches. One that is further behind is dropped.
 const CHANGES: usize = 1024;
@@ -42,43 +44,16 @@ pub fn start(listeners: &[Arc<Listener>], executor: Executor, log: &Log) -> Resu
         return Ok(None);
     }
     let events = executor.events.clone();
-    let dropped = Arc::new(Complaints::new(log.clone(), "control port: "));
+    let dropped = Arc::new(Complaints::new(log.clone(), PREFIX));
     let complaints = Arc::clone(&dropped);
     let told = log.clone();
-    let crew = Crew::start(&events, log, move |client: &Client| serve(client, &executor, &told, &complaints))?;
+    let crew = Crew::start(DUTY, &events, log, move |client: &Client| serve(client, &executor, &told, &complaints))?;
     let places = crew.places();
-    let short = Arc::new(Complaints::new(log.clone(), "control port: "));
+    let short = Arc::new(Complaints::new(log.clone(), PREFIX));
     for listener in listeners {
-        let (listener, crew) = (Arc::clone(listener), crew.clone());
-        let (dropped, short) = (Arc::clone(&dropped), Arc::clone(&short));
-        thread::start("control thread", STACK, &events, move || accept(&listener, &crew, &dropped, &short))?;
+        crew.accept("control thread", Arc::clone(listener), Arc::clone(&dropped), Arc::clone(&short))?;
     }
     Ok(Some(places))
-}
-
-fn accept<S>(listener: &Listener, crew: &Crew<S>, dropped: &Complaints, short: &Complaints)
-where
-    S: Fn(&Client) + Clone + Send + 'static,
-{
-    loop {
-        match listener.accept() {
-            Ok((socket, peer)) => {
-                let address = ClientAddr::new(peer.map(|peer| peer.ip()));
-                let client = Client { peer: Arc::new(Peer::new(socket)), address, since: Instant::now() };
-                crew.admit(client, dropped, short);
-            }
-            // The client was gone before it was accepted (accept(2)), or a signal came.
-            Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
-            Err(error) => {
-                let cause = reason(&io::Error::from(error));
-                short.tell(format_args!("cannot accept clients: {cause}"), Instant::now());
-                if matches!(error, Errno::MFILE | Errno::NFILE) {
-                    crew.make_room(dropped);
-                }
-                crew.wait_for_leave(PAUSE);
-            }
-        }
-    }
 }
 
 /// Why pen ends the connection of a client that has not ended its side.

@@ -91,7 +91,6 @@ pub fn ask(addresses: &[Address], command: &str, limits: Limits, out: &mut dyn W
     Ok(Verdict::Accepted)
 }
 
-/// Whether a verdict is the answer to an enquiry.
 /// Sends a command whose reply has no end before this program's, such as `watch`, and writes what comes as it comes. The verdict of a
 /// pen that refuses it, or has ended.
 pub fn follow(addresses: &[Address], command: &str, time: Duration, out: &mut dyn Write) -> Result<Verdict, AskError> {
@@ -120,6 +119,7 @@ pub fn follow(addresses: &[Address], command: &str, time: Duration, out: &mut dy
     }
 }
 
+/// Whether a verdict is the answer to an enquiry.
 fn gives_verdicts(addresses: &[Address], deadline: Deadline) -> Result<bool, AskError> {
     let connection = Connection::open(addresses, &[ENQUIRY, b"\n"].concat(), deadline)?;
     let mut answer = [0];

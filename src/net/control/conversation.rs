@@ -1,17 +1,12 @@
 //! pen's end of the control port: lines in, replies out.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use super::peer::Peer;
-use super::{ENQUIRY, LONGEST, PATIENCE};
-use crate::net::timed::recv_until;
-use crate::sys::poll::poll;
+use super::{ENQUIRY, LONGEST};
+use crate::net::peer::{PATIENCE, Peer, Reply};
 
 /// How long an answered client that has not ended its side may take for another command. pen's own penctl waits for the end
 /// of the connection, so it must not be long.
@@ -76,7 +71,7 @@ impl Conversation {
                     return understood(&std::mem::take(&mut self.buffer));
                 }
                 let mut part = [0; 2048];
-                match self.read(&mut part, start, time) {
+                match self.peer.read(&mut part, start, time) {
                     Ok(0) => self.ended = true,
                     Ok(count) => self.buffer.extend_from_slice(&part[..count]),
                     Err(Errno::TIMEDOUT) if self.buffer.is_empty() && !self.answered => return Line::Late,
@@ -99,66 +94,13 @@ impl Conversation {
 
     /// Whether the client has ended its side. What it has said before is dropped.
     pub fn has_left(&mut self) -> bool {
-        let mut scrap = [0; 2048];
-        loop {
-            match recv(self.peer.socket(), &mut scrap, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => break,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return self.peer.is_dropped(),
-                Err(_) => break,
-            }
-        }
-        self.ended = true;
-        true
+        self.ended |= self.peer.has_left();
+        self.ended
     }
 
-    /// Ends the connection so that the client gets what was sent: unread input would make the kernel reset it.
+    /// Ends the connection so that the client gets what was sent.
     pub fn finish(self) {
-        let start = Instant::now();
-        // Failing means that the client is gone.
-        let _ = self.peer.awaiting(PollFlags::IN, start).map(|_| shutdown(self.peer.socket(), Shutdown::Write));
-        let mut scrap = [0; 4096];
-        while let Ok(1..) = self.read(&mut scrap, start, Duration::from_secs(1)) {}
-    }
-
-    /// Reads within that time after the start.
-    fn read(&self, part: &mut [u8], start: Instant, time: Duration) -> Result<usize, Errno> {
-        let awaiting = self.peer.awaiting(PollFlags::IN, start)?;
-        let count = recv_until(self.peer.socket(), part, start + time)?;
-        // Its end may be that of a client that was dropped, whose last line is not finished.
-        awaiting.finish()?;
-        Ok(count)
-    }
-}
-
-/// Where a reply is written. A write fails when the client has taken nothing for 10 seconds; a client that reads slowly is served.
-#[derive(Debug)]
-pub struct Reply<'a>(&'a Peer);
-
-impl Write for Reply<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let start = Instant::now();
-        loop {
-            match send(self.0.socket(), bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-                Err(Errno::AGAIN) => {}
-                Err(Errno::INTR) => continue,
-                sent => return Ok(sent?),
-            }
-            let left = (start + PATIENCE).saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Errno::TIMEDOUT.into());
-            }
-            let awaiting = self.0.awaiting(PollFlags::OUT, start)?;
-            // The poll is repeated if a signal ends it.
-            match poll(&mut [PollFd::new(self.0.socket(), PollFlags::OUT)], Some(left)) {
-                Ok(_) | Err(Errno::INTR) => awaiting.finish()?,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.peer.finish();
     }
 }
 

@@ -2,15 +2,9 @@
 
 pub mod ask;
 pub mod conversation;
-pub mod peer;
-
-use std::time::Duration;
 
 /// The longest command, in bytes.
 pub const LONGEST: usize = 8192;
-
-/// How long a client may take for a command, and how long it may take nothing of a reply.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The line that asks for the verdict, without its newline: the answer is one byte. It begins as a comment does, since pens that do
 /// not know it ignore comments. The byte is ENQ of ASCII.

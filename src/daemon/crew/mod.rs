@@ -1,7 +1,9 @@
-//! The threads that serve the clients of the control port, and the places of these clients.
+//! The threads that serve clients which are no sessions, those of the control port and of the web page, and the places of these clients.
 //!
 //! Some threads run from the start, so that a host that has no more threads can still be administered. If all places are taken, the
 //! client that pen has waited for longest gives way, so that clients which say nothing, or read nothing, keep no other client out.
+
+mod accept;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,19 +17,22 @@ use crate::daemon::mailbox::Handle;
 use crate::daemon::thread::{self, DEEP_STACK};
 use crate::endpoint::ClientAddr;
 use crate::error::{Error, reason};
-use crate::net::control::PATIENCE;
-use crate::net::control::peer::Peer;
+use crate::net::peer::{PATIENCE, Peer};
 use crate::sys::log::Log;
 use crate::sys::priority;
 
-/// What the threads are called.
-const NAME: &str = "control client";
-
-/// Threads that run from the start: an administrator's, one for a program that asks all the time, and some for those who are silent.
-const RESIDENTS: usize = 4;
-
-/// Clients at once, each with a thread. Clients are administrators and programs that watch pen; more of them take turns.
-const PLACES: usize = 64;
+/// Whom a crew serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Duty {
+    /// What its threads are called.
+    pub name: &'static str,
+    /// What it is for, as an error says.
+    pub of: &'static str,
+    /// Threads that run from the start.
+    pub residents: usize,
+    /// Clients at once, each with a thread.
+    pub places: usize,
+}
 
 /// How long a thread may be idle if there are more than the first ones.
 const IDLE_TIME: Duration = Duration::from_secs(10);
@@ -43,11 +48,13 @@ const END_TIME: Duration = Duration::from_secs(1);
 
 /// A client that was accepted.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
-    pub(super) peer: Arc<Peer>,
-    pub(super) address: ClientAddr,
+pub struct Client {
+    /// Its end of the connection.
+    pub peer: Arc<Peer>,
+    /// Where it comes from.
+    pub address: ClientAddr,
     /// When it was accepted.
-    pub(super) since: Instant,
+    pub since: Instant,
 }
 
 /// As messages call it.
@@ -66,6 +73,7 @@ impl fmt::Display for Client {
 /// The places of the clients, and the threads that wait for clients. Copies are the same places.
 #[derive(Clone, Debug)]
 pub struct Places {
+    duty: Duty,
     shared: Arc<Shared>,
 }
 
@@ -91,7 +99,8 @@ struct State {
 
 /// Starts the threads, and gives them clients.
 #[derive(Clone)]
-pub(super) struct Crew<S> {
+#[expect(missing_debug_implementations, reason = "it holds a closure")]
+pub struct Crew<S> {
     places: Places,
     events: Handle<Event>,
     log: Log,
@@ -101,27 +110,27 @@ pub(super) struct Crew<S> {
 
 impl<S: Fn(&Client) + Clone + Send + 'static> Crew<S> {
     /// Starts the first threads.
-    pub(super) fn start(events: &Handle<Event>, log: &Log, serve: S) -> Result<Self, Error> {
+    pub fn start(duty: Duty, events: &Handle<Event>, log: &Log, serve: S) -> Result<Self, Error> {
         let shared = Shared { state: Mutex::default(), arrived: Condvar::new(), left: Condvar::new() };
-        let places = Places { shared: Arc::new(shared) };
+        let places = Places { duty, shared: Arc::new(shared) };
         let crew = Self { places, events: events.clone(), log: log.clone(), serve };
-        for _ in 0..RESIDENTS {
+        for _ in 0..duty.residents {
             crew.hire(&mut crew.places.lock())
-                .map_err(|error| Error::System(String::from("cannot start a thread for the control port"), error))?;
+                .map_err(|error| Error::System(format!("cannot start a thread for {}", duty.of), error))?;
         }
         Ok(crew)
     }
 
     /// The places, for the end of pen.
-    pub(super) fn places(&self) -> Places {
+    pub fn places(&self) -> Places {
         self.places.clone()
     }
 
     /// Gives the client to a thread. Waits until there is one, and has other clients give way for that.
-    pub(super) fn admit(&self, client: Client, dropped: &Complaints, short: &Complaints) {
+    pub fn admit(&self, client: Client, dropped: &Complaints, short: &Complaints) {
         let mut state = self.places.lock();
         while state.idle <= state.queue.len() {
-            if state.threads < PLACES {
+            if state.threads < self.places.duty.places {
                 match self.hire(&mut state) {
                     Ok(()) => continue,
                     Err(error) => short.tell(
@@ -143,12 +152,12 @@ impl<S: Fn(&Client) + Clone + Send + 'static> Crew<S> {
     }
 
     /// Has a silent client give way, since its descriptor is needed.
-    pub(super) fn make_room(&self, dropped: &Complaints) {
+    pub fn make_room(&self, dropped: &Complaints) {
         self.places.lock().make_room(dropped, Instant::now());
     }
 
     /// Waits until a client leaves, for so long at most.
-    pub(super) fn wait_for_leave(&self, time: Duration) {
+    pub fn wait_for_leave(&self, time: Duration) {
         drop(self.places.wait(&self.places.shared.left, self.places.lock(), time));
     }
 
@@ -156,7 +165,7 @@ impl<S: Fn(&Client) + Clone + Send + 'static> Crew<S> {
     fn hire(&self, state: &mut State) -> io::Result<()> {
         let crew = self.clone();
         // Its end by a panic would cost a place.
-        thread::start_watched(NAME, DEEP_STACK, &self.events, move || crew.work())?;
+        thread::start_watched(self.places.duty.name, DEEP_STACK, &self.events, move || crew.work())?;
         state.threads += 1;
         state.idle += 1;
         Ok(())
@@ -166,7 +175,7 @@ impl<S: Fn(&Client) + Clone + Send + 'static> Crew<S> {
     fn work(&self) {
         let nice = priority::nice();
         while let Some(client) = self.places.next() {
-            thread::contain(NAME, &self.log, || (self.serve)(&client));
+            thread::contain(self.places.duty.name, &self.log, || (self.serve)(&client));
             let mut state = self.places.leave(&client);
             drop(client);
             // A thread that gives way to the sessions for the sake of a report cannot be made urgent again (setpriority(2)). Another one
@@ -189,13 +198,13 @@ impl Places {
                 state.idle -= 1;
                 return Some(client);
             }
-            if state.threads <= RESIDENTS {
+            if state.threads <= self.duty.residents {
                 state = self.shared.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             let (woken, is_late) = self.wait(&self.shared.arrived, state, IDLE_TIME);
             state = woken;
-            if is_late && state.queue.is_empty() && state.threads > RESIDENTS {
+            if is_late && state.queue.is_empty() && state.threads > self.duty.residents {
                 state.threads -= 1;
                 state.idle -= 1;
                 return None;

@@ -1,5 +1,6 @@
-//! A client of the control port, as the thread that serves it and the thread that accepts see it.
+//! A client that is no session, as the thread that serves it and the thread that accepts see it.
 
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,11 +8,17 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout, socket_peercred};
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use super::PATIENCE;
-use crate::net::connect::break_off;
+use super::connect::break_off;
+use super::timed::recv_until;
 use crate::sys::poll::poll;
+
+/// How long a client may take for a command or a request, and how long it may take nothing of a reply.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an answered client may take to end its side.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The send buffer, in bytes. The kernel would let it grow to megabytes, and says that there is room again only when a third of it is
 /// free: a client that reads slowly would seem to take nothing.
@@ -81,12 +88,40 @@ impl Peer {
         self.lock().is_dropped
     }
 
-    pub(super) fn socket(&self) -> &OwnedFd {
-        &self.socket
+    /// Reads a part within that time after the start; 0 is the end. [`Errno::TIMEDOUT`]: the time is over; [`Errno::CONNABORTED`]: the
+    /// client was dropped.
+    pub fn read(&self, part: &mut [u8], start: Instant, time: Duration) -> Result<usize, Errno> {
+        let awaiting = self.awaiting(PollFlags::IN, start)?;
+        let count = recv_until(&self.socket, part, start + time)?;
+        // Its end may be that of a client that was dropped, whose last line is not finished.
+        awaiting.finish()?;
+        Ok(count)
+    }
+
+    /// Whether the client has ended its side, or was dropped. What it has said before is lost.
+    pub fn has_left(&self) -> bool {
+        let mut scrap = [0; 2048];
+        loop {
+            match recv(&self.socket, &mut scrap, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return true,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return self.is_dropped(),
+                Err(_) => return true,
+            }
+        }
+    }
+
+    /// Ends the connection so that the client gets what was sent: unread input would make the kernel reset it.
+    pub fn finish(&self) {
+        let start = Instant::now();
+        // Failing means that the client is gone.
+        let _ = self.awaiting(PollFlags::IN, start).map(|_| shutdown(&self.socket, Shutdown::Write));
+        let mut scrap = [0; 4096];
+        while let Ok(1..) = self.read(&mut scrap, start, FAREWELL) {}
     }
 
     /// Begins to wait for the client. [`Errno::CONNABORTED`]: it was dropped.
-    pub(super) fn awaiting(&self, flags: PollFlags, since: Instant) -> Result<Awaiting<'_>, Errno> {
+    fn awaiting(&self, flags: PollFlags, since: Instant) -> Result<Awaiting<'_>, Errno> {
         let mut state = self.lock();
         if state.is_dropped {
             return Err(Errno::CONNABORTED);
@@ -102,11 +137,11 @@ impl Peer {
 
 /// Marks a client that pen waits for, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Awaiting<'a>(&'a Peer);
+struct Awaiting<'a>(&'a Peer);
 
 impl Awaiting<'_> {
     /// Ends the wait. [`Errno::CONNABORTED`]: the client was dropped meanwhile.
-    pub(super) fn finish(self) -> Result<(), Errno> {
+    fn finish(self) -> Result<(), Errno> {
         if self.0.is_dropped() { Err(Errno::CONNABORTED) } else { Ok(()) }
     }
 }
@@ -114,5 +149,36 @@ impl Awaiting<'_> {
 impl Drop for Awaiting<'_> {
     fn drop(&mut self) {
         self.0.lock().awaited = None;
+    }
+}
+
+/// Where a reply is written. A write fails when the client has taken nothing for 10 seconds; a client that reads slowly is served.
+#[derive(Debug)]
+pub struct Reply<'a>(pub &'a Peer);
+
+impl Write for Reply<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let start = Instant::now();
+        loop {
+            match send(&self.0.socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Err(Errno::AGAIN) => {}
+                Err(Errno::INTR) => continue,
+                sent => return Ok(sent?),
+            }
+            let left = (start + PATIENCE).saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Errno::TIMEDOUT.into());
+            }
+            let awaiting = self.0.awaiting(PollFlags::OUT, start)?;
+            // The poll is repeated if a signal ends it.
+            match poll(&mut [PollFd::new(&self.0.socket, PollFlags::OUT)], Some(left)) {
+                Ok(_) | Err(Errno::INTR) => awaiting.finish()?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
