@@ -1,0 +1,7 @@
+//! The status page in HTML.
+
+mod escape;
+mod file;
+mod tables;
+
+pub use file::{before_serving, html};
