@@ -1,9 +1,7 @@
 //! What a client that has come is answered.
 
+use super::refusal::Refusal;
 use crate::id::ConnId;
-
-/// Why a client is refused that may not send a PROXY header.
-pub const NO_PROXY: &str = "denied by proxy_acl";
 
 /// What a choice waits for, besides the handshake where TLS is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,5 +24,5 @@ pub enum Admission {
     /// pen answers it itself (`dummy`).
     Dummy(ConnId),
     /// It is not served.
-    Refused(&'static str),
+    Refused(Refusal),
 }

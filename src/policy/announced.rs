@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::balancer::{Admission, Balancer};
 use super::connections::Connection;
 use super::facts::ClientFacts;
+use super::refusal::Refusal;
 use crate::id::ConnId;
 
 impl Balancer {
@@ -17,7 +18,7 @@ impl Balancer {
                 self.enter(connection, denied, now)
             }
             (Err(why), _) => Admission::Refused(why),
-            (_, false) => Admission::Refused("the connection is gone"),
+            (_, false) => Admission::Refused(Refusal::Gone),
         }
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::acl::Acl;
-use super::admission::NO_PROXY;
 pub use super::admission::{Admission, Wait};
 use super::clients::Clients;
 use super::connections::{Connection, Connections};
@@ -13,6 +12,7 @@ use super::facts::ClientFacts;
 use super::hash;
 use super::identity::Identity;
 use super::proxy::Accepts;
+use super::refusal::Refusal;
 use super::select::{View, Why, chill, rule};
 use super::servers::{Health, Server, Target};
 use super::settings::Settings;
@@ -118,15 +118,15 @@ impl Balancer {
             };
         }
         if !self.permits(self.settings.proxy_acl, &facts) {
-            return Admission::Refused(NO_PROXY);
+            return Admission::Refused(Refusal::ProxyAcl);
         }
         Admission::Later(self.connections.insert(Connection::new(facts, now)), Wait::Announcement)
     }
 
     /// Whether `client_acl` denies a client. The error: it is refused for that.
-    pub(super) fn is_denied(&self, facts: &ClientFacts) -> Result<bool, &'static str> {
+    pub(super) fn is_denied(&self, facts: &ClientFacts) -> Result<bool, Refusal> {
         let denied = !self.permits(self.settings.client_acl, facts);
-        if denied && self.abuse().is_none() { Err("denied by client_acl") } else { Ok(denied) }
+        if denied && self.abuse().is_none() { Err(Refusal::ClientAcl) } else { Ok(denied) }
     }
 
     /// Gives a client a slot: the one that was freed last.
@@ -145,8 +145,8 @@ impl Balancer {
     }
 
     /// Chooses for a client that was admitted; `facts` are those known by now. After an error the connection is still to be closed.
-    pub fn choose(&mut self, id: ConnId, facts: ClientFacts, now: Instant) -> Result<Choice, &'static str> {
-        let mut connection = self.connections.remove(id).ok_or("the connection is gone")?;
+    pub fn choose(&mut self, id: ConnId, facts: ClientFacts, now: Instant) -> Result<Choice, Refusal> {
+        let mut connection = self.connections.remove(id).ok_or(Refusal::Gone)?;
         connection.facts = facts;
         let outcome = self.choose_for(&mut connection, now);
         self.put_back(id, connection);
@@ -253,7 +253,7 @@ impl Balancer {
         self.view(&connection.facts, connection.last, &connection.tried, now)
     }
 
-    pub(super) fn choose_for(&mut self, connection: &mut Connection, now: Instant) -> Result<Choice, &'static str> {
+    pub(super) fn choose_for(&mut self, connection: &mut Connection, now: Instant) -> Result<Choice, Refusal> {
         let denied = self.is_denied(&connection.facts)?;
         self.remember(connection, now);
         let mut choice = match self.abuse().filter(|_| denied) {
@@ -288,14 +288,14 @@ impl Balancer {
         connection.hash = hash::of_client(address, port.filter(|_| self.settings.roundrobin));
     }
 
-    pub(super) fn select(&self, view: &View<'_>, hash: u64, emergency: bool) -> Result<Choice, &'static str> {
+    pub(super) fn select(&self, view: &View<'_>, hash: u64, emergency: bool) -> Result<Choice, Refusal> {
         let initial = view.initial(self.current, hash);
         match initial {
             Some((id, why)) if view.fitness(id).is_ok() => return Ok(self.regular(id, why)),
-            _ if self.settings.stubborn => return Err("its server is unavailable, and pen is stubborn"),
+            _ if self.settings.stubborn => return Err(Refusal::Stubborn),
             _ => {}
         }
-        self.choose_other(view, hash, emergency).ok_or("no server is available")
+        self.choose_other(view, hash, emergency).ok_or(Refusal::NoServer)
     }
 
     /// The choice for a client that cannot go back to its server: as for a new one. `emergency`: the emergency server has not failed yet.

@@ -27,6 +27,7 @@ pub mod order;
 pub mod pem;
 pub mod plural;
 pub mod proxy;
+pub mod refusal;
 pub mod report;
 pub mod select;
 pub mod servers;

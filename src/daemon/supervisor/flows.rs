@@ -17,6 +17,7 @@ use crate::net::connect::Fault;
 use crate::policy::balancer::Choice;
 use crate::policy::facts::ClientFacts;
 use crate::policy::flows::Recheck;
+use crate::policy::refusal::Refusal;
 
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Books what a thread reports, then answers it.
@@ -115,7 +116,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             self.cannot_connect(&reason(error), now);
         }
         if fault == Fault::Shortage {
-            return self.turn_away(flow.conn, "this host is short of descriptors or memory");
+            return self.turn_away(flow.conn, Refusal::Shortage);
         }
         let (next, transition) = self.balancer.fail_flow(flow.conn, answered, fault == Fault::Server, now);
         if let Some(transition) = transition {
@@ -126,12 +127,12 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 self.tell_choice(&"failed over", flow.conn, &choice);
                 Answer::Goes(self.grant(flow.conn, choice))
             }
-            None => self.turn_away(flow.conn, "no server is available"),
+            None => self.turn_away(flow.conn, Refusal::NoServer),
         }
     }
 
     /// Its thread ends the flow, and reports that.
-    fn turn_away(&self, conn: ConnId, why: &str) -> Answer {
+    fn turn_away(&self, conn: ConnId, why: Refusal) -> Answer {
         self.log.debug(1, || format!("connection {conn}: refused: {why}"));
         Answer::Refused
     }

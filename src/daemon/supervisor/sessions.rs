@@ -17,10 +17,10 @@ use crate::error::reason;
 use crate::id::ConnId;
 use crate::net::connect::Fault;
 use crate::net::tls::ServerFailure;
-use crate::policy::admission::NO_PROXY;
 use crate::policy::balancer::{Admission, Choice};
 use crate::policy::country::Country;
 use crate::policy::facts::ClientFacts;
+use crate::policy::refusal::Refusal;
 use crate::policy::weblog::Record;
 use crate::policy::weblog::connection::LogFormat;
 
@@ -62,8 +62,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let facts = ClientFacts::of(peer);
         let client = facts.address;
         let (conn, task) = match self.balancer.admit(facts.clone(), now) {
-            Admission::Refused(NO_PROXY) => {
-                return self.helpers.announcements.tell(format_args!("client {client}: refused: {NO_PROXY}"), now);
+            Admission::Refused(why @ Refusal::ProxyAcl) => {
+                return self.helpers.announcements.tell(format_args!("client {client}: refused: {why}"), now);
             }
             Admission::Refused(why) => return self.refuse(peer, &facts, why, now),
             Admission::Later(conn, wait) => (conn, Task::Wait(wait)),
@@ -129,7 +129,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         }
         if fault == Fault::Shortage {
             // It has waited, and would lack the same for any other server.
-            return self.proceed(conn, Err("this host is short of descriptors or memory"), None, "");
+            return self.proceed(conn, Err(Refusal::Shortage), None, "");
         }
         if let Some(failure) = ServerFailure::of(error) {
             self.balancer.server_tls_failed(conn, failure.fault);
@@ -138,7 +138,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         if let Some(transition) = transition {
             self.tell(&transition, &reason(error));
         }
-        self.proceed(conn, next.ok_or("no server is available"), None, "failed over");
+        self.proceed(conn, next.ok_or(Refusal::NoServer), None, "failed over");
     }
 
     pub(super) fn known(&mut self, conn: ConnId, facts: ClientFacts, now: Instant) {
@@ -180,7 +180,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// A client gets nothing. It is a line in the log of connections, unless there are many of them.
-    pub(super) fn refuse(&self, peer: Option<SocketAddr>, facts: &ClientFacts, why: &str, now: Instant) {
+    pub(super) fn refuse(&self, peer: Option<SocketAddr>, facts: &ClientFacts, why: Refusal, now: Instant) {
         self.log.debug(1, || format!("client {}: refused: {why}", facts.address));
         let Some(format) = trail::format(self.balancer.settings()) else { return };
         let line = || trail::refused(format, peer, self.country(facts));
@@ -188,7 +188,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// Tells a worker that waits for it how its session goes on.
-    fn proceed(&self, conn: ConnId, choice: Result<Choice, &'static str>, facts: Option<&ClientFacts>, who: &str) {
+    fn proceed(&self, conn: ConnId, choice: Result<Choice, Refusal>, facts: Option<&ClientFacts>, who: &str) {
         let Some(worker) = self.running(conn).and_then(|running| running.worker) else { return };
         match choice {
             Ok(choice) => {

@@ -13,6 +13,7 @@ use self::silence::Silence;
 use super::balancer::{Balancer, Choice, MOST_CONNECTS, Transition};
 use super::connections::Connection;
 use super::facts::ClientFacts;
+use super::refusal::Refusal;
 use super::select::Unfit;
 use super::servers::{Health, Target};
 use crate::id::{ConnId, ServerId, Upstream};
@@ -28,12 +29,12 @@ pub enum Recheck {
     /// It has this one now.
     Moves(Choice),
     /// It is not served any more, and is still to be closed.
-    Refused(&'static str),
+    Refused(Refusal),
 }
 
 impl Balancer {
     /// The first datagram of a flow has come.
-    pub fn begin_flow(&mut self, facts: ClientFacts, now: Instant) -> Result<(ConnId, Choice), &'static str> {
+    pub fn begin_flow(&mut self, facts: ClientFacts, now: Instant) -> Result<(ConnId, Choice), Refusal> {
         let id = self.connections.insert(Connection::new(facts.clone(), now));
         match self.choose(id, facts, now) {
             Ok(choice) => Ok((id, choice)),
@@ -52,13 +53,13 @@ impl Balancer {
         bytes: u64,
         tried: &[Arc<Target>],
         now: Instant,
-    ) -> Result<(Choice, Option<Transition>), &'static str> {
+    ) -> Result<(Choice, Option<Transition>), Refusal> {
         if !tried.is_empty() && (self.settings.stubborn || tried.len() >= MOST_CONNECTS) {
-            return Err("its server has failed");
+            return Err(Refusal::ServerFailed);
         }
         let is_tried = |target: &Arc<Target>| tried.iter().any(|other| Arc::ptr_eq(other, target));
         if self.abuse().is_some_and(is_tried) && self.is_denied(&facts)? {
-            return Err("denied by client_acl, and the abuse server has failed");
+            return Err(Refusal::AbuseFailed);
         }
         let mut connection = Connection::new(facts, now);
         let numbered = self.servers.iter().enumerate();
@@ -89,7 +90,7 @@ impl Balancer {
 
     /// Another datagram of a flow has come after something about the servers has changed.
     pub fn recheck_flow(&mut self, id: ConnId, now: Instant) -> Recheck {
-        let Some(mut connection) = self.connections.remove(id) else { return Recheck::Refused("the flow is gone") };
+        let Some(mut connection) = self.connections.remove(id) else { return Recheck::Refused(Refusal::Gone) };
         connection.facts.forget_country();
         let outcome = self.recheck(&mut connection, now);
         self.put_back(id, connection);
