@@ -19,6 +19,7 @@ mod connection_log;
 mod control;
 mod control_access;
 mod control_places;
+mod counters;
 mod countries;
 mod crowd;
 mod daemon;

@@ -17,7 +17,7 @@ use crate::id::{ConnId, ServerId};
 use crate::net::listener::Listener;
 use crate::net::tls::Keyring;
 use crate::policy::changes::ServerEvent;
-use crate::policy::check::finding;
+use crate::policy::checked::Found;
 use crate::policy::clients::Client;
 use crate::policy::command::Command;
 use crate::policy::command::apply::Outcome;
@@ -80,15 +80,6 @@ pub struct Follower {
     pub news: Sender<Arc<ServerEvent>>,
     /// Its thread has the other end as long as it listens.
     pub is_there: Weak<()>,
-}
-
-/// What a check has found.
-#[derive(Debug)]
-pub struct Found {
-    /// Its outcome.
-    pub outcome: finding::Outcome,
-    /// The same in words.
-    pub words: String,
 }
 
 /// A TLS handshake that has succeeded.

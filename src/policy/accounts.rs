@@ -15,6 +15,10 @@ impl Balancer {
             server.sent += sent;
             server.received += received;
         }
+        if let Some(stand_in) = connection.upstream.and_then(|upstream| self.stand_ins.of(upstream)) {
+            stand_in.sent += sent;
+            stand_in.received += received;
+        }
         if let (Some(Upstream::Regular(server)), Some(client)) =
             (connection.upstream, connection.client.filter(|_| received > 0))
         {

@@ -7,6 +7,7 @@ use super::acl::Acl;
 pub use super::admission::{Admission, Wait};
 use super::clients::Clients;
 use super::connections::{Connection, Connections};
+use super::counters::{Refusals, StandIns};
 use super::country::{Country, Geography, GeoipFile};
 use super::facts::ClientFacts;
 use super::hash;
@@ -40,6 +41,8 @@ pub struct Balancer {
     /// Whether a command set it, and not the command line.
     pub(super) listen_commanded: bool,
     pub(super) handshakes: Handshakes,
+    pub(super) refusals: Refusals,
+    pub(super) stand_ins: StandIns,
     /// How many choices there were. It wraps.
     choices: u32,
     /// From now on the tables only grow (penctl(1)).
@@ -88,6 +91,8 @@ impl Balancer {
             listen,
             listen_commanded: false,
             handshakes: Handshakes::default(),
+            refusals: Refusals::default(),
+            stand_ins: StandIns::default(),
             choices: 0,
             serving: false,
         }
@@ -158,7 +163,10 @@ impl Balancer {
         let Some(mut connection) = self.connections.remove(id) else { return (None, None) };
         connection.facts.forget_country();
         let failed = connection.upstream;
-        let transition = failed.and_then(|upstream| self.give_back(&mut connection, upstream, blame, now));
+        let transition = failed.and_then(|upstream| {
+            self.connect_failed(upstream);
+            self.give_back(&mut connection, upstream, blame, now)
+        });
         let next = match failed {
             Some(Upstream::Regular(server)) if !self.settings.stubborn => {
                 let at = connection.tried.binary_search(&server).unwrap_or_else(|at| at);
@@ -322,6 +330,7 @@ impl Balancer {
     fn take(&mut self, connection: &mut Connection, choice: &mut Choice, now: Instant) {
         connection.upstream = Some(choice.upstream);
         connection.target = Some(Arc::clone(&choice.target));
+        self.stand_ins.take(choice.upstream);
         let Upstream::Regular(id) = choice.upstream else { return };
         match choice.why {
             Why::RoundRobin => self.current = Some(id),
@@ -364,6 +373,7 @@ impl Balancer {
     ) -> Option<Transition> {
         connection.upstream = None;
         let trial = std::mem::take(&mut connection.trial);
+        self.stand_ins.give_back(upstream);
         let Upstream::Regular(id) = upstream else { return None };
         let time = self.settings.blacklist;
         let server = &mut self.servers[id.index()];
@@ -372,7 +382,7 @@ impl Balancer {
         // A server that moved in the meantime is not blacklisted for a failure of its old address.
         let blame = blame && connection.target.as_ref().is_some_and(|target| Arc::ptr_eq(target, server.target()));
         if blame {
-            server.health = Health::Blacklisted { until: now + time };
+            server.blacklist(now + time);
         } else if trial && was == Health::Trial {
             server.health = Health::Blacklisted { until: now };
         }

@@ -5,10 +5,10 @@ use std::time::Instant;
 use super::balancer::Balancer;
 use super::check::finding::{Finding, Outcome};
 use super::check::tally;
-use super::checked::observed;
+use super::checked::{Found, observed};
 use super::checks::{OnDown, ServerChecks};
 use super::report::json::string;
-use super::servers::{Health, Server, State};
+use super::servers::{Server, State};
 use crate::id::{ConnId, ServerId, Upstream};
 
 /// How many checks of servers there are at a time at most. Each takes a descriptor. With the default times, 64 servers that all hang take
@@ -75,22 +75,16 @@ impl ServerEvent {
 }
 
 impl Balancer {
-    /// A check of a server, if it is still there, has brought this; `words` say it. A failure of fewer than are needed changes nothing.
-    pub fn checked(
-        &mut self,
-        id: ServerId,
-        name: Option<&str>,
-        outcome: Outcome,
-        words: String,
-        now: Instant,
-    ) -> Option<ServerEvent> {
+    /// A check of a server, if it is still there, has brought this. A failure of fewer than are needed changes nothing.
+    pub fn checked(&mut self, id: ServerId, name: Option<&str>, found: Found, now: Instant) -> Option<ServerEvent> {
         let limits = self.servers.get(id.index())?.checks.pace(&self.settings.checks).limits;
         let server = &mut self.servers[id.index()];
         if name.is_some_and(|name| name != server.target().name) || server.is_empty() {
             return None;
         }
         let before = server.state(now);
-        let change = server.checked.record(outcome, words.clone(), limits, now);
+        let words = found.words.clone();
+        let change = server.checked.record(found, limits, now);
         server.note(now);
         change.map(|change| {
             let event = event(id, server, before, words, change.failures, now);
@@ -113,11 +107,11 @@ impl Balancer {
         }
         let words = format!("observed: {most} sessions ended before their first byte");
         if slot.checked.exists() {
-            return self.checked(server, Some(&target.name), observed(), words, now);
+            return self.checked(server, Some(&target.name), Found::elsewhere(observed(), words), now);
         }
         // No check would bring it back.
         let before = slot.state(now);
-        slot.health = Health::Blacklisted { until: now + self.settings.blacklist };
+        slot.blacklist(now + self.settings.blacklist);
         slot.note(now);
         Some(event(server, slot, before, words, 0, now)).filter(ServerEvent::is_news)
     }
@@ -153,7 +147,8 @@ impl Balancer {
         } else {
             format!("reported: {}", reason.replace(char::is_control, "."))
         };
-        self.checked(id, None, Outcome { succeeded, finding: Finding::Words("reported") }, words, now)
+        let outcome = Outcome { succeeded, finding: Finding::Words("reported") };
+        self.checked(id, None, Found::elsewhere(outcome, words), now)
     }
 
     /// The sessions that end because their server is down.

@@ -5,12 +5,31 @@ use std::time::{Duration, Instant};
 use super::check::finding::{Finding, Outcome};
 use super::check::tally::{Change, Limits, State, Tally};
 
+/// A result.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The result.
+    pub outcome: Outcome,
+    /// The same in words.
+    pub words: String,
+    /// How long the check took; `None`: it has come from elsewhere.
+    pub took: Option<Duration>,
+}
+
+impl Found {
+    /// One that has not come from a check.
+    pub fn elsewhere(outcome: Outcome, words: String) -> Self {
+        Self { outcome, words, took: None }
+    }
+}
+
 /// The results of one server. Without a check it is up.
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
     tally: Option<Tally>,
     /// What the last result says, in words.
     words: String,
+    took: Option<Duration>,
     /// When it came back, while it is warming up.
     back: Option<Instant>,
     /// Sessions in a row that it has ended before its first byte.
@@ -46,9 +65,11 @@ impl Checked {
         self.serves = true;
     }
 
-    /// Takes a result, which says this in words.
-    pub fn record(&mut self, outcome: Outcome, words: String, limits: Limits, now: Instant) -> Option<Change> {
+    /// Takes a result.
+    pub fn record(&mut self, found: Found, limits: Limits, now: Instant) -> Option<Change> {
+        let Found { outcome, words, took } = found;
         self.words = words;
+        self.took = took.or(self.took);
         let change = self.tally.get_or_insert_with(|| Tally::new(State::Up, now)).record(outcome, limits, now);
         if change.is_some_and(|change| change.to == State::Up) {
             self.back = Some(now);
@@ -85,6 +106,11 @@ impl Checked {
             Some(tally) if tally.state() == State::Unknown => "not checked yet",
             _ => &self.words,
         }
+    }
+
+    /// How long the last check took; `None` before the first one.
+    pub fn took(&self) -> Option<Duration> {
+        self.took
     }
 
     /// Which part of its clients it takes, from 0 to 1, if it warms up for that time.

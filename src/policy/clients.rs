@@ -131,6 +131,11 @@ impl Clients {
         room(self.max)
     }
 
+    /// How many clients there are, those on probation included.
+    pub fn count(&self) -> usize {
+        self.slots.len()
+    }
+
     /// How many clients to which a server has sent bytes fit.
     pub fn max(&self) -> usize {
         self.max

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::checked::Checked;
 use super::checks::ServerChecks;
+use super::counters::Counters;
 use super::flows::silence::Silence;
 use super::hash;
 pub use super::health::{AdminState, Health, State};
@@ -106,6 +107,8 @@ pub struct Server {
     pub sent: u64,
     /// Bytes received from it.
     pub received: u64,
+    /// What else is counted.
+    pub counters: Counters,
     tls: ServerTls,
     proxy: Option<Version>,
     /// How it is checked.
@@ -135,6 +138,7 @@ impl Default for Server {
             connections: 0,
             sent: 0,
             received: 0,
+            counters: Counters::default(),
             tls: ServerTls::default(),
             proxy: None,
             checks: ServerChecks::default(),
@@ -278,6 +282,13 @@ impl Server {
             AdminState::Ready | AdminState::Drain | AdminState::Maint => None,
         };
         health.max(admin).filter(|until| *until > now).map(|until| until - now)
+    }
+
+    /// A failure has blacklisted it until that time. Tells whether it was up.
+    pub fn blacklist(&mut self, until: Instant) -> bool {
+        let was_up = std::mem::replace(&mut self.health, Health::Blacklisted { until }) == Health::Up;
+        self.counters.blacklistings += u64::from(was_up);
+        was_up
     }
 
     /// Its state at `now`.

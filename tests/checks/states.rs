@@ -53,7 +53,11 @@ fn reports_tell_the_state_the_reason_since_when_and_the_failures() {
     commands.extend([stats.as_str(), "server 0 check http"]);
     let (_pen, control) = start(&commands, &[&server, &server]);
     let line = |number: usize| control.say("servers").lines().nth(number).unwrap().to_string();
-    assert!(line(0).contains(" state up since ") && line(0).ends_with(" failures 0 reason -"), "{}", line(0));
+    assert!(
+        line(0).contains(" state up since ") && line(0).ends_with(" failures 0 reason - total 0 failed 0"),
+        "{}",
+        line(0)
+    );
     assert_eq!((&facts(&control, 0)["checked"], &facts(&control, 1)["checked"]), (&json!(true), &json!(false)));
     well.store(false, Ordering::SeqCst);
     let facts = wait_state(&control, 0, "down");
@@ -61,7 +65,8 @@ fn reports_tell_the_state_the_reason_since_when_and_the_failures() {
     assert_eq!(facts["reason"], reason);
     assert!(facts["failures"].as_u64().unwrap() >= 1 && facts["since"].is_u64(), "{facts}");
     assert!(
-        line(0).contains(" state down since ") && line(0).ends_with(" reason http:_503_<busy>_&_\"x\""),
+        line(0).contains(" state down since ")
+            && line(0).ends_with(" reason http:_503_<busy>_&_\"x\" total 0 failed 0"),
         "{}",
         line(0)
     );

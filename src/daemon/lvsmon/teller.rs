@@ -159,7 +159,7 @@ mod tests {
         for succeeded in [true, true, false, true] {
             let outcome = Outcome { succeeded, finding: Finding::Words("x") };
             let change = tally.record(outcome, Limits { rise: 1, fall: 1 }, now);
-            teller.checked(&Report { service: &a, tally: &tally, outcome: &outcome, change });
+            teller.checked(&Report { service: &a, tally: &tally, outcome: &outcome, took: None, change });
         }
         let lines = told.try_iter().map(|message| match message {
             Message::Line(level, _, text) => (level, text),

@@ -52,6 +52,8 @@ pub struct Report<'a> {
     pub tally: &'a Tally,
     /// What this one has brought.
     pub outcome: &'a Outcome,
+    /// How long it took; `None`: it has come from elsewhere.
+    pub took: Option<Duration>,
     /// How it has changed the state, if it has.
     pub change: Option<Change>,
 }
@@ -244,7 +246,7 @@ impl<W: Watcher> Work<W> {
                 Ok(Request::Report(name, outcome)) => {
                     if let Some(place) = self.roster.find(&name) {
                         let change = self.roster.report(place, outcome, now);
-                        self.tell(place, &outcome, change);
+                        self.tell(place, &outcome, None, change);
                     }
                 }
                 Ok(Request::Rows(reply)) => {
@@ -285,8 +287,9 @@ impl<W: Watcher> Work<W> {
         for (place, found) in results.drain(..) {
             match found {
                 Ok(outcome) => {
+                    let took = self.roster.time_since_begin(place, now);
                     let change = self.roster.finish(place, outcome, now);
-                    self.tell(place, &outcome, change);
+                    self.tell(place, &outcome, Some(took), change);
                 }
                 Err(error) => {
                     self.roster.wait(place, now);
@@ -297,8 +300,8 @@ impl<W: Watcher> Work<W> {
         self.results = results;
     }
 
-    fn tell(&mut self, place: usize, outcome: &Outcome, change: Option<Change>) {
+    fn tell(&mut self, place: usize, outcome: &Outcome, took: Option<Duration>, change: Option<Change>) {
         let Watched { service, tally, .. } = &self.roster.watched()[place];
-        self.watcher.checked(&Report { service, tally, outcome, change });
+        self.watcher.checked(&Report { service, tally, outcome, took, change });
     }
 }

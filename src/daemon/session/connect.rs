@@ -94,7 +94,8 @@ fn connect_once(
     target: &Target,
     connector: Option<&Connector>,
 ) -> io::Result<Server> {
-    let deadline = Instant::now() + session.settings.timeout;
+    let began = Instant::now();
+    let deadline = began + session.settings.timeout;
     let socket = Arc::new(connect_any(&target.addresses, &session.settings.into(), session.client())?);
     if let Some(version) = target.proxy {
         send(&socket, &session.header(version, client), deadline)?;
@@ -104,5 +105,5 @@ fn connect_once(
         (Some(tls), Some(connector)) => Some(connector.connect(&tls.name, Arc::clone(&socket), deadline)?),
         (Some(_), None) => return Err(io::Error::other("its certificates and keys were not read")),
     };
-    Ok(Server { socket, session })
+    Ok(Server { socket, session, took: began.elapsed() })
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rustix::net::{Shutdown, shutdown};
 
@@ -15,6 +16,7 @@ use crate::id::ConnId;
 use crate::net::relay::meter::Meter;
 use crate::net::tls::{Connector, Session, Terminator};
 use crate::policy::balancer::Wait;
+use crate::policy::counters::SessionEnd;
 use crate::policy::country::Country;
 use crate::policy::http::counts::Counts;
 use crate::policy::report::SocketStats;
@@ -153,6 +155,8 @@ pub(super) struct Server {
     pub(super) socket: Arc<OwnedFd>,
     /// With it, if TLS is spoken.
     pub(super) session: Option<Session>,
+    /// How long all that took.
+    pub(super) took: Duration,
 }
 
 /// The end of a session. It travels in a channel of its own, which wakes no thread: the supervisor empties it before it looks
@@ -163,8 +167,8 @@ pub struct Closed {
     pub conn: ConnId,
     /// Who served it and is idle now.
     pub worker: WorkerId,
-    /// The server has ended it before its first byte.
-    pub cold: bool,
+    /// How it has ended.
+    pub end: SessionEnd,
     /// Bytes to the server that were not accounted yet.
     pub sent: u64,
     /// Bytes from the server that were not accounted yet.

@@ -10,6 +10,7 @@ use crate::daemon::access_log::AccessLog;
 use crate::net::connect::{peer_name, peer_port};
 use crate::net::relay::End;
 use crate::net::relay::stream::Stream;
+use crate::policy::counters::SessionEnd;
 use crate::policy::country::Country;
 use crate::policy::settings::{LogTarget, Settings};
 use crate::policy::weblog::Record;
@@ -24,6 +25,8 @@ pub(super) struct Trail<'a> {
     client: Cell<Option<SocketAddr>>,
     country: Cell<Option<Country>>,
     end: Cell<Ending>,
+    /// How long it took to connect to the server it has.
+    connect: Cell<Option<Duration>>,
     /// What costs memory.
     more: RefCell<Option<Box<More>>>,
 }
@@ -54,6 +57,7 @@ impl<'a> Trail<'a> {
             client: Cell::new(peer),
             country: Cell::default(),
             end: Cell::new(Ending::Client),
+            connect: Cell::default(),
             more: RefCell::default(),
         }
     }
@@ -93,8 +97,9 @@ impl<'a> Trail<'a> {
         self.note(|more| more.connecting = Some(Instant::now()));
     }
 
-    /// The server was connected to.
-    pub(super) fn connected(&self, server: &OwnedFd) {
+    /// The server was connected to, which took that long.
+    pub(super) fn connected(&self, server: &OwnedFd, took: Duration) {
+        self.connect.set(Some(took));
         self.note(|more| {
             more.server = Some((peer_name(server), peer_port(server)));
             more.connect = more.connecting.map(|connecting| connecting.elapsed());
@@ -114,6 +119,11 @@ impl<'a> Trail<'a> {
             End::ClientBroke(_) => Ending::Client,
             End::ServerBroke(_) => Ending::Server,
         });
+    }
+
+    /// How it has ended now, for the counters. `cold`: the server has ended it before its first byte.
+    pub(super) fn end(&self, cold: bool) -> SessionEnd {
+        SessionEnd { connect: self.connect.get(), cold, length: self.began.elapsed() }
     }
 
     /// Logs it, now that it is over.

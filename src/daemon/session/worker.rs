@@ -114,8 +114,8 @@ impl Worker {
             let (sent, received) = link.take_counts();
             // First, so that a client that sees the connection end and comes again finds the slot free. The supervisor is gone
             // only when the process is about to end.
-            let (cold, requests) = (link.cold.load(Ordering::Relaxed), link.take_requests());
-            let _ = self.closed.send(Closed { conn, worker, cold, sent, received, requests });
+            let (end, requests) = (trail.end(link.cold.load(Ordering::Relaxed)), link.take_requests());
+            let _ = self.closed.send(Closed { conn, worker, end, sent, received, requests });
             // The sockets close here, unless the supervisor is looking at them just now.
             drop(link);
             drop(permit);
@@ -164,9 +164,9 @@ impl Worker {
                 return self.log.debug(2, || format!("connection {conn}: client: {}", reason(&error)));
             }
         }
-        let Some(Server { socket, session: tls }) = self.connect(session, &client, route) else { return };
+        let Some(Server { socket, session: tls, took }) = self.connect(session, &client, route) else { return };
         let server = link.server.get_or_init(|| socket);
-        trail.connected(server);
+        trail.connected(server, took);
         if link.is_closing() {
             return;
         }

@@ -9,7 +9,7 @@ use crossbeam_channel::Receiver;
 
 use super::Supervisor;
 use crate::daemon::complaints::Complaints;
-use crate::daemon::events::{Event, Follower, Found};
+use crate::daemon::events::{Event, Follower};
 use crate::daemon::mailbox::Handle;
 use crate::daemon::monitor::{Monitor, Report, Watcher};
 use crate::daemon::notify::Notifier;
@@ -23,6 +23,7 @@ use crate::net::tls::Keyring;
 use crate::policy::changes::{CHECKS_AT_ONCE, ServerEvent};
 use crate::policy::check::kind::Kind;
 use crate::policy::check::roster::Service;
+use crate::policy::checked::Found;
 use crate::policy::proxy::writer::local;
 use crate::policy::servers::Server;
 use crate::policy::settings::Settings;
@@ -56,7 +57,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
 
     /// A check has brought this.
     pub(super) fn checked(&mut self, id: ServerId, name: &str, found: Found, now: Instant) {
-        if let Some(event) = self.balancer.checked(id, Some(name), found.outcome, found.words, now) {
+        if let Some(event) = self.balancer.checked(id, Some(name), found, now) {
             self.changed(event, now);
         }
     }
@@ -153,10 +154,10 @@ struct Told {
 
 impl Watcher for Told {
     fn checked(&mut self, report: &Report<'_>) {
-        let Report { service, outcome, .. } = report;
+        let Report { service, outcome, took, .. } = report;
         let Some(id) = service.name.parse().ok().and_then(ServerId::new) else { return };
         let words = outcome.words(&service.kind).to_string();
-        let found = Box::new(Found { outcome: **outcome, words });
+        let found = Box::new(Found { outcome: **outcome, words, took: *took });
         // It fails when the process is about to end.
         let _ = self.events.send(Event::Checked(id, Arc::clone(&service.address), found));
     }

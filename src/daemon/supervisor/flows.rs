@@ -25,6 +25,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let Dispatch { ended, answered, silent, failed, asks, reply } = dispatch;
         for flow in ended {
             self.book(flow);
+            self.balancer.flow_ended(flow.conn, now);
             self.balancer.close(flow.conn, now);
         }
         for conn in answered {
@@ -116,6 +117,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
             self.cannot_connect(&reason(error), now);
         }
         if fault == Fault::Shortage {
+            self.balancer.leave_server(flow.conn, now);
             return self.turn_away(flow.conn, Refusal::Shortage);
         }
         let (next, transition) = self.balancer.fail_flow(flow.conn, answered, fault == Fault::Server, now);
@@ -132,7 +134,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// Its thread ends the flow, and reports that.
-    fn turn_away(&self, conn: ConnId, why: Refusal) -> Answer {
+    fn turn_away(&mut self, conn: ConnId, why: Refusal) -> Answer {
+        self.balancer.refused(why);
         self.log.debug(1, || format!("connection {conn}: refused: {why}"));
         Answer::Refused
     }

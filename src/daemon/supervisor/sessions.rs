@@ -27,10 +27,11 @@ use crate::policy::weblog::connection::LogFormat;
 impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     /// Books the sessions that have ended, and gives their workers to clients that wait for one.
     pub(super) fn collect(&mut self, now: Instant) {
-        while let Ok(Closed { conn, worker, cold, sent, received, requests }) = self.sessions.closed.try_recv() {
+        while let Ok(Closed { conn, worker, end, sent, received, requests }) = self.sessions.closed.try_recv() {
             self.sessions.requests += requests;
             self.balancer.account(conn, sent, received);
-            if let Some(event) = self.balancer.observe(conn, cold, now) {
+            self.balancer.session_ended(conn, &end);
+            if let Some(event) = self.balancer.observe(conn, end.cold, now) {
                 self.changed(event, now);
             }
             self.balancer.close(conn, now);
@@ -63,6 +64,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         let client = facts.address;
         let (conn, task) = match self.balancer.admit(facts.clone(), now) {
             Admission::Refused(why @ Refusal::ProxyAcl) => {
+                self.balancer.refused(why);
                 return self.helpers.announcements.tell(format_args!("client {client}: refused: {why}"), now);
             }
             Admission::Refused(why) => return self.refuse(peer, &facts, why, now),
@@ -114,6 +116,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         }
         // Without workers none will be free.
         if workers == 0 || self.sessions.waiting.try_reserve(1).is_err() {
+            self.balancer.refused(Refusal::Shortage);
             self.balancer.close(job.conn, now);
             return;
         }
@@ -159,6 +162,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         };
         let Some(worker) = self.running(conn).and_then(|running| running.worker) else { return };
         let order = task.map(Order::Meet).unwrap_or_else(|why| {
+            self.balancer.refused(why);
             self.log.debug(1, || format!("client {}: refused: {why}", facts.address));
             Order::Refuse
         });
@@ -180,7 +184,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// A client gets nothing. It is a line in the log of connections, unless there are many of them.
-    pub(super) fn refuse(&self, peer: Option<SocketAddr>, facts: &ClientFacts, why: Refusal, now: Instant) {
+    pub(super) fn refuse(&mut self, peer: Option<SocketAddr>, facts: &ClientFacts, why: Refusal, now: Instant) {
+        self.balancer.refused(why);
         self.log.debug(1, || format!("client {}: refused: {why}", facts.address));
         let Some(format) = trail::format(self.balancer.settings()) else { return };
         let line = || trail::refused(format, peer, self.country(facts));
@@ -188,7 +193,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
     }
 
     /// Tells a worker that waits for it how its session goes on.
-    fn proceed(&self, conn: ConnId, choice: Result<Choice, Refusal>, facts: Option<&ClientFacts>, who: &str) {
+    fn proceed(&mut self, conn: ConnId, choice: Result<Choice, Refusal>, facts: Option<&ClientFacts>, who: &str) {
         let Some(worker) = self.running(conn).and_then(|running| running.worker) else { return };
         match choice {
             Ok(choice) => {
@@ -196,6 +201,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 self.sessions.pool.order(worker, Order::Retry(self.route(choice, facts)));
             }
             Err(why) => {
+                self.balancer.refused(why);
                 self.log.debug(1, || format!("connection {conn}: refused: {why}"));
                 self.sessions.pool.order(worker, Order::Refuse);
             }

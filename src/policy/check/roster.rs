@@ -53,6 +53,8 @@ pub struct Watched<T> {
     pub tally: Tally,
     /// When it is due, or was when its check began.
     due: Instant,
+    /// When the last one began.
+    began: Instant,
     is_running: bool,
 }
 
@@ -108,9 +110,9 @@ impl<T: PartialEq> Roster<T> {
             let mut watched = match known {
                 Some((_, known)) => {
                     let due = known.due.min(now + service.pace.interval);
-                    Watched { service, tally: known.tally, due, is_running: known.is_running }
+                    Watched { service, tally: known.tally, due, began: known.began, is_running: known.is_running }
                 }
-                None => Watched { tally: Tally::new(start, now), due: first, is_running: false, service },
+                None => Watched { tally: Tally::new(start, now), due: first, began: now, is_running: false, service },
             };
             if let Some((old, known)) = known.filter(|(_, known)| known.is_running) {
                 let is_same =
@@ -153,8 +155,14 @@ impl<T> Roster<T> {
         }
         let Reverse((_, place)) = self.waiting.pop()?;
         let place = place as usize;
-        self.watched[place].is_running = true;
+        let watched = &mut self.watched[place];
+        (watched.is_running, watched.began) = (true, now);
         Some(place)
+    }
+
+    /// For how long the check of that service has been under way.
+    pub fn time_since_begin(&self, place: usize, now: Instant) -> Duration {
+        now.saturating_duration_since(self.watched[place].began)
     }
 
     /// The check of that service is over.

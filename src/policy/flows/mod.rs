@@ -71,6 +71,7 @@ impl Balancer {
         let choice = self.choose_for(&mut connection, now)?;
         let id = self.connections.insert(connection);
         self.account(id, bytes, 0);
+        self.flow_ended(id, now);
         self.close(id, now);
         let transition = if choice.unproven { self.passes(&choice, now) } else { None };
         Ok((choice, transition))
@@ -112,7 +113,12 @@ impl Balancer {
         (connection.emergency_failed, connection.last) = (false, None);
         connection.tried.clear();
         match self.choose_for(connection, now) {
-            Err(why) => Recheck::Refused(why),
+            Err(why) => {
+                if let Some(upstream) = before.0 {
+                    self.count_flow(upstream, connection.since, now);
+                }
+                Recheck::Refused(why)
+            }
             // There is still no better one than before. One that is on trial now must be reported.
             Ok(choice) if !choice.unproven && (Some(choice.upstream), Some(choice.target.clone())) == before => {
                 Recheck::Stays
@@ -154,10 +160,22 @@ impl Balancer {
         self.fail_over(id, blame, now)
     }
 
+    /// A flow cannot be sent to its server, and is still to be closed.
+    pub fn leave_server(&mut self, id: ConnId, now: Instant) {
+        if let Some(mut connection) = self.connections.remove(id) {
+            if let Some(upstream) = connection.upstream {
+                self.give_back(&mut connection, upstream, false, now);
+            }
+            self.put_back(id, connection);
+        }
+    }
+
     /// Nobody listens where a datagram without a flow went.
     pub fn target_failed(&mut self, target: &Arc<Target>, now: Instant) -> Option<Transition> {
         let number = self.servers.iter().position(|server| Arc::ptr_eq(server.target(), target))?;
-        self.blacklist_failed(ServerId::new(number)?, now)
+        let id = ServerId::new(number)?;
+        self.connect_failed(Upstream::Regular(id));
+        self.blacklist_failed(id, now)
     }
 
     /// Blacklists a server that has failed. It is a transition if it was up.
@@ -165,10 +183,10 @@ impl Balancer {
         let time = self.settings.blacklist;
         let server = &mut self.servers[id.index()];
         server.silence = Silence::default();
-        let was = std::mem::replace(&mut server.health, Health::Blacklisted { until: now + time });
+        let was_up = server.blacklist(now + time);
         server.note(now);
         let target = Arc::clone(server.target());
-        (was == Health::Up).then_some(Transition::Blacklisted(Upstream::Regular(id), target, time))
+        was_up.then_some(Transition::Blacklisted(Upstream::Regular(id), target, time))
     }
 
     /// Whether there is any connection.

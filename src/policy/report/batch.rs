@@ -12,6 +12,7 @@ use crate::endpoint::ClientAddr;
 use crate::id::{ConnId, ServerId, Upstream};
 use crate::policy::balancer::Balancer;
 use crate::policy::clients::Client;
+use crate::policy::counters::{Refusals, StandIns};
 use crate::policy::http::counts::Counts;
 use crate::policy::select::{Why, rule};
 use crate::policy::servers::Server;
@@ -57,6 +58,8 @@ pub struct Summary {
     pub name: String,
     /// The listener, as it was written.
     pub listen: String,
+    /// How many clients are in their table.
+    pub clients: usize,
     /// How many clients fit into their table.
     pub clients_max: usize,
     /// How many connections there are.
@@ -65,6 +68,10 @@ pub struct Summary {
     pub requests: Counts,
     /// TLS handshakes with clients.
     pub handshakes: Handshakes,
+    /// Clients that were refused.
+    pub refusals: Refusals,
+    /// The servers that are not in the server table.
+    pub stand_ins: StandIns,
     /// The settings.
     pub settings: Arc<Settings>,
 }
@@ -100,10 +107,13 @@ impl Balancer {
             current: self.current.filter(|_| rule(&self.settings) == Why::RoundRobin),
             name: self.identity.name(),
             listen: self.listen.clone(),
+            clients: self.clients.count(),
             clients_max: self.clients.max(),
             connections: self.connections.len(),
             requests: Counts::default(),
             handshakes: self.handshakes,
+            refusals: self.refusals,
+            stand_ins: self.stand_ins.clone(),
             settings: Arc::clone(&self.settings),
         }
     }

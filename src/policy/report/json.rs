@@ -23,7 +23,7 @@ pub fn server(number: usize, server: &Server, now: Instant) -> String {
     format!(
         "{{\"server\":{number},\"address\":{},\"port\":{},\"status\":{},\"state\":\"{}\",\"since\":{},\"blacklisted\":{},\"connections\":{},\"max\":{},\
          \"hard\":{},\"weight\":{},\"prio\":{},\"acl\":{},\"sent\":{},\"received\":{},\"tls\":{},\"tls_failed\":{{{}}},\"send_proxy\":\"{}\",\
-         \"checked\":{},\"failures\":{},\"reason\":{}}}",
+         \"checked\":{},\"failures\":{},\"reason\":{},\"total\":{},\"cold\":{},\"failed\":{},\"blacklistings\":{},\"check_ms\":{}}}",
         string(&address(server)),
         server.port(),
         string(&status(server, now)),
@@ -43,7 +43,12 @@ pub fn server(number: usize, server: &Server, now: Instant) -> String {
         server.proxy().map_or("off", Version::word),
         server.checked.exists(),
         server.checked.failures(),
-        reason(server).map_or_else(|| String::from("null"), string)
+        reason(server).map_or_else(|| String::from("null"), string),
+        server.counters.total(),
+        server.counters.cold,
+        server.counters.failed,
+        server.counters.blacklistings,
+        server.checked.took().map_or_else(|| String::from("null"), |took| format!("{:.3}", took.as_secs_f64() * 1e3))
     )
 }
 

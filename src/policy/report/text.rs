@@ -12,7 +12,7 @@ use crate::policy::tls::{HandshakeFault, Handshakes};
 /// A line of `servers`. What pen 0.34.1 does not print stands at its end.
 pub fn server(number: usize, server: &Server, now: Instant) -> String {
     format!(
-        "{number} addr {} port {} conn {} max {} hard {} weight {} prio {} sx {} rx {} state {} since {} failures {} reason {}\n",
+        "{number} addr {} port {} conn {} max {} hard {} weight {} prio {} sx {} rx {} state {} since {} failures {} reason {} total {} failed {}\n",
         address(server),
         server.port(),
         server.connections,
@@ -25,7 +25,9 @@ pub fn server(number: usize, server: &Server, now: Instant) -> String {
         server.state(now).word(),
         server.in_state_for(now).as_secs(),
         server.checked.failures(),
-        reason(server).map_or_else(|| String::from("-"), |reason| reason.replace(' ', "_"))
+        reason(server).map_or_else(|| String::from("-"), |reason| reason.replace(' ', "_")),
+        server.counters.total(),
+        server.counters.failed
     )
 }
 
