@@ -21,6 +21,8 @@ mod handshakes;
 pub mod hash;
 pub mod health;
 pub mod histogram;
+#[cfg(feature = "web")]
+pub mod history;
 pub mod http;
 pub mod identity;
 pub mod listeners;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::SocketStats;
+use super::totals::Totals;
 use crate::endpoint::ClientAddr;
 use crate::id::{ConnId, ServerId, Upstream};
 use crate::policy::balancer::Balancer;
@@ -54,6 +55,8 @@ pub struct Summary {
     pub servers: usize,
     /// The server that round robin chose last; `None` where servers are chosen by another rule.
     pub current: Option<ServerId>,
+    /// What they add up to.
+    pub totals: Totals,
     /// The instance; empty if it has no name.
     pub name: String,
     /// The listener, as it was written.
@@ -105,6 +108,7 @@ impl Balancer {
             time,
             servers: self.servers.len(),
             current: self.current.filter(|_| rule(&self.settings) == Why::RoundRobin),
+            totals: Totals::of(&self.servers, now),
             name: self.identity.name(),
             listen: self.listen.clone(),
             clients: self.clients.count(),

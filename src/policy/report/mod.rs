@@ -9,6 +9,7 @@ pub mod page;
 pub mod query;
 pub mod statistics;
 pub mod text;
+pub mod totals;
 
 use std::time::Instant;
 
