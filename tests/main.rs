@@ -42,6 +42,8 @@ mod names;
 mod nginx;
 mod one_log;
 mod operators_log;
+#[cfg(feature = "web")]
+mod pages;
 mod penctl;
 mod penlog_network;
 mod penlogd;

@@ -3,18 +3,16 @@
 use std::fmt::{Display, Write};
 use std::time::Instant;
 
+use super::counts;
 use super::escape::Text;
+use super::layout;
+use super::states::{Shown, write_verdict};
 use super::tables::{self, Column};
 use crate::policy::balancer::Balancer;
-use crate::policy::http::counts::Counts;
 use crate::policy::report::batch::{Bounds, Summary};
 use crate::policy::report::item::Item;
 use crate::policy::report::{SocketStats, address, status, upstream};
 use crate::policy::servers::Server;
-use crate::policy::tls::{HandshakeFault, Handshakes};
-
-/// The style of all pages.
-const STYLE: &str = include_str!("page.css");
 
 /// The columns of the servers' table; which of them are numbers decides how they are aligned.
 const SERVERS: [Column; 11] = [
@@ -76,39 +74,24 @@ pub fn before_serving(balancer: &Balancer, summary: &Summary) -> String {
 fn write_item(out: &mut String, item: Item<'_>, summary: &Summary) -> std::fmt::Result {
     match item {
         Item::Servers => {
-            let Summary { time, servers, current, name, listen, .. } = summary;
-            writeln!(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">")?;
-            writeln!(out, "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">")?;
-            let (listen, name) =
-                (Text(listen), if name.is_empty() { String::new() } else { format!("{}: ", Text(name)) });
-            writeln!(out, "<title>{name}Pen status page</title>\n<style>\n{STYLE}</style>\n</head>\n<body>")?;
+            let Summary { time, servers, current, name, listen, totals, .. } = summary;
+            let name = if name.is_empty() { String::new() } else { format!("{name}: ") };
+            layout::begin_file(out, format_args!("{name}Pen status page"))?;
             writeln!(out, "<h1>Pen status page</h1>")?;
-            writeln!(out, "<p>{name}listens on {listen}</p>")?;
+            writeln!(out, "<p>{}listens on {}</p>", Text(name), Text(listen))?;
             let current = current.map_or_else(String::new, |id| format!(", {id} current"));
             writeln!(out, "<p>Time {time}, {servers} servers{current}</p>")?;
-            if summary.settings.http {
-                let Counts { decorated, unchanged, refused } = summary.requests;
-                writeln!(out, "<p>HTTP requests: {decorated} decorated, {unchanged} unchanged, {refused} refused</p>")?;
-            }
-            if summary.settings.terminates_tls() {
-                let Handshakes { done, resumed, failed } = &summary.handshakes;
-                let failed = HandshakeFault::ALL.iter().zip(failed).filter(|(_, count)| **count > 0);
-                let failed: String = failed.map(|((_, words, _), count)| format!(", {count} {words}")).collect();
-                let none = if failed.is_empty() { " 0" } else { "" };
-                writeln!(
-                    out,
-                    "<p>TLS handshakes: {done} done, {resumed} of them resumed; failed:{none}{}</p>",
-                    failed.trim_start_matches(',')
-                )?;
-            }
-            tables::begin(out, &SERVERS)
+            counts::write(out, summary)?;
+            write_verdict(out, totals)?;
+            writeln!(out, "<h2>Servers</h2>")?;
+            tables::begin(out, "Servers", &SERVERS)
         }
         Item::Server(number, server) => write_server(out, number, server, summary.now),
         Item::Clients => {
             tables::end(out)?;
             let max = summary.clients_max;
             writeln!(out, "<h2>Active clients</h2>\n<p>Max number of clients: {max}</p>")?;
-            tables::begin(out, &CLIENTS)
+            tables::begin(out, "Active clients", &CLIENTS)
         }
         Item::Client(number, client) => {
             let age = summary.now.duration_since(client.seen).as_secs();
@@ -121,7 +104,7 @@ fn write_item(out: &mut String, item: Item<'_>, summary: &Summary) -> std::fmt::
             tables::end(out)?;
             let (max, used) = (summary.settings.conn_max, summary.connections);
             writeln!(out, "<h2>Active connections</h2>\n<p>Max number of connections: {max}, {used} used</p>")?;
-            tables::begin(out, &CONNECTIONS)
+            tables::begin(out, "Active connections", &CONNECTIONS)
         }
         Item::Connection(connection) => {
             let SocketStats { down, up, pending_down, pending_up } = connection.sockets;
@@ -132,17 +115,16 @@ fn write_item(out: &mut String, item: Item<'_>, summary: &Summary) -> std::fmt::
         }
         Item::End => {
             tables::end(out)?;
-            writeln!(out, "</body>\n</html>")
+            layout::end_file(out)
         }
     }
 }
 
 fn write_server(out: &mut String, number: usize, server: &Server, now: Instant) -> std::fmt::Result {
     // It quotes what the server has said.
-    let status = Text(status(server, now)).to_string();
-    let class = status.split([' ', ':']).next().unwrap_or_default();
+    let words = status(server, now);
     let address = Text(address(server));
-    let status = format!("<span class=\"{class}\">{status}</span>");
+    let status = Shown(server.state(now), &words);
     let (port, prio) = (server.port(), server.prio);
     let cells: [&dyn Display; 11] = [
         &number,

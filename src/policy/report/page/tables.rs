@@ -5,9 +5,9 @@ use std::fmt::{Display, Result, Write};
 /// A column: its name, and whether it holds numbers, which are aligned to the right.
 pub(super) type Column = (&'static str, bool);
 
-/// The start of a table with these columns.
-pub(super) fn begin(out: &mut String, columns: &[Column]) -> Result {
-    writeln!(out, "<table>\n<thead>\n<tr>")?;
+/// The start of a table with these columns. Screen readers say the caption; others see the heading above the table.
+pub(super) fn begin(out: &mut String, caption: &str, columns: &[Column]) -> Result {
+    writeln!(out, "<table>\n<caption class=\"unseen\">{caption}</caption>\n<thead>\n<tr>")?;
     for (name, is_number) in columns {
         writeln!(out, "<th scope=\"col\"{}>{name}</th>", class(*is_number))?;
     }
