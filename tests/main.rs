@@ -120,6 +120,7 @@ mod udp_sizes;
 mod udp_source;
 mod udp_start;
 mod udp_steering;
+mod web;
 mod web_servers;
 mod weblog;
 mod written;

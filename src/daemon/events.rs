@@ -65,6 +65,8 @@ pub enum Event {
     Listeners(Sender<Vec<Arc<Listener>>>),
     /// Asks whether this client may use the control port.
     Admit(ClientAddr, Sender<bool>),
+    /// Asks whether this client may look at the web page.
+    AdmitToWeb(ClientAddr, Sender<bool>),
     /// The number of connected idlers has changed.
     Idlers(usize),
     /// TERM or INT came.
@@ -111,6 +113,8 @@ pub struct Prepared {
     pub keyring: Option<Arc<Keyring>>,
     /// What the last `listen` among them asks for, open already.
     pub listeners: Option<Vec<Arc<Listener>>>,
+    /// What is not carried out, and why.
+    pub warnings: Vec<String>,
     /// What the last `log` among them asks for, open already; `Some(None)` is no log.
     pub access_log: Option<Option<Box<Destination>>>,
 }

@@ -16,3 +16,5 @@ mod syn_filter;
 mod timed;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 pub mod tls;
+#[cfg(feature = "web")]
+pub mod web;

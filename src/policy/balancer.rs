@@ -236,7 +236,7 @@ impl Balancer {
         self.settings.abuse.as_ref().filter(|target| !target.is_unresolved())
     }
 
-    fn permits(&self, list: AclId, facts: &ClientFacts) -> bool {
+    pub(super) fn permits(&self, list: AclId, facts: &ClientFacts) -> bool {
         self.acls[list.index()].permits(facts, self.geography())
     }
 

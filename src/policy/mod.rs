@@ -40,4 +40,5 @@ pub mod settings;
 pub mod soundness;
 pub mod tls;
 pub mod udp;
+pub mod web;
 pub mod weblog;

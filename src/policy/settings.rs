@@ -13,6 +13,7 @@ use super::proxy::Accepts;
 use super::servers::Target;
 use super::tls::Ssl;
 use super::udp::Udp;
+use super::web::Web;
 use super::weblog::connection::LogFormat;
 use crate::endpoint::Endpoint;
 use crate::id::AclId;
@@ -238,6 +239,8 @@ pub struct Settings {
     pub checks: Checks,
     /// Flows of datagrams.
     pub udp: Udp,
+    /// The web page.
+    pub web: Web,
     /// The file for the status page: `web_stats`, `-w`.
     pub web_stats: Option<PathBuf>,
     /// Server by weight: `weight`, `-W`.
@@ -288,6 +291,7 @@ impl Default for Settings {
             transparent: false,
             checks: Checks::default(),
             udp: Udp::default(),
+            web: Web::default(),
             web_stats: None,
             weight: false,
         }

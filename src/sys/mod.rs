@@ -9,6 +9,8 @@ pub mod key_files;
 pub mod limits;
 pub mod log;
 pub mod log_lines;
+#[cfg(feature = "web")]
+pub mod passwords;
 pub mod pidfile;
 mod place;
 pub mod poll;

@@ -11,6 +11,7 @@ use super::countries;
 use super::loader::Loader;
 use super::reports::Reports;
 use crate::daemon::access_log::AccessLog;
+use crate::daemon::door::Door;
 use crate::daemon::events::{Event, Prepared, Unresolved};
 use crate::daemon::mailbox::Handle;
 use crate::daemon::thread;
@@ -60,6 +61,8 @@ pub struct Executor {
     pub access_log: AccessLog,
     /// Held while certificates and keys are read and applied.
     pub keys: Arc<Mutex<()>>,
+    /// The web page.
+    pub web: Door,
 }
 
 /// What a reload has done.
@@ -216,6 +219,10 @@ impl Executor {
         let prepared = self.loader.prepare(vec![Located { place: String::new(), command }], &|| self.geoip())?;
         match prepared.commands.iter().find(|command| command.runs_program()) {
             Some(command) => Err(Error::Config(format!("{command}: {NO_PROGRAMS}"))),
+            // It was left out, and came alone.
+            None if prepared.commands.is_empty() && !prepared.warnings.is_empty() => {
+                Err(Error::Config(prepared.warnings.join("\n")))
+            }
             None => self.perform_prepared(prepared, Keys::AsNeeded),
         }
     }
@@ -242,7 +249,7 @@ impl Executor {
         self.loader.open_access_log(&mut prepared, || {
             settings::find("log").map_or(Ok(String::new()), |log| self.value(Command::Get(log)))
         })?;
-        let mut warnings = Vec::new();
+        let mut warnings = std::mem::take(&mut prepared.warnings);
         let is_about_keys = keys != Keys::AsNeeded || prepared.commands.iter().any(Command::is_tls);
         // From the question to the supervisor on, until the commands are applied, nothing else may change what TLS needs.
         let _keys_are_mine = is_about_keys.then(|| self.keys.lock().unwrap_or_else(PoisonError::into_inner));
@@ -264,13 +271,27 @@ impl Executor {
                 Err(error) => return Err(error),
             });
         }
-        // Last: a listener that is not used would have to be given back.
-        let now = || self.value(Command::Show(Query::Listen));
-        self.loader.open_listeners(&mut prepared, self.traffic, now, || self.ask(Event::Listeners))?;
+        // Last: a listener that is not used has to be given back.
+        let mut web = prepared.commands.iter().any(|command| command.web().is_some()).then(|| self.web.key());
+        let mut opened = None;
+        if let Some(web) = &mut web {
+            let setting = settings::find("web");
+            let now = || setting.map_or(Ok(String::new()), |web| self.value(Command::Get(web)));
+            opened = self.loader.open_web(&prepared, now, web.listeners())?;
+            web.prepare(opened.as_deref().unwrap_or_default())?;
+        }
         // In a file, since a line of its own does not come here.
         let publishes = prepared.commands.contains(&Command::Show(Query::Status));
-        let outcome = self.apply(prepared)?;
+        let outcome = self.open_and_apply(prepared).inspect_err(|_| {
+            if let (Some(web), Some(opened)) = (&web, &opened) {
+                web.decline(opened);
+            }
+        });
+        let outcome = outcome?;
         let mut failures = write_files(&outcome.effects, &self.loader.root);
+        if let (Some(web), Some(opened)) = (web, opened) {
+            failures.extend(web.open(opened).map_err(|error| format!("web: {error}")).err());
+        }
         if publishes {
             let reports = self.reports();
             // A report gives way to clients; what this thread does next need not.
@@ -278,6 +299,13 @@ impl Executor {
             failures.extend(published.unwrap_or_else(|error| Err(format!("status: {error}"))).err());
         }
         Ok(Done { outcome, failures, unresolved, warnings })
+    }
+
+    /// Opens the listeners, and applies all.
+    fn open_and_apply(&self, mut prepared: Prepared) -> Result<Outcome, Error> {
+        let now = || self.value(Command::Show(Query::Listen));
+        self.loader.open_listeners(&mut prepared, self.traffic, now, || self.ask(Event::Listeners))?;
+        self.apply(prepared)
     }
 
     /// The value that a command shows.

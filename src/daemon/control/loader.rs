@@ -17,10 +17,13 @@ use crate::policy::command::file::{self, Located};
 use crate::policy::command::setting::Value;
 use crate::policy::command::udp;
 use crate::policy::country::GeoipFile;
+use crate::policy::listeners::Listeners;
 use crate::policy::settings::LogTarget;
 use crate::sys::access_log::Destination;
 use crate::sys::files;
 use crate::sys::key_files::KeyFiles;
+#[cfg(feature = "web")]
+use crate::sys::passwords;
 use crate::sys::root::Root;
 
 /// How deep files may include files.
@@ -35,6 +38,12 @@ const BYTES: u64 = files::LARGEST;
 
 /// The most country data that one load may read and files that it may write: each is in memory until the load is over.
 const FILES: usize = 8;
+
+/// Why there is no web page.
+const NO_ROOT: &str = "Won't open the web page running as root; use -u to run as different user";
+
+/// What comes in at the web page. The kernel queues as many clients as are served at a time: more would wait for long.
+pub const WEB_TRAFFIC: Traffic = Traffic::Connections { backlog: 64 };
 
 /// What one load may still read.
 struct Room {
@@ -114,6 +123,10 @@ pub struct Loader {
     pub names: Arc<Names>,
     /// It is for datagrams.
     pub udp: bool,
+    /// The jail that pen is not in yet.
+    pub confined: Option<Root>,
+    /// pen runs as root, and nobody has said that it may.
+    pub is_exposed_root: bool,
     /// The lengths of files that were read.
     pub lengths: Lengths,
 }
@@ -193,6 +206,24 @@ impl Loader {
                     &format!("{command}: one load has at most {FILES} geoip and write commands"),
                 ));
             }
+            if command.opens_web() {
+                if !cfg!(feature = "web") {
+                    return Err(placed(&place, "web: this program was built without the web page (feature web)"));
+                }
+                if self.is_exposed_root {
+                    prepared.warnings.push(if place.is_empty() {
+                        String::from(NO_ROOT)
+                    } else {
+                        format!("{place}: {NO_ROOT}")
+                    });
+                    continue;
+                }
+            }
+            #[cfg(feature = "web")]
+            if let Some(path) = command.web_password() {
+                let path = self.confined.as_ref().map_or_else(|| self.root.name(path), |jail| jail.outside(path));
+                passwords::read(&path).map_err(|error| placed(&place, &format!("web_password: {error}")))?;
+            }
             if let Some(objection) = udp::objection(&command).filter(|_| self.udp) {
                 return Err(placed(&place, objection));
             }
@@ -226,6 +257,23 @@ impl Loader {
             prepared.access_log = Some(destination.map(Box::new));
         }
         Ok(())
+    }
+
+    /// Opens where the web page goes after the last `web` command, if there is one and `now` tells something else. `listeners` are there
+    /// already.
+    pub fn open_web(
+        &self,
+        prepared: &Prepared,
+        now: impl FnOnce() -> Result<String, Error>,
+        listeners: &[Arc<Listener>],
+    ) -> Result<Option<Vec<Arc<Listener>>>, Error> {
+        let last = prepared.commands.iter().rev().find_map(Command::web);
+        let Some(wanted) = last else { return Ok(None) };
+        if now()? == wanted.map_or("off", Listeners::text) {
+            return Ok(None);
+        }
+        let places = wanted.map(|wanted| self.names.places(wanted)).transpose()?.unwrap_or_default();
+        Listener::open_all(&places, WEB_TRAFFIC, Access::Owner, listeners).map(Some)
     }
 
     /// Opens what the last `listen` command asks for, if there is one and `now` tells something else, for everybody. `listeners` are

@@ -10,7 +10,8 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::executor::Executor;
 use crate::daemon::complaints::Complaints;
 use crate::daemon::crew::{Client, Crew, Duty, Places};
-use crate::daemon::events::{Event, Follower};
+use crate::daemon::events::Event;
+use crate::daemon::seat::Seat;
 use crate::endpoint::ClientAddr;
 use crate::error::Error;
 use crate::net::control::conversation::{Conversation, Line};
@@ -32,9 +33,6 @@ const DUTY: Duty = Duty { name: "control client", of: "the control port", reside
 /// What its messages begin with.
 const PREFIX: &str = "control port: ";
 
-/// Changes that wait for a client that watches. One that is further behind is dropped.
-const CHANGES: usize = 1024;
-
 /// How often pen looks whether a client that watches has left.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -47,7 +45,8 @@ pub fn start(listeners: &[Arc<Listener>], executor: Executor, log: &Log) -> Resu
     let dropped = Arc::new(Complaints::new(log.clone(), PREFIX));
     let complaints = Arc::clone(&dropped);
     let told = log.clone();
-    let crew = Crew::start(DUTY, &events, log, move |client: &Client| serve(client, &executor, &told, &complaints))?;
+    let serve = move |client: &Client| serve(client, &executor, &told, &complaints);
+    let crew = Crew::start(DUTY, &events, log, Arc::new(serve))?;
     let places = crew.places();
     let short = Arc::new(Complaints::new(log.clone(), PREFIX));
     for listener in listeners {
@@ -130,19 +129,14 @@ fn converse(mut client: Conversation, executor: &Executor, carried_out: &dyn Fn(
 
 /// Tells a client of changes until it leaves. `None`: it is not told of any more, although it has not left.
 fn watch(client: &mut Conversation, executor: &Executor, format: Format) -> Result<Option<Verdict>, Ending> {
-    let (news, changes) = bounded(CHANGES);
-    let is_there = Arc::new(());
-    let (answer, admitted) = bounded(1);
-    let follower = Follower { news, is_there: Arc::downgrade(&is_there) };
-    let asked = executor.events.send(Event::Follow(follower, answer));
-    if asked.is_err() || !admitted.recv().unwrap_or(false) {
+    let Some(seat) = Seat::take(&executor.events) else {
         // It fails when the client has left.
         let _ = client.reply().write_all(b"too many clients watch already\n");
         return Ok(Some(Verdict::Refused));
-    }
+    };
     let clock = Clock::local();
     loop {
-        match changes.recv_timeout(LOOK) {
+        match seat.changes.recv_timeout(LOOK) {
             Ok(change) => {
                 let time = clock.format_with_offset(SystemTime::now());
                 let line = if format == Format::Json { change.json(&time) } else { change.line(&time) };

@@ -11,6 +11,7 @@ use crossbeam_channel::{Sender, bounded};
 use crate::daemon::events::{Event, Read};
 use crate::daemon::mailbox::Handle;
 use crate::error::reason;
+use crate::id::ServerId;
 use crate::net::control::Verdict;
 use crate::policy::balancer::Balancer;
 use crate::policy::clients::Client;
@@ -24,6 +25,10 @@ use crate::policy::settings::Tracking;
 use crate::sys::files;
 use crate::sys::priority::give_way;
 use crate::sys::root::Root;
+
+/// Batches that are looked through for one page: a page of the few clients of one server takes as long as that, whatever the size of
+/// the table.
+const LOOKS: usize = 20;
 
 /// The reply to `status` if its file cannot be written.
 const NO_PAGE: &str = "Unable to create webstats";
@@ -42,7 +47,7 @@ impl Reports {
     /// answers it.
     pub fn write(&self, query: &Query, out: &mut dyn Write) -> Option<io::Result<Verdict>> {
         let written = match query {
-            Query::Connections => self.write_connections(out),
+            Query::Connections(format) => self.write_connections(*format, out),
             Query::Recent(time, format) => self.write_recent(*time, *format, out),
             Query::Requests(format) => self.write_requests(*format, out),
             Query::Servers(format) => self.write_servers(*format, out),
@@ -142,10 +147,17 @@ impl Reports {
         }
     }
 
-    fn write_connections(&self, out: &mut dyn Write) -> io::Result<()> {
+    fn write_connections(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
         let now = self.summary()?.now;
         self.account()?;
-        self.connections(|row| out.write_all(text::connection(row, now).as_bytes()))
+        match format {
+            Format::Text => self.connections(|row| out.write_all(text::connection(row, now).as_bytes())),
+            Format::Json => {
+                let mut list = List::begin(out)?;
+                self.connections(|row| list.item(&json::connection(row, now)))?;
+                list.end()
+            }
+        }
     }
 
     fn write_owner(&self, number: u64, out: &mut dyn Write) -> io::Result<()> {
@@ -161,7 +173,7 @@ impl Reports {
     }
 
     /// Has the bytes of all running sessions booked.
-    fn account(&self) -> io::Result<()> {
+    pub fn account(&self) -> io::Result<()> {
         let mut from = Some(0);
         while let Some(slot) = from {
             from = self.ask(|reply| Read::Account(slot, reply))?;
@@ -177,6 +189,58 @@ impl Reports {
     /// Visits the slots of the server table.
     pub fn servers(&self, mut visit: impl FnMut(usize, &Server) -> io::Result<()>) -> io::Result<()> {
         self.batches(Read::Servers, |(number, server)| visit(number, &server))
+    }
+
+    /// A server; `None`: there is no such slot.
+    pub fn one_server(&self, id: ServerId) -> io::Result<Option<Server>> {
+        let batch = self.ask(|reply| Read::Servers(id.index(), reply))?;
+        Ok(batch.rows.into_iter().next().map(|(_, server)| server))
+    }
+
+    /// A page of the clients, from that slot on: at most so many, and only those that are to be kept.
+    pub fn page_of_clients(
+        &self,
+        from: usize,
+        rows: usize,
+        keep: impl Fn(&Client) -> bool,
+    ) -> io::Result<Batch<(usize, Client)>> {
+        let read = |from, reply| Read::Clients(from, None, reply);
+        self.page(from, rows, read, |(number, _)| *number, |(_, client)| keep(client))
+    }
+
+    /// Likewise, of the connections.
+    pub fn page_of_connections(
+        &self,
+        from: usize,
+        rows: usize,
+        keep: impl Fn(&ConnectionRow) -> bool,
+    ) -> io::Result<Batch<ConnectionRow>> {
+        self.page(from, rows, Read::Connections, |row| row.id.index(), keep)
+    }
+
+    fn page<R>(
+        &self,
+        from: usize,
+        most: usize,
+        read: impl Fn(usize, Sender<Batch<R>>) -> Read,
+        slot: impl Fn(&R) -> usize,
+        keep: impl Fn(&R) -> bool,
+    ) -> io::Result<Batch<R>> {
+        let (mut page, mut next) = (Vec::new(), Some(from));
+        for _ in 0..LOOKS {
+            let Some(slot_of_batch) = next else { break };
+            let batch = self.ask(|reply| read(slot_of_batch, reply))?;
+            for row in batch.rows {
+                if page.len() == most {
+                    return Ok(Batch { next: Some(slot(&row)), rows: page });
+                }
+                if keep(&row) {
+                    page.push(row);
+                }
+            }
+            next = batch.next;
+        }
+        Ok(Batch { rows: page, next })
     }
 
     fn clients(

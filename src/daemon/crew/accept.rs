@@ -17,7 +17,7 @@ use crate::net::peer::Peer;
 /// How long to wait before accepting again when the system gives no more descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-impl<S: Fn(&Client) + Clone + Send + 'static> Crew<S> {
+impl Crew {
     /// Starts the thread, of that name. It ends when its listener does. `dropped` is told of clients that give way, and `short` of what
     /// this host lacks.
     pub fn accept(

@@ -97,20 +97,22 @@ struct State {
     clients: Vec<Client>,
 }
 
+/// Serves one client.
+pub type Serve = Arc<dyn Fn(&Client) + Send + Sync>;
+
 /// Starts the threads, and gives them clients.
 #[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "it holds a closure")]
-pub struct Crew<S> {
+pub struct Crew {
     places: Places,
     events: Handle<Event>,
     log: Log,
-    /// Serves one client.
-    serve: S,
+    serve: Serve,
 }
 
-impl<S: Fn(&Client) + Clone + Send + 'static> Crew<S> {
+impl Crew {
     /// Starts the first threads.
-    pub fn start(duty: Duty, events: &Handle<Event>, log: &Log, serve: S) -> Result<Self, Error> {
+    pub fn start(duty: Duty, events: &Handle<Event>, log: &Log, serve: Serve) -> Result<Self, Error> {
         let shared = Shared { state: Mutex::default(), arrived: Condvar::new(), left: Condvar::new() };
         let places = Places { duty, shared: Arc::new(shared) };
         let crew = Self { places, events: events.clone(), log: log.clone(), serve };

@@ -6,6 +6,7 @@ use std::process;
 use std::sync::Arc;
 
 use super::config::{Config, Options};
+use crate::daemon::control::loader::WEB_TRAFFIC;
 use crate::endpoint::Address;
 use crate::error::Error;
 use crate::net::listener::{Access, Listener, Traffic};
@@ -24,6 +25,8 @@ pub(super) struct Bound {
     listeners: Vec<Arc<Listener>>,
     /// Where commands come in.
     pub(super) control: Vec<Arc<Listener>>,
+    /// Where the web page is, until it is handed over.
+    web: Vec<Arc<Listener>>,
     pidfile: Option<PidFile>,
 }
 
@@ -31,15 +34,16 @@ impl Bound {
     /// Listens. What belongs into a jail is not touched yet.
     pub(super) fn open(options: &Options, config: &Config) -> Result<Self, Error> {
         let listeners = Listener::open_all(&config.places, config.traffic, Access::Everybody, &[])?;
-        let mut bound = Self { listeners, control: Vec::new(), pidfile: None };
+        let mut bound = Self { listeners, control: Vec::new(), web: Vec::new(), pidfile: None };
         let commands = Traffic::Connections { backlog: CONTROL_BACKLOG };
         bound.control = Listener::open_all(&config.control, commands, Access::Owner, &[])?;
+        bound.web = Listener::open_all(&config.web, WEB_TRAFFIC, Access::Owner, &[])?;
         if let Some(user) = &options.user {
-            bound.listeners.iter().for_each(|listener| listener.share_with(user));
-            for control in &bound.control {
+            bound.listeners.iter().chain(&bound.web).for_each(|listener| listener.share_with(user));
+            for listener in bound.control.iter().chain(&bound.web) {
                 // A Unix socket is for the user that pen will run as only.
-                let given = control.give_to(user);
-                given.map_err(|error| Error::System(format!("Can't chown {}", control.address()), error))?;
+                let given = listener.give_to(user);
+                given.map_err(|error| Error::System(format!("Can't chown {}", listener.address()), error))?;
             }
         }
         Ok(bound)
@@ -47,7 +51,7 @@ impl Bound {
 
     /// How many listeners there are.
     pub(super) fn count(&self) -> usize {
-        self.listeners.len() + self.control.len()
+        self.listeners.len() + self.control.len() + self.web.len()
     }
 
     /// Enters the jail (`enter`), then sets the sockets' paths as seen from it.
@@ -69,12 +73,17 @@ impl Bound {
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Arc<Listener>> {
-        self.listeners.iter_mut().chain(&mut self.control)
+        self.listeners.iter_mut().chain(&mut self.control).chain(&mut self.web)
     }
 
     /// Gives the listeners away, with the duty to remove their files.
     pub(super) fn hand_over(&mut self) -> Vec<Arc<Listener>> {
         mem::take(&mut self.listeners)
+    }
+
+    /// Likewise, those of the web page.
+    pub(super) fn hand_over_web(&mut self) -> Vec<Arc<Listener>> {
+        mem::take(&mut self.web)
     }
 
     /// Writes the pid file, in the jail if there is one, while the directory that it lies in can still be written to.

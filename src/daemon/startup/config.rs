@@ -23,7 +23,7 @@ use crate::policy::lookups::RETRY;
 use crate::policy::report::Context;
 use crate::sys::clock::Clock;
 use crate::sys::key_files::KeyFiles;
-use crate::sys::privileges::{Account, may_become};
+use crate::sys::privileges::{Account, is_root, may_become};
 use crate::sys::program::runnable;
 use crate::sys::root::Root;
 
@@ -55,6 +55,8 @@ pub struct Config {
     pub traffic: Traffic,
     /// The control port; no place if there is none.
     pub control: Vec<Place>,
+    /// The web page; likewise.
+    pub web: Vec<Place>,
     /// What the balancer was configured with. Nothing is open yet.
     pub prepared: Prepared,
     /// Certificates and keys. They are read before pen gives up the right to read them.
@@ -96,6 +98,9 @@ pub fn check(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
     if balancer.is_strict_in_vain() {
         warn(STRICT_IN_VAIN);
     }
+    if balancer.settings().web.control_is_in_vain() {
+        warn(CONTROL_IN_VAIN);
+    }
     let jail = Root::new(options.identity.jail.as_deref())?;
     balancer.programs().into_iter().try_for_each(|program| runnable(&jail.outside(program)))
 }
@@ -105,6 +110,10 @@ pub const LACKS_WEIGHTS: &str = "selection is by weight, but every server has we
 
 /// The warning about requests that are not looked at.
 pub const STRICT_IN_VAIN: &str = "http_strict has no effect without http (-H)";
+
+/// The warning about a web page where nobody may change anything, although it is allowed.
+pub const CONTROL_IN_VAIN: &str =
+    "web_control is on, but without web_password nobody can change servers over a network";
 
 /// The warning about PROXY headers from everybody.
 pub const EVERY_CLIENT_MAY_ANNOUNCE: &str =
@@ -129,10 +138,12 @@ impl Config {
         let confined = Root::new(options.identity.jail.as_deref()).ok();
         let loader = Loader {
             port: listeners.as_ref().and_then(Listeners::port).cloned(),
-            key_files: KeyFiles::new(Root::new(None)?, confined),
+            key_files: KeyFiles::new(Root::new(None)?, confined.clone()),
+            confined,
             root: Root::new(None)?,
             names: Arc::new(Names::new(options.identity.jail.is_some(), options.identity.udp)),
             udp: options.identity.udp,
+            is_exposed_root: options.user.is_none() && is_root(),
             lengths: Lengths::default(),
         };
         let located = |command: &Command| Located { place: String::new(), command: command.clone() };
@@ -150,6 +161,7 @@ impl Config {
         }
         commands.extend(writing);
         let prepared = loader.prepare(commands, &|| Ok(None))?;
+        prepared.warnings.iter().for_each(|text| warn(text));
         let text = listeners.as_ref().map_or_else(String::new, |listeners| listeners.text().to_string());
         let mut balancer = Balancer::new(options.identity.clone(), text);
         let mut effects = Vec::new();
@@ -183,11 +195,13 @@ impl Config {
         };
         let control = options.control.as_ref().map(|control| loader.names.places(control)).transpose()?;
         let control = control.unwrap_or_default();
+        let web = balancer.settings().web.at.as_ref().map(|web| loader.names.places(web)).transpose()?;
+        let web = web.unwrap_or_default();
         let mut key_warnings = Vec::new();
         let keyring =
             Keyring::load(balancer.tls_config(), &loader.key_files, None, &mut |text| key_warnings.push(text))?;
         let keyring = Arc::new(keyring);
-        Ok(Self { balancer, places, traffic, control, prepared, keyring, key_warnings, effects, loader })
+        Ok(Self { balancer, places, traffic, control, web, prepared, keyring, key_warnings, effects, loader })
     }
 
     /// Tells of names that cannot be looked up where the log does not: on a terminal.

@@ -28,6 +28,8 @@ use crate::policy::settings::Settings;
 use crate::sys::clock::Clock;
 use crate::sys::limits::{Demand, Grant, Host};
 use crate::sys::log::Log;
+#[cfg(feature = "web")]
+use crate::sys::passwords;
 use crate::sys::privileges::{Confinement, is_root, may_be_transparent};
 use crate::sys::program::runnable;
 use crate::sys::root::Root;
@@ -65,7 +67,7 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     let exposed = config::control_is_exposed(&config.balancer, &config.control);
     let Config { balancer, traffic, mut prepared, keyring, key_warnings, effects, loader, .. } = config;
     let key_files = loader.key_files.clone().confined(root.clone());
-    let loader = Loader { root: root.clone(), key_files, ..loader };
+    let loader = Loader { root: root.clone(), confined: None, key_files, ..loader };
     // Read, and raised, while the rights for that are there.
     let host = Host::read();
     let Settings { conn_max, idlers, .. } = **balancer.settings();
@@ -123,7 +125,7 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
         grant,
         traffic,
     };
-    let Wired { mut supervisor, places } = wiring.start(options, balancer, &mut bound)?;
+    let Wired { mut supervisor, places, web } = wiring.start(options, balancer, &mut bound)?;
     let (_, exit) = supervisor.carry_out(effects, Instant::now());
     supervisor.settle(Instant::now());
     let outcome = readiness.ready().and_then(|()| if exit { Ok(()) } else { survive(|| supervisor.run()) });
@@ -133,6 +135,8 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
     if let Some(places) = places {
         places.finish();
     }
+    // It has no listeners to lose any more, and starts none.
+    let _ = web.key().open(Vec::new());
     access_log.finish();
     drop(bound);
     finish(outcome, &logger, foreground, aborts)
@@ -182,6 +186,14 @@ fn tell_oddities(options: &Options, balancer: &Balancer, (grant, exposed): (Gran
     }
     for error in balancer.programs().into_iter().filter_map(|program| runnable(program).err()) {
         log.warning(error);
+    }
+    #[cfg(feature = "web")]
+    if let Some(error) = settings.web.password.as_ref().and_then(|path| passwords::read(&loader.root.name(path)).err())
+    {
+        log.warning(format_args!("web_password: {error}"));
+    }
+    if settings.web.control_is_in_vain() {
+        log.warning(config::CONTROL_IN_VAIN);
     }
     if balancer.lacks_weights() {
         log.warning(config::LACKS_WEIGHTS);

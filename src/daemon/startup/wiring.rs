@@ -16,6 +16,7 @@ use crate::daemon::control::port;
 use crate::daemon::crew::Places;
 use crate::daemon::datagrams::Datagrams;
 use crate::daemon::datagrams::tools::{Epoch, Tools};
+use crate::daemon::door::{Door, WEB};
 use crate::daemon::events::Event;
 use crate::daemon::latest::Latest;
 use crate::daemon::mailbox::{Handle, Mailbox};
@@ -26,6 +27,8 @@ use crate::daemon::session::worker::Worker;
 use crate::daemon::signals::Wish;
 use crate::daemon::supervisor::front::Front;
 use crate::daemon::supervisor::{Helpers, Supervisor};
+#[cfg(feature = "web")]
+use crate::daemon::web;
 use crate::daemon::{idlers, reloader, reporter, resolver, signals, thread};
 use crate::error::Error;
 use crate::net::listener::Traffic;
@@ -61,6 +64,8 @@ pub(super) struct Wired<F> {
     pub(super) supervisor: Supervisor<F>,
     /// Of the control port's clients, if there is a control port.
     pub(super) places: Option<Places>,
+    /// The web page.
+    pub(super) web: Door,
 }
 
 impl Wiring {
@@ -75,12 +80,24 @@ impl Wiring {
         let Self { events, inbox, log, access_log, clock, loader, keyring, host, grant, traffic } = self;
         let permits = Permits::new(grant.sessions);
         let idlers = idlers::start(permits.clone(), &events)?;
-        let executor =
-            Executor { events: events.clone(), loader, traffic, access_log: access_log.clone(), keys: Arc::default() };
+        let web = Door::new(log.clone(), WEB);
+        let executor = Executor {
+            events: events.clone(),
+            loader,
+            traffic,
+            access_log: access_log.clone(),
+            keys: Arc::default(),
+            web: web.clone(),
+        };
         let reload = reloader::start(executor.clone(), options.identity.file.clone(), log.clone())?;
         let resolver = resolver::start(executor.clone(), log.clone())?;
         let usr1 = reporter::start(executor.reports(), log.clone())?;
         signals::start(&events, log.clone(), heed(access_log.clone(), reload, usr1, log.clone()))?;
+        staff(&web, &executor, &log);
+        let mut open = web.key();
+        let listeners = bound.hand_over_web();
+        open.prepare(&listeners)?;
+        open.open(listeners)?;
         let places = port::start(&bound.control, executor, &log)?;
         balancer.begin_serving(process::id());
         let mut front = Front::new(permits, host, grant, bound.control.len(), events.clone());
@@ -121,9 +138,20 @@ impl Wiring {
         let conn_max = balancer.settings().conn_max;
         let mut supervisor = Supervisor::new(balancer, inbox, (pool, ended), (front, keyring), helpers, (log, clock));
         supervisor.make_room_for(conn_max)?;
-        Ok(Wired { supervisor, places })
+        Ok(Wired { supervisor, places, web })
     }
 }
+
+/// Who serves the clients of the web page.
+#[cfg(feature = "web")]
+fn staff(door: &Door, executor: &Executor, log: &Log) {
+    let (executor, log) = (executor.clone(), log.clone());
+    door.staff(Box::new(move || web::start(&executor, &log)));
+}
+
+/// There is no web page.
+#[cfg(not(feature = "web"))]
+fn staff(_door: &Door, _executor: &Executor, _log: &Log) {}
 
 /// What signals do. `reload` wakes the reloader and `report` the reporter. Each has room for one: a signal that finds none comes before the
 /// thread has begun with the one that has it, and is done with that.

@@ -250,6 +250,10 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                     // The caller may have given up; then the reply is dropped.
                     let _ = answer.try_send(self.balancer.admits_to_control(client));
                 }
+                Event::AdmitToWeb(client, answer) => {
+                    // The caller may have given up; then the reply is dropped.
+                    let _ = answer.try_send(self.balancer.admits_to_web(client));
+                }
                 Event::Idlers(count) => self.helpers.idle = count,
                 Event::Ended(who) => {
                     let error = io::Error::other("ended unexpectedly");

@@ -129,6 +129,9 @@ impl Balancer {
                 self.listen_commanded = true;
                 return Outcome::reply(self.answer(&Query::Listen, context));
             }
+            Command::Show(Query::Health) => {
+                return self.availability(context.now).map_or_else(Outcome::refusal, Outcome::reply);
+            }
             Command::Show(Query::Geoip) => {
                 let effects = self.geoip.iter().cloned().map(Effect::Tell).collect();
                 return Outcome { reply: self.answer(&Query::Geoip, context), effects };

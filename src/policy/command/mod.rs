@@ -16,6 +16,7 @@ mod ssl;
 pub mod table;
 pub mod tls;
 pub mod udp;
+mod web;
 pub mod words;
 mod write;
 
@@ -102,7 +103,7 @@ impl Command {
             Self::Server(_, changes) => {
                 changes.iter().any(|change| matches!(change, ServerChange::Address(endpoint) if is_path(endpoint)))
             }
-            Self::Listen(listeners) => listeners.text().contains('/'),
+            Self::Listen(listeners) | Self::Set(_, Value::Places(Some(listeners))) => listeners.text().contains('/'),
             _ => false,
         }
     }

@@ -11,6 +11,7 @@ use super::words::Words;
 use crate::endpoint::{Endpoint, Host, Port};
 use crate::id::AclId;
 use crate::policy::check::kind::Kind as CheckKind;
+use crate::policy::listeners::Listeners;
 use crate::policy::report::Context;
 use crate::policy::settings::{LogTarget, Settings};
 use crate::policy::weblog::connection::LogFormat;
@@ -92,6 +93,8 @@ pub enum Kind {
     Format,
     /// A check, or `no word`.
     Check,
+    /// Places to listen on, or `no word`.
+    Places,
     /// A server, or `no word`.
     Server,
     /// An IP address, or `no word`.
@@ -132,6 +135,7 @@ pub enum Value {
     Log(Option<LogTarget>),
     Format(Option<LogFormat>),
     Check(Option<Arc<CheckKind>>),
+    Places(Option<Listeners>),
     Server(Option<Endpoint>),
     Address(Option<IpAddr>),
 }
@@ -218,6 +222,7 @@ impl Setting {
             Kind::Log => Some(Value::Log(None)),
             Kind::Format => Some(Value::Format(None)),
             Kind::Check => Some(Value::Check(None)),
+            Kind::Places => Some(Value::Places(None)),
             Kind::Server => Some(Value::Server(None)),
             Kind::Address => Some(Value::Address(None)),
             Kind::Number { .. } | Kind::Seconds(_) | Kind::Acl | Kind::Choice { .. } => None,
@@ -270,6 +275,10 @@ impl Setting {
                 let text = words.rest("a check")?;
                 Value::Check(Some(Arc::new(CheckKind::parse(text).map_err(|e| format!("{what}: {e}"))?)))
             }
+            Kind::Places => {
+                let listeners = Listeners::parse_words(words.rest("a port")?.split_ascii_whitespace());
+                Value::Places(Some(listeners.map_err(|e| format!("{what}: {e}"))?))
+            }
             Kind::Server => Value::Server(Some(words.server()?)),
             Kind::Address => {
                 let text = words.next("a local address")?;
@@ -317,7 +326,9 @@ impl Value {
     pub(super) fn line(&self) -> String {
         match (self.text(), self) {
             (Some(text), _) => format!("{text}\n"),
-            (None, Self::OptionalSeconds(_) | Self::OptionalNumber(_) | Self::Check(_)) => String::from("off\n"),
+            (None, Self::OptionalSeconds(_) | Self::OptionalNumber(_) | Self::Check(_) | Self::Places(_)) => {
+                String::from("off\n")
+            }
             (None, _) => String::new(),
         }
     }
@@ -340,6 +351,7 @@ impl Value {
                 Some(format.as_ref().map_or_else(|| String::from("requests"), LogFormat::to_string))
             }
             Self::Check(kind) => kind.as_ref().map(|kind| kind.to_string()),
+            Self::Places(listeners) => listeners.as_ref().map(|listeners| listeners.text().to_string()),
             Self::Server(endpoint) => endpoint.as_ref().map(Endpoint::to_string),
             Self::Address(ip) => ip.map(|ip| ip.to_string()),
         }

@@ -6,6 +6,7 @@ use super::check::CHECKS;
 use super::setting::{Kind, Setting, Touches, Value};
 use super::ssl::SSL;
 use super::udp::UDP;
+use super::web::WEB;
 use crate::policy::clients::Clients;
 use crate::policy::http::forwarded::{Existing, Style};
 use crate::policy::proxy::Accepts;
@@ -259,7 +260,7 @@ pub const AFTER_SERVERS: &[Setting] = &[
 
 /// All settings.
 pub fn all() -> impl Iterator<Item = &'static Setting> {
-    BEFORE_SERVERS.iter().chain(AFTER_SERVERS).chain(SSL).chain(CHECKS).chain(UDP)
+    BEFORE_SERVERS.iter().chain(AFTER_SERVERS).chain(SSL).chain(CHECKS).chain(UDP).chain(WEB)
 }
 
 /// The setting of that word.
@@ -304,9 +305,17 @@ mod tests {
             Kind::Check => ["tcp", "http /up status 200"]
                 .map(|text| setting.read("x", &mut crate::policy::command::words::Words::new(text, None)).unwrap())
                 .to_vec(),
-            Kind::Path | Kind::Program | Kind::Text | Kind::Log | Kind::Format | Kind::Server | Kind::Address => {
+            Kind::Path
+            | Kind::Program
+            | Kind::Text
+            | Kind::Log
+            | Kind::Format
+            | Kind::Places
+            | Kind::Server
+            | Kind::Address => {
                 let text = match setting.kind {
                     Kind::Server => "192.0.2.1:80",
+                    Kind::Places => "127.0.0.1:8080 [::1]:8080 /run/pen-web",
                     Kind::Address => "2001:db8::1",
                     Kind::Format => "a $client  $$",
                     _ => "/a file",

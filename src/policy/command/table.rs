@@ -70,7 +70,9 @@ const COMMANDS: &[Entry] = &[
     entry("connection", "connection N", "facts about connection N", |w| {
         Ok(show(Query::Connection(if w.is_empty() { 0 } else { w.number("connection", 0, u64::MAX)? })))
     }),
-    entry("connections", "connections", "a line for each connection", |_| Ok(show(Query::Connections))),
+    entry("connections", "connections [json]", "a line for each connection", |w| {
+        Ok(show(Query::Connections(read_format(w)?)))
+    }),
     entry("control", "control", "where the control port is", |_| Ok(show(Query::Control))),
     obsolete!("delayed_forward"),
     later!("dsr_if"),
@@ -91,6 +93,7 @@ const COMMANDS: &[Entry] = &[
     entry("handshakes", "handshakes [json]", "how many TLS handshakes succeeded, and why others failed", |w| {
         Ok(show(Query::Handshakes(read_format(w)?)))
     }),
+    entry("health", "health", "whether a new client would get a server; refused, if not", |_| Ok(show(Query::Health))),
     entry("help", "help [COMMAND]", "the commands, or one of them", |w| {
         Ok(Command::Help(w.optional().map(String::from)))
     }),

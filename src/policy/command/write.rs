@@ -11,6 +11,7 @@ use super::setting::Setting;
 use super::settings::{AFTER_SERVERS, BEFORE_SERVERS};
 use super::ssl::SSL;
 use super::udp::UDP;
+use super::web::WEB;
 use crate::endpoint::Port;
 use crate::id::{AclId, ServerId};
 use crate::policy::acl::Acl;
@@ -109,7 +110,7 @@ impl Balancer {
             changes.extend(server.checks.changes());
             Command::Server(id, changes)
         }));
-        commands.extend(AFTER_SERVERS.iter().chain(SSL).chain(CHECKS).chain(UDP).map(set));
+        commands.extend(AFTER_SERVERS.iter().chain(SSL).chain(CHECKS).chain(UDP).chain(WEB).map(set));
         commands.push(Command::NoHttpHeader(None));
         commands.extend(self.settings.http_headers.iter().cloned().map(Command::HttpHeader));
         commands.extend(later);

@@ -12,7 +12,7 @@ impl Balancer {
         match query {
             // Reports: who asks for one reads the tables in batches, and renders it.
             Query::Configuration
-            | Query::Connections
+            | Query::Connections(_)
             | Query::Recent(..)
             | Query::Requests(_)
             | Query::Servers(_)
@@ -28,6 +28,10 @@ impl Balancer {
             }
             Query::Handshakes(Format::Text) => text::handshakes(&self.handshakes),
             Query::Handshakes(Format::Json) => json::handshakes(&self.handshakes),
+            Query::Health => {
+                let (Ok(reply) | Err(reply)) = self.availability(context.now);
+                reply
+            }
             Query::HttpHeaders => self.settings.http_headers.iter().map(|header| format!("{header}\n")).collect(),
             Query::Listen => format!("{}\n", self.listen),
             Query::Mode => self.mode(),

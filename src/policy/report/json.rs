@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{address, reason, status};
+use super::batch::ConnectionRow;
+use super::{SocketStats, address, reason, status, upstream};
 use crate::policy::clients::Client;
 use crate::policy::http::counts::Counts;
 use crate::policy::proxy::Version;
@@ -62,6 +63,18 @@ pub fn client(client: &Client, now: Instant) -> String {
         client.connects,
         client.sent,
         client.received
+    )
+}
+
+/// An item of `connections json`.
+pub fn connection(row: &ConnectionRow, now: Instant) -> String {
+    let ConnectionRow { id, client, address, sent, received, .. } = row;
+    let (address, server) = (string(&address.to_string()), string(&upstream(row.upstream)));
+    let age = now.duration_since(row.since).as_secs();
+    let SocketStats { pending_down, pending_up, .. } = row.sockets;
+    format!(
+        "{{\"connection\":{id},\"client\":{client},\"address\":{address},\"server\":{server},\"age\":{age},\"sent\":{sent},\
+         \"received\":{received},\"pending_down\":{pending_down},\"pending_up\":{pending_up}}}"
     )
 }
 

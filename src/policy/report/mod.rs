@@ -1,6 +1,7 @@
 //! Reports: what can be asked of a running pen, and how it is answered.
 
 mod answers;
+mod availability;
 pub mod batch;
 mod explain;
 pub mod item;
