@@ -47,14 +47,14 @@ PORTC = 8888
 # What the tests are built with and run beside our own programs, by the names of Debian's packages.
 TEST_PACKAGES = apache2 awstats bind9-dnsutils busybox chromium curl dovecot-imapd dovecot-pop3d freeradius-utils goaccess gzip haproxy \
 	init-system-helpers iproute2 knot libssl-dev logrotate mandoc mmdb-bin netbase nginx openssh-client openssh-server openssl \
-	pen pkg-config procps python3 python3-pip rsyslog slapd socat strace valgrind wrk
+	pen pkg-config procps prometheus python3 python3-pip rsyslog slapd socat strace valgrind wrk
 
 # There can be one mail server, and one server of MySQL or MariaDB. Those that are there stay.
 TEST_PACKAGES += $(if $(wildcard /usr/sbin/sendmail),,exim4-daemon-light) $(if $(wildcard /usr/sbin/mysqld),,mariadb-server-core)
 
 # What `make test-quick` does without. The tests that need one of them are skipped there.
 HEAVY_PACKAGES = apache2 awstats chromium dovecot-imapd dovecot-pop3d exim4-daemon-light freeradius-utils goaccess haproxy knot \
-	mariadb-server-core nginx openssh-server python3-pip rsyslog slapd valgrind
+	mariadb-server-core nginx openssh-server prometheus python3-pip rsyslog slapd valgrind
 
 # Where the tests look for country data of the real world.
 TEST_DATA = $(CARGO_TARGET_DIR)/test-data

@@ -38,6 +38,8 @@ mod maintenance;
 mod manual;
 mod memory;
 mod mergelogs;
+#[cfg(feature = "web")]
+mod metrics;
 mod names;
 mod nginx;
 mod one_log;

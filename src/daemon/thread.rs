@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::Builder;
 
 use crossbeam_channel::bounded;
@@ -97,7 +98,36 @@ fn caught(work: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
 /// Starts a thread that is not watched.
 pub(super) fn spawn(name: &str, stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let stack = address_space::stack(stack)?;
+    let place = Place::take();
+    let work = move || {
+        let _place = place;
+        work();
+    };
     Builder::new().name(name.to_string()).stack_size(stack).spawn(work).map(drop)
+}
+
+/// How many threads there are besides the first one.
+static LIVING: AtomicUsize = AtomicUsize::new(0);
+
+/// How many threads this process has.
+pub fn count() -> usize {
+    1 + LIVING.load(Ordering::Relaxed)
+}
+
+/// A thread that is counted.
+struct Place;
+
+impl Place {
+    fn take() -> Self {
+        LIVING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        LIVING.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -174,6 +204,29 @@ mod tests {
             apart("panics", || panic!("on purpose")).map(|()| 0).unwrap_err().to_string(),
             "ended by a fault in pen"
         );
+    }
+
+    #[test]
+    fn threads_are_counted_while_they_live() {
+        // Other tests have threads of their own, which come and go.
+        let held: Vec<_> = (0..100)
+            .map(|_| {
+                let (end, ended) = mpsc::channel::<()>();
+                spawn("held", STACK, move || {
+                    // It fails when the test lets go.
+                    let _ = ended.recv();
+                })
+                .unwrap();
+                end
+            })
+            .collect();
+        assert!(count() > 100);
+        drop(held);
+        let late = std::time::Instant::now() + Duration::from_secs(30);
+        while count() > 100 {
+            assert!(std::time::Instant::now() < late, "{}", count());
+            std::thread::yield_now();
+        }
     }
 
     #[test]

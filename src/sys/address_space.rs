@@ -44,10 +44,22 @@ fn fit(size: usize, left: u64) -> Option<usize> {
     Some(size + 4 * LEAST as usize)
 }
 
+/// How many bytes of this process are in memory.
+#[cfg(feature = "web")]
+pub fn resident() -> Option<u64> {
+    open();
+    number(STATM.get()?.as_ref()?, 1)
+}
+
 fn used(statm: &File) -> Option<u64> {
+    number(statm, 0)
+}
+
+/// The number at that place of the file, which counts pages, in bytes.
+fn number(statm: &File, place: usize) -> Option<u64> {
     let mut text = [0; 64];
     let count = statm.read_at(&mut text, 0).ok()?;
-    let pages: u64 = std::str::from_utf8(&text[..count]).ok()?.split(' ').next()?.parse().ok()?;
+    let pages: u64 = std::str::from_utf8(&text[..count]).ok()?.split(' ').nth(place)?.parse().ok()?;
     Some(pages * page_size() as u64)
 }
 

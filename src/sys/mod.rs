@@ -16,6 +16,8 @@ mod place;
 pub mod poll;
 pub mod priority;
 pub mod privileges;
+#[cfg(feature = "web")]
+pub mod process;
 pub mod program;
 pub mod root;
 pub mod syslog;

@@ -18,7 +18,13 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         match read {
             Read::Summary(reply) => {
                 let time = self.clock.format(SystemTime::now());
-                let summary = Summary { requests: self.sessions.requests, ..self.balancer.summary(now, time) };
+                let summary = self.balancer.summary(now, time);
+                let summary = Summary {
+                    requests: self.sessions.requests,
+                    connections_max: summary.connections_max.min(self.front.grant.sessions),
+                    idlers: self.helpers.idle,
+                    ..summary
+                };
                 let _ = reply.try_send(summary);
             }
             Read::Account(from, reply) => {

@@ -67,6 +67,10 @@ pub struct Summary {
     pub clients_max: usize,
     /// How many connections there are.
     pub connections: usize,
+    /// How many there may be at once. It is not the balancer that knows what this host grants.
+    pub connections_max: usize,
+    /// How many idlers are connected. It is not the balancer that knows.
+    pub idlers: usize,
     /// HTTP requests. It is not the balancer that counts them.
     pub requests: Counts,
     /// TLS handshakes with clients.
@@ -114,6 +118,8 @@ impl Balancer {
             clients: self.clients.count(),
             clients_max: self.clients.max(),
             connections: self.connections.len(),
+            connections_max: self.settings.conn_max,
+            idlers: 0,
             requests: Counts::default(),
             handshakes: self.handshakes,
             refusals: self.refusals,

@@ -6,6 +6,8 @@ pub mod batch;
 mod explain;
 pub mod item;
 pub mod json;
+#[cfg(feature = "web")]
+pub mod metrics;
 pub mod page;
 pub mod query;
 pub mod statistics;
