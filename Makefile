@@ -188,6 +188,8 @@ install: $(PROGRAMS:%=$(RELEASE)/%)
 	$(call put,pen@.service,644,$(UNITDIR)/pen@.service)
 	$(call put,example.conf,644,$(DOCDIR)/examples/example.conf)
 	$(call put,rsyslog.conf,644,$(DOCDIR)/examples/rsyslog.conf)
+	$(call put,grafana.json,644,$(DOCDIR)/examples/grafana.json)
+	$(call put,alerts.yml,644,$(DOCDIR)/examples/alerts.yml)
 	$(call put,lvsmon.conf,644,$(DOCDIR)/examples/lvsmon.conf)
 	$(call put,lvsmon-ipvsadm,755,$(DOCDIR)/examples/lvsmon-ipvsadm)
 	$(call put,lvsmon-penctl,755,$(DOCDIR)/examples/lvsmon-penctl)
@@ -215,6 +217,7 @@ uninstall:
 	rm -f "$(DESTDIR)$(SYSCONFDIR)/init.d/lvsmon" "$(DESTDIR)$(UNITDIR)/lvsmon.service"
 	rm -f "$(DESTDIR)$(LIBEXECDIR)/pen-instance" "$(DESTDIR)$(SYSCONFDIR)/init.d/pen" "$(DESTDIR)$(UNITDIR)/pen@.service"
 	rm -f "$(DESTDIR)$(DOCDIR)/examples/example.conf" "$(DESTDIR)$(DOCDIR)/examples/rsyslog.conf"
+	rm -f "$(DESTDIR)$(DOCDIR)/examples/grafana.json" "$(DESTDIR)$(DOCDIR)/examples/alerts.yml"
 	rm -f "$(DESTDIR)$(SYSCONFDIR)/init.d/penlogd" "$(DESTDIR)$(UNITDIR)/penlogd.service"
 	$(call unless_changed,default,$(SYSCONFDIR)/default/pen)
 	$(call unless_changed,penlogd.default,$(SYSCONFDIR)/default/penlogd)

@@ -756,6 +756,11 @@ fn what_the_administrator_has_changed_survives_make() {
         let is_program = !file.contains("default") && !file.contains("logrotate");
         assert_eq!(fs::metadata(image.join(file)).unwrap().mode() & 0o777, if is_program { 0o755 } else { 0o644 });
     }
+    // They are installed as they are.
+    for file in ["alerts.yml", "grafana.json"] {
+        let example = fs::read(image.join("usr/share/doc/pen/examples").join(file)).unwrap();
+        assert!(example == fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service").join(file)).unwrap());
+    }
     fs::write(&settings, format!("{installed}INSTANCES=web\n")).unwrap();
     fs::write(image.join("etc/pen/web.conf"), "# pen 80\n").unwrap();
     make("install", image, &["PREFIX=/usr"]);
