@@ -16,6 +16,7 @@ use pen::policy::command::Command;
 use pen::policy::command::server::ServerChange;
 use pen::policy::command::setting::Value;
 use pen::policy::command::settings;
+use pen::policy::counters::{Counters, SessionEnd};
 use pen::policy::country::{Country, Edition, Geography, GeoipFile};
 use pen::policy::facts::ClientFacts;
 use pen::policy::identity::Identity;
@@ -194,6 +195,17 @@ struct Model {
     /// For each client, the server of its last connection and when it last arrived.
     memory: HashMap<u8, (Option<usize>, Instant)>,
     connections: HashMap<ConnId, Connection>,
+    /// How often connects have failed, and how many sessions have ended: of each server, of the emergency and of the abuse server.
+    ends: [(u64, u64); SERVERS + 2],
+}
+
+/// The place of a server in [`Model::ends`].
+fn place(upstream: Upstream) -> usize {
+    match upstream {
+        Upstream::Regular(server) => server.index(),
+        Upstream::Emergency => SERVERS,
+        Upstream::Abuse => SERVERS + 1,
+    }
 }
 
 impl Model {
@@ -211,6 +223,7 @@ impl Model {
             abuse: false,
             memory: HashMap::new(),
             connections: HashMap::new(),
+            ends: Default::default(),
         };
         for number in 0..SERVERS {
             model.place_server(number, false);
@@ -372,7 +385,10 @@ impl Model {
             }
             Event::Close { which } => {
                 if let Some(conn) = self.pick(which) {
-                    self.connections.remove(&conn);
+                    let upstream = self.connections.remove(&conn).unwrap().upstream;
+                    self.ends[place(upstream)].1 += 1;
+                    let (connect, cold) = (Some(Duration::ZERO), which % 2 == 0);
+                    self.balancer.session_ended(conn, &SessionEnd { connect, cold, length: Duration::ZERO });
                     self.balancer.close(conn, self.now);
                 }
             }
@@ -445,6 +461,7 @@ impl Model {
         if let Upstream::Regular(server) = before {
             connection.failed.insert(server.index());
         }
+        self.ends[place(before)].0 += 1;
         connection.emergency_failed |= before == Upstream::Emergency;
         let (next, _) = self.balancer.fail_over(conn, blame, self.now);
         match next {
@@ -520,6 +537,17 @@ impl Model {
         let mut ids: Vec<_> = self.connections.keys().copied().collect();
         ids.sort();
         prop_assert_eq!(connection_ids(&self.balancer), ids);
+        let stand_ins = self.balancer.summary(self.now, String::new()).stand_ins;
+        for (upstream, stand_in) in [(Upstream::Emergency, &stand_ins.emergency), (Upstream::Abuse, &stand_ins.abuse)] {
+            let there = self.connections.values().filter(|connection| connection.upstream == upstream).count();
+            prop_assert_eq!(stand_in.connections as usize, there);
+        }
+        let servers = self.balancer.server_batch(0, Bounds::STEP).rows;
+        let regular = servers.iter().map(|(_, server)| &server.counters);
+        let counters = regular.chain([&stand_ins.emergency.counters, &stand_ins.abuse.counters]);
+        let told = |counters: &Counters| (counters.failed, counters.total());
+        prop_assert!(counters.clone().map(told).eq(self.ends), "{:?}", self.ends);
+        prop_assert!(counters.clone().all(|counters| counters.total() == counters.sessions.count()));
         Ok(())
     }
 }
