@@ -39,6 +39,7 @@ pub mod servers;
 pub mod settings;
 pub mod soundness;
 pub mod tls;
+pub mod top;
 pub mod udp;
 pub mod web;
 pub mod weblog;
