@@ -21,3 +21,4 @@ pub mod process;
 pub mod program;
 pub mod root;
 pub mod syslog;
+pub mod terminal;
