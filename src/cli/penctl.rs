@@ -1,12 +1,13 @@
 //! The `penctl` program: sends commands to a running pen and prints the replies.
 
 use std::env;
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::complain;
 use super::print;
+use crate::daemon::top::{self, Options};
 use crate::endpoint::{Address, Endpoint};
 use crate::error::reason;
 use crate::net::control::Verdict;
@@ -19,12 +20,16 @@ const NAME: &str = "penctl";
 const USAGE: &str = "\
 usage: penctl [options] host:port|/path/to/socket command...
        penctl [options] host:port|/path/to/socket [-]
+       penctl [options] host:port|/path/to/socket top [seconds]
 
 Sends the command to the control port of a pen (pen -C) and prints the reply. Without a command, or
 with -, it reads commands from standard input, one on each line. `penctl host:port help` lists them.
 
+With top it shows the servers with their states and rates on the terminal, again each second or in an
+interval of that many seconds, until a key is pressed. Without a terminal it prints that once.
+
   --help        print this text
-  --timeout SECONDS  how long a command and its reply may take [30]
+  --timeout SECONDS  how long a command and its reply may take [30, top 5]
   --version     print the version
 
 Exit status: 0 the command was carried out, 1 there is no complete reply, 2 pen refused the command.
@@ -36,8 +41,17 @@ const REFUSED: u8 = 2;
 /// How long a command may take by default. pen itself may need some seconds for it, for a name that cannot be looked up.
 const TIME: Duration = Duration::from_secs(30);
 
+/// The same for each question of `top`. A connection that has died is given up then, and the next one may work.
+const TOP_TIME: Duration = Duration::from_secs(5);
+
 /// The longest reply, in bytes. `recent json` has about 150 bytes for each client, and pen remembers 10 million clients at most.
 const LARGEST: u64 = 4 << 30;
+
+/// The longest reply to `top`, in bytes. A server has about 200, and a reply is kept in memory.
+const LARGEST_OF_TOP: u64 = 64 << 20;
+
+/// The time between two frames of `top` by default.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -57,17 +71,17 @@ fn run() -> Result<ExitCode, String> {
         .collect::<Result<_, _>>()?;
     // Options end at the first operand: what follows belongs to the command.
     let mut operands = arguments.as_slice();
-    let mut limits = Limits { time: TIME, bytes: LARGEST };
+    let mut time = None;
     while let Some((option, rest)) = operands.split_first().filter(|(first, _)| first.starts_with("--")) {
         operands = rest;
         match option.split_once('=').map_or((option.as_str(), None), |(name, value)| (name, Some(value))) {
             ("--help", None) => return Ok(print(USAGE)),
             ("--version", None) => return Ok(print(concat!("penctl ", env!("CARGO_PKG_VERSION"), "\n"))),
-            ("--timeout", Some(value)) => limits.time = seconds("--timeout", value, 1)?,
+            ("--timeout", Some(value)) => time = Some(seconds("--timeout", value, 1)?),
             ("--timeout", None) => {
                 let (value, rest) = rest.split_first().ok_or("option '--timeout' requires an argument")?;
                 operands = rest;
-                limits.time = seconds("--timeout", value, 1)?;
+                time = Some(seconds("--timeout", value, 1)?);
             }
             _ => return Err(format!("unrecognized option '{option}'")),
         }
@@ -80,6 +94,16 @@ fn run() -> Result<ExitCode, String> {
     }
     let addresses = addresses(address)?;
     let command = words.join(" ");
+    let mut top = command.split_ascii_whitespace();
+    if top.next() == Some("top") {
+        let limits = Limits { time: time.unwrap_or(TOP_TIME), bytes: LARGEST_OF_TOP };
+        let interval = top.next().map_or(Ok(INTERVAL), |text| seconds("top", text, 1))?;
+        if let Some(word) = top.next() {
+            return Err(format!("top: nothing is expected from \"{word}\" on"));
+        }
+        return show(Options { address: address.clone(), addresses, interval, limits, colour: may_use_colours() });
+    }
+    let limits = Limits { time: time.unwrap_or(TIME), bytes: LARGEST };
     let mut refused = false;
     if command.is_empty() || command == "-" {
         if words.is_empty() && io::stdin().is_terminal() {
@@ -95,6 +119,26 @@ fn run() -> Result<ExitCode, String> {
         refused = is_refused(&addresses, &command, limits)?;
     }
     Ok(if refused { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
+}
+
+/// Carries out `top`.
+fn show(options: Options) -> Result<ExitCode, String> {
+    // A terminal that knows no control sequences is as a file.
+    let is_screen = io::stdout().is_terminal() && env::var("TERM").is_ok_and(|term| !term.is_empty() && term != "dumb");
+    if is_screen {
+        return top::run(options).map(|()| ExitCode::SUCCESS);
+    }
+    let text = top::once(&options)?;
+    match io::stdout().write_all(text.as_bytes()) {
+        // A reader that has left is not an error.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("standard output: {}", reason(&error))),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Whether the user has not forbidden colours (no-color.org).
+fn may_use_colours() -> bool {
+    env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn addresses(text: &str) -> Result<Vec<Address>, String> {

@@ -35,3 +35,4 @@ pub mod supervisor;
 pub mod thread;
 #[cfg(feature = "web")]
 pub mod web;
+pub mod top;
