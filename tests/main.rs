@@ -106,6 +106,7 @@ mod tls_servers;
 mod tls_servers_of_others;
 #[cfg(feature = "tls")]
 mod tls_sni;
+mod top;
 mod transcript;
 mod udp_addresses;
 mod udp_compat;

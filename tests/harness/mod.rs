@@ -16,6 +16,7 @@ pub(crate) mod mmdb;
 mod pen;
 mod ports;
 mod process;
+mod terminal;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
@@ -38,6 +39,7 @@ pub(crate) use hosts::Hosts;
 pub(crate) use pen::{Launch, Pen, Program, Theirs, run};
 pub(crate) use ports::{Scratch, free_port, is_free};
 pub(crate) use process::Process;
+pub(crate) use terminal::{Settings, Terminal};
 #[cfg(feature = "tls")]
 pub(crate) use tls::{TlsClient, TlsEnd};
 #[cfg(feature = "tls")]
