@@ -41,6 +41,28 @@ fn sorted<'a>(addresses: impl Iterator<Item = &'a str>) -> Vec<String> {
 }
 
 #[test]
+fn a_summary_counts_connections_and_clients() {
+    let (scratch, backend) = (Scratch::new(), Backend::new("echo", greet));
+    let file = scratch.join("a name.conf");
+    fs::write(&file, "conn_max 600\nclients_max 3000\n").unwrap();
+    let pen = Launch::ours().control().options(&["-F", &file.display().to_string()]).servers(&[&backend]).start();
+    let clients = ["127.3.0.1", "127.3.0.1", "127.3.0.2"].map(|ip| Client::from(ip, &pen));
+    pen.wait_for_connections(0, 3);
+    let summary = || pen.control().say("summary");
+    let head = format!("pid {} uptime ", pen.pid());
+    let tail = "conn 3 conn_max 600 clients 2 clients_max 3000 name a name\n";
+    wait_until("a second to pass", || {
+        let line = summary();
+        let rest = line.strip_prefix(&head).unwrap_or_else(|| panic!("{line}"));
+        let (uptime, rest) = rest.split_once(' ').unwrap();
+        assert_eq!(rest, tail);
+        (1..60).contains(&uptime.parse::<u64>().unwrap())
+    });
+    drop(clients);
+    wait_until("the connections to end", || summary().contains(" conn 0 ") && summary().contains(" clients 2 "));
+}
+
+#[test]
 fn a_report_of_several_batches_has_every_client_once() {
     let (pen, _backends, scratch) = crowded();
     let control = pen.control();

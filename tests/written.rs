@@ -171,7 +171,7 @@ proptest! {
     fn a_configuration_comes_back_from_its_commands(said in vec(command(), 0..60), serving: bool) {
         let mut balancer = fresh();
         if serving {
-            balancer.begin_serving(1);
+            balancer.begin_serving(1, Instant::now());
         }
         apply(&mut balancer, said.iter().map(|line| read(line)));
         let mut again = fresh();

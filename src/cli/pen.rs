@@ -118,6 +118,7 @@ fn configure(mut line: CommandLine) -> Result<Options, Error> {
     let control = control.map(|text| Listeners::parse(&text)).transpose().map_err(|e| usage(format!("-C {e}")))?;
     let identity = Identity {
         pid: process::id(),
+        started: None,
         udp: line.count("-U") > 0,
         foreground: line.count("-f") > 0,
         jail: line.value("-j", path).map_err(usage)?,

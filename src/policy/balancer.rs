@@ -99,8 +99,9 @@ impl Balancer {
     }
 
     /// The configuration is complete, and this process works with it: from now on the tables only grow.
-    pub fn begin_serving(&mut self, pid: u32) {
+    pub fn begin_serving(&mut self, pid: u32, now: Instant) {
         self.identity.pid = pid;
+        self.identity.started = Some(now);
         self.serving = true;
     }
 

@@ -1,12 +1,15 @@
 //! The command line's facts that commands can query and `write` prints. No decision depends on them.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// See the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The process id.
     pub pid: u32,
+    /// When it has begun to serve; `None` before that.
+    pub started: Option<Instant>,
     /// It balances datagrams, `-U`.
     pub udp: bool,
     /// It stays in the foreground, `-f`.

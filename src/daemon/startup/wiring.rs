@@ -99,7 +99,7 @@ impl Wiring {
         open.prepare(&listeners)?;
         open.open(listeners)?;
         let places = port::start(&bound.control, executor, &log)?;
-        balancer.begin_serving(process::id());
+        balancer.begin_serving(process::id(), Instant::now());
         let mut front = Front::new(permits, host, grant, bound.control.len(), events.clone());
         if let Traffic::Datagrams { sockets } = traffic {
             let epoch = Epoch::default();

@@ -161,6 +161,9 @@ const COMMANDS: &[Entry] = &[
     entry("status", "status", "the status page, which is also written to the web_stats file", |_| {
         Ok(show(Query::Status))
     }),
+    entry("summary", "summary", "how many connections and clients there are, and how long pen has run", |_| {
+        Ok(show(Query::Summary))
+    }),
     later!("tarpit_acl"),
     entry("version", "version", "the version of pen", |_| Ok(show(Query::Version))),
     entry("watch", "watch [json]", "a line for each change of a server, until you leave", |w| {

@@ -36,6 +36,7 @@ impl Balancer {
             Query::Listen => format!("{}\n", self.listen),
             Query::Mode => self.mode(),
             Query::Pid => format!("{}\n", self.identity.pid),
+            Query::Summary => self.summary_line(context),
             Query::Version => format!("pen {}\n", env!("CARGO_PKG_VERSION")),
         }
     }
@@ -52,6 +53,21 @@ impl Balancer {
         let words: Vec<_> =
             switches.iter().map(|(on, word)| format!("{}{word}", if *on { "" } else { "no " })).collect();
         format!("{}\n", words.join(" "))
+    }
+
+    /// Pairs as in a line of `servers`. The name stands at the end, since it may contain blanks.
+    fn summary_line(&self, context: &Context<'_>) -> String {
+        let uptime =
+            self.identity.started.map_or(0, |started| context.now.saturating_duration_since(started).as_secs());
+        format!(
+            "pid {} uptime {uptime} conn {} conn_max {} clients {} clients_max {} name {}\n",
+            self.identity.pid,
+            self.connections.len(),
+            self.settings.conn_max,
+            self.clients.count(),
+            self.clients.max(),
+            self.identity.name(),
+        )
     }
 
     /// Numbers that are out of range do not come here.

@@ -25,6 +25,7 @@ pub enum Query {
     Servers(Format),
     Socket(u64),
     Status,
+    Summary,
     Version,
     Watch(Format),
 }
@@ -63,6 +64,7 @@ impl fmt::Display for Query {
             Self::Servers(Format::Json) => "servers json",
             Self::Socket(n) => return write!(f, "socket {n}"),
             Self::Status => "status",
+            Self::Summary => "summary",
             Self::Version => "version",
             Self::Watch(Format::Text) => "watch",
             Self::Watch(Format::Json) => "watch json",

@@ -8,7 +8,7 @@ pub mod table;
 
 use std::time::Instant;
 
-use figures::{UNKNOWN, count, limited, rate};
+use figures::{UNKNOWN, limited, rate};
 use line::{Line, Look};
 use rates::Rates;
 use reply::Reply;
@@ -95,9 +95,12 @@ impl View {
         if let Some(version) = &reply.version {
             title += &format!(" {version}");
         }
+        if let Some(name) = &reply.name {
+            title += &format!(" {name}");
+        }
         title += &format!(" at {}", self.address);
-        if let Some(listen) = &reply.listen {
-            title += &format!(", listens on {listen}");
+        if reply.uptime.is_some() {
+            title += &format!(", running for {}", figures::time(reply.uptime));
         }
         if let Some(pid) = reply.pid {
             title += &format!(", pid {pid}");
@@ -105,20 +108,25 @@ impl View {
         let sum = Rates::sum(rates);
         let connections =
             reply.servers.iter().filter_map(|server| server.connections).reduce(|a, b| a.saturating_add(b));
-        let connections = connections.or_else(|| self.last.is_some().then_some(0));
+        let connections = reply.connections.or(connections).or_else(|| self.last.is_some().then_some(0));
         let totals = format!(
-            "connections {}, new {}/s, failed {}/s; in {}/s, out {}/s; clients at most {}",
+            "connections {}, new {}/s, failed {}/s; in {}/s, out {}/s; clients {}",
             limited(connections, reply.connections_max),
             rate(sum.connections),
             rate(sum.failed),
             rate(sum.sent),
             rate(sum.received),
-            count(reply.clients_max),
+            limited(reply.clients, reply.clients_max),
         );
         let servers = self.last.as_ref().map_or_else(|| String::from(UNKNOWN), |_| reply.servers.len().to_string());
         let states = states(&reply.servers);
-        let servers =
-            if states.is_empty() { format!("servers {servers}") } else { format!("servers {servers}: {states}") };
+        let mut servers = format!("servers {servers}");
+        if !states.is_empty() {
+            servers += &format!(": {states}");
+        }
+        if let Some(listen) = &reply.listen {
+            servers += &format!("; listener {listen}");
+        }
         let plain = |text: String| Line::new(Look::Plain, text);
         vec![plain(title), plain(totals), plain(servers), Line::default()]
     }
@@ -134,7 +142,7 @@ mod tests {
     fn reply(pid: u64, sent: u64, total: u64) -> Reply {
         Reply::parse(&format!(
             "0 addr 10.0.0.1 port 80 conn 2 max 9 hard 0 weight 1 prio 0 sx {sent} rx 0 state up since 9 failures 0 reason - \
-             total {total} failed 0\npen 1.0.0\n8080\n{pid}\n500\n2048\n"
+             total {total} failed 0\npen 1.0.0\n8080\npid {pid} uptime 5 conn 3 conn_max 500 clients 7 clients_max 2048 name web\n"
         ))
     }
 
@@ -151,13 +159,13 @@ mod tests {
         assert_eq!(
             text(&view)[..3],
             [
-                "TIME  pen 1.0.0 at localhost:8888, listens on 8080, pid 1",
-                "connections 2/500, new -/s, failed -/s; in -/s, out -/s; clients at most 2048",
-                "servers 1: 1 up",
+                "TIME  pen 1.0.0 web at localhost:8888, running for 5s, pid 1",
+                "connections 3/500, new -/s, failed -/s; in -/s, out -/s; clients 7/2048",
+                "servers 1: 1 up; listener 8080",
             ]
         );
         view.answered(reply(1, 4000, 25), start + Duration::from_secs(2));
-        assert_eq!(text(&view)[1], "connections 2/500, new 10/s, failed 0/s; in 1.5k/s, out 0/s; clients at most 2048");
+        assert_eq!(text(&view)[1], "connections 3/500, new 10/s, failed 0/s; in 1.5k/s, out 0/s; clients 7/2048");
         assert_eq!(text(&view)[5], " 0 10.0.0.1:80 up            9s    2/9    10      0  1.5k     0      1");
     }
 

@@ -3,7 +3,7 @@
 //! Every pair may be missing: pen 0.34.1 tells no state and counts no connections, and it answers only the first line of a question.
 
 /// What is asked. The servers come first, since pen 0.34.1 answers nothing else. The other lines are answered by one line each.
-pub const QUESTION: &str = "servers\nversion\nlisten\npid\nconn_max\nclients_max";
+pub const QUESTION: &str = "servers\nversion\nlisten\nsummary";
 
 /// A reply to [`QUESTION`]. All texts are printable ASCII.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,10 +14,18 @@ pub struct Reply {
     pub version: Option<String>,
     /// Where clients come in.
     pub listen: Option<String>,
+    /// The name of the instance.
+    pub name: Option<String>,
     /// The process id.
     pub pid: Option<u64>,
+    /// How long it has run, in seconds.
+    pub uptime: Option<u64>,
+    /// How many connections there are.
+    pub connections: Option<u64>,
     /// How many connections there can be.
     pub connections_max: Option<u64>,
+    /// How many clients are remembered.
+    pub clients: Option<u64>,
     /// How many clients are remembered at most.
     pub clients_max: Option<u64>,
 }
@@ -59,17 +67,25 @@ impl Reply {
         let settings = servers.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         let mut settings = lines[settings..].iter().copied();
         let mut next = || settings.next().unwrap_or_default();
-        let (version, listen, pid, connections_max, clients_max) = (next(), next(), next(), next(), next());
-        let number = |text: &str| text.parse().ok();
+        let (version, listen, summary) = (next(), next(), next());
+        // The name may contain blanks, and words that look like pairs.
+        let (pairs, name) = summary.split_once(" name ").unwrap_or((summary, ""));
+        let words: Vec<&str> = pairs.split(' ').collect();
+        let pair = |name: &str| words.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1]);
+        let number = |name: &str| pair(name).and_then(|value| value.parse().ok());
         let version = version.strip_prefix("pen ").map(clean);
         Self {
             servers: servers.into_iter().flatten().filter(|server| !server.is_empty()).collect(),
             // A pen that has no version has refused that line, or has not answered it.
             listen: Some(listen).filter(|listen| version.is_some() && !listen.is_empty()).map(clean),
             version,
-            pid: number(pid),
-            connections_max: number(connections_max),
-            clients_max: number(clients_max),
+            name: Some(name).filter(|name| !name.is_empty()).map(clean),
+            pid: number("pid"),
+            uptime: number("uptime"),
+            connections: number("conn"),
+            connections_max: number("conn_max"),
+            clients: number("clients"),
+            clients_max: number("clients_max"),
         }
     }
 }
@@ -155,7 +171,8 @@ mod tests {
     fn settings_follow_the_servers() {
         let reply = Reply::parse(&format!(
             "{}1 addr ::1 port 80 conn 0 state down since 61 failures 3 reason connection_refused total 9 failed 4\n\
-             pen 1.0.0\n127.0.0.1:8080\n123\n500\n2048\n",
+             pen 1.0.0\n127.0.0.1:8080\n\
+             pid 123 uptime 77 conn 3 conn_max 500 clients 9 clients_max 2048 name a b name c\n",
             OLD
         ));
         let server = &reply.servers[1];
@@ -163,13 +180,15 @@ mod tests {
         assert_eq!(server.reason.as_deref(), Some("connection refused"));
         assert_eq!((server.total, server.failed), (Some(9), Some(4)));
         assert_eq!((reply.version.as_deref(), reply.listen.as_deref()), (Some("1.0.0"), Some("127.0.0.1:8080")));
-        assert_eq!((reply.pid, reply.connections_max, reply.clients_max), (Some(123), Some(500), Some(2048)));
+        assert_eq!((reply.pid, reply.uptime, reply.name.as_deref()), (Some(123), Some(77), Some("a b name c")));
+        assert_eq!((reply.connections, reply.connections_max), (Some(3), Some(500)));
+        assert_eq!((reply.clients, reply.clients_max), (Some(9), Some(2048)));
     }
 
     #[test]
     fn a_pen_without_servers_has_settings() {
-        let reply = Reply::parse("pen 1.0.0\n8080\n7\n500\n2048\n");
-        assert_eq!((reply.servers.len(), reply.pid), (0, Some(7)));
+        let reply = Reply::parse("pen 1.0.0\n8080\npid 7 uptime 1 name \n");
+        assert_eq!((reply.servers.len(), reply.pid, reply.name, reply.clients), (0, Some(7), None, None));
     }
 
     #[test]
