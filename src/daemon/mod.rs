@@ -33,6 +33,6 @@ pub mod signals;
 pub mod startup;
 pub mod supervisor;
 pub mod thread;
+pub mod top;
 #[cfg(feature = "web")]
 pub mod web;
-pub mod top;

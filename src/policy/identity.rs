@@ -1,7 +1,7 @@
 //! The command line's facts that commands can query and `write` prints. No decision depends on them.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// See the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// How long it has served.
+    pub fn uptime(&self, now: Instant) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| now.saturating_duration_since(started))
+    }
+
     /// The name of the instance: that of its configuration file, or else of its pid file, without the ending. Empty without both.
     pub fn name(&self) -> String {
         let file = self.file.as_ref().or(self.pidfile.as_ref());

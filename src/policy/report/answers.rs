@@ -57,8 +57,7 @@ impl Balancer {
 
     /// Pairs as in a line of `servers`. The name stands at the end, since it may contain blanks.
     fn summary_line(&self, context: &Context<'_>) -> String {
-        let uptime =
-            self.identity.started.map_or(0, |started| context.now.saturating_duration_since(started).as_secs());
+        let uptime = self.identity.uptime(context.now).as_secs();
         format!(
             "pid {} uptime {uptime} conn {} conn_max {} clients {} clients_max {} name {}\n",
             self.identity.pid,

@@ -5,7 +5,7 @@
 //! seen in its place.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::SocketStats;
 use super::totals::Totals;
@@ -59,6 +59,8 @@ pub struct Summary {
     pub totals: Totals,
     /// The instance; empty if it has no name.
     pub name: String,
+    /// How long this process has served.
+    pub uptime: Duration,
     /// The listener, as it was written.
     pub listen: String,
     /// How many clients are in their table.
@@ -114,6 +116,7 @@ impl Balancer {
             current: self.current.filter(|_| rule(&self.settings) == Why::RoundRobin),
             totals: Totals::of(&self.servers, now),
             name: self.identity.name(),
+            uptime: self.identity.uptime(now),
             listen: self.listen.clone(),
             clients: self.clients.count(),
             clients_max: self.clients.max(),
