@@ -1,5 +1,6 @@
 //! `penctl ADDRESS top`, on terminals and elsewhere.
 
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +9,7 @@ use rustix::process::Signal;
 use rustix::termios::LocalModes;
 
 use crate::harness::{
-    Backend, Client, Ctl, Launch, Process, Program, Scratch, Settings, Terminal, echo, free_port, hold, skip,
+    Backend, Client, Ctl, Launch, Process, Program, Scratch, Settings, Terminal, echo, free_port, hold, skip, wait_for,
     wait_until,
 };
 
@@ -115,8 +116,11 @@ fn the_end_of_the_terminal_ends_it() {
     let mut shown = Shown::of(pen.control().text(), 80, 24);
     shown.wait_for("1 up");
     shown.terminal.hang_up();
-    shown.penctl.wait_exit();
-    assert_eq!(shown.penctl.stderr(), "");
+    let status = shown.penctl.wait_exit();
+    // A write may fail before HUP comes.
+    let stderr = shown.penctl.stderr();
+    let has_failed = status.code() == Some(1) && stderr == "penctl: terminal: Input/output error\n";
+    assert!(has_failed || stderr.is_empty(), "{status}: {stderr}");
 }
 
 #[test]
@@ -126,7 +130,9 @@ fn a_stop_restores_the_terminal_for_as_long_as_it_lasts() {
     let shown = Shown::of(pen.control().text(), 80, 24);
     shown.wait_for("1 up");
     shown.penctl.signal(Signal::TSTP);
-    wait_until("a stop", || shown.terminal.settings() == shown.before);
+    // proc_pid_stat(5)
+    let stat = format!("/proc/{}/stat", shown.penctl.pid());
+    wait_until("a stop", || fs::read_to_string(&stat).unwrap().contains(") T "));
     shown.assert_restored();
     shown.terminal.forget();
     shown.penctl.signal(Signal::CONT);
@@ -148,10 +154,17 @@ fn frames_fit_whatever_the_size_becomes() {
     for (columns, rows, words) in
         [(40, 12, "13 more"), (20, 3, "servers 19"), (1, 1, ""), (200, 60, &backends[18].to_string())]
     {
-        shown.terminal.forget();
         shown.terminal.resize(columns, rows);
-        let frame = shown.wait_for(words);
-        shown.terminal.assert_fits(&frame);
+        // A frame may have been under way.
+        let fits = |frame: &Vec<String>| {
+            frame.len() <= rows
+                && frame.iter().all(|line| line.len() <= columns)
+                && frame.iter().any(|line| line.contains(words))
+        };
+        wait_until("a frame that fits", || shown.terminal.frame().as_ref().is_some_and(fits));
+        shown.terminal.forget();
+        let next = wait_for("the next frame", || shown.terminal.frame());
+        assert!(fits(&next), "{next:#?}");
     }
     shown.terminal.type_in(b"q");
     assert_eq!(shown.ended().code(), Some(0));

@@ -139,6 +139,12 @@ impl Top {
 
     /// Shows frames until a key or a signal comes, and restores the terminal. Returns the signal.
     fn run(mut self) -> Result<Option<i32>, String> {
+        let outcome = self.show_frames();
+        // The end of a terminal is a signal and an error.
+        self.signals.ended().map_or_else(|| outcome.map(|()| None), |signal| Ok(Some(signal)))
+    }
+
+    fn show_frames(&mut self) -> Result<(), String> {
         let mut due = Instant::now();
         self.show()?;
         loop {
@@ -148,11 +154,8 @@ impl Top {
                 self.question()?;
             }
             let is_key = self.wait(due.saturating_duration_since(Instant::now()))?;
-            if let Some(signal) = self.signals.ended() {
-                return Ok(Some(signal));
-            }
-            if is_key {
-                return Ok(None);
+            if is_key || self.signals.ended().is_some() {
+                return Ok(());
             }
         }
     }

@@ -125,12 +125,16 @@ impl Terminal {
         self.written.lock().unwrap().clear();
     }
 
-    /// The last frame that is complete, in lines without control sequences: what stands between two moves to the upper left corner.
+    /// The last frame that is complete, in lines without control sequences. Each begins with a move to the upper left corner.
     pub(crate) fn frame(&self) -> Option<Vec<String>> {
         let written = self.written();
         let parts: Vec<_> = written.split("\x1b[H").collect();
-        // What comes before the first frame is none, and the last one may be under way.
-        let [_, .., frame, _] = parts[..] else { return None };
+        // What comes before the first frame is none. The last one may be under way, unless the rest of the screen is erased.
+        let frame = match parts[..] {
+            [_, .., last] if last.ends_with("\x1b[J") => last,
+            [_, .., last_but_one, _] if parts.len() > 2 => last_but_one,
+            _ => return None,
+        };
         Some(without_sequences(frame).trim_end_matches("\r\n").split("\r\n").map(String::from).collect())
     }
 
