@@ -42,7 +42,10 @@ struct Counters {
 
 impl Counters {
     fn of(server: &Server) -> Self {
-        Self { begun: u64::from(server.connections), failed: 0, bytes: server.sent.saturating_add(server.received) }
+        let counters = &server.counters;
+        // A connection whose connect fails leaves this server: it has not begun there.
+        let begun = counters.total() + u64::from(server.connections);
+        Self { begun, failed: counters.failed, bytes: server.sent.saturating_add(server.received) }
     }
 }
 
@@ -172,9 +175,10 @@ mod tests {
         history.sample(0, &server, start);
         assert_eq!(samples(&history, &server), []);
         (server.sent, server.received, server.connections) = (1600, 300, 7);
+        (server.counters.served, server.counters.cold, server.counters.failed) = (20, 3, 15);
         history.sample(0, &server, start + INTERVAL);
         let [sample] = samples(&history, &server)[..] else { panic!("one sample") };
-        assert_eq!((sample.bytes, sample.active), (30.0, 7));
+        assert_eq!(sample, Sample { connections: 1.0, active: 7, failed: 0.5, bytes: 30.0 });
         assert_eq!(history.total(), [sample]);
         history.sample(0, &server, start + INTERVAL);
         assert_eq!(samples(&history, &server).len(), 1, "no time has passed");

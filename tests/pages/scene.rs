@@ -38,7 +38,11 @@ impl Scene {
         let identity = Identity { file: Some(format!("/etc/pen/{name}.conf").into()), ..Identity::default() };
         let mut balancer = Balancer::new(identity, listen.to_string());
         for line in commands {
-            balancer.apply(Command::parse(line, None).unwrap(), &Context::start(now));
+            let mut command = Command::parse(line, None).unwrap();
+            for host in command.names().0.into_iter().filter(|host| host.is_name()) {
+                host.resolved(vec!["192.0.2.10".parse().unwrap()]);
+            }
+            balancer.apply(command, &Context::start(now));
         }
         Self { balancer, history: History::default(), events: Vec::new(), now, control: true }
     }
@@ -78,11 +82,11 @@ impl Scene {
         self.balancer.summary(self.now, String::from("2026-03-04 05:06:07"))
     }
 
-    fn clients(&self, from: usize) -> Batch<(usize, Client)> {
+    pub(crate) fn clients(&self, from: usize) -> Batch<(usize, Client)> {
         self.balancer.client_batch(from, None, Bounds { rows: ROWS, slots: 2000 })
     }
 
-    fn connections(&self, from: usize) -> Batch<ConnectionRow> {
+    pub(crate) fn connections(&self, from: usize) -> Batch<ConnectionRow> {
         self.balancer.connection_batch(from, Bounds { rows: ROWS, slots: 2000 }, |_| SocketStats::default())
     }
 
@@ -93,19 +97,12 @@ impl Scene {
         let uptime = Some(Duration::from_secs(3 * 86_400 + 7300));
         let live = Live { summary: &summary, history: &self.history, uptime, control };
         let (clients, connections) = (self.clients(0), self.connections(0));
-        let refused = [("denied by client_acl", 12), ("no server takes it", 3), ("descriptors are short", 0)];
         let process = [
             ("Threads", String::from("1,012")),
             ("Descriptors", String::from("2,049 of 4,096")),
             ("Memory", String::from("31 MB")),
         ];
-        let below = Overview {
-            events: &self.events,
-            clients: &clients,
-            connections: &connections,
-            refused: &refused,
-            process: &process,
-        };
+        let below = Overview { events: &self.events, clients: &clients, connections: &connections, process: &process };
         let mut status = overview::begin(&live);
         for (number, server) in self.servers() {
             status += &overview::server(&live, number, &server);

@@ -8,7 +8,6 @@ use crate::daemon::control::reports::Reports;
 use crate::daemon::thread;
 use crate::id::{ServerId, Upstream};
 use crate::policy::history::History;
-use crate::policy::refusal::Refusal;
 use crate::policy::report::batch::Summary;
 use crate::policy::report::metrics::facts::{Facts, Process};
 use crate::policy::report::metrics::metrics;
@@ -30,14 +29,11 @@ impl Pages {
         let live = live(summary, &history, control);
         out.write_all(overview::begin(&live).as_bytes())?;
         self.reports.servers(|number, server| out.write_all(overview::server(&live, number, server).as_bytes()))?;
-        let refused: Vec<_> =
-            Refusal::ALL.iter().zip(summary.refusals).map(|(why, count)| (why.text(), count)).collect();
         let facts = in_words(&process(summary));
         let overview = Overview {
             events: &self.recorder.events(),
             clients: &self.reports.page_of_clients(0, ROWS, |_| true)?,
             connections: &self.reports.page_of_connections(0, ROWS, |_| true)?,
-            refused: &refused,
             process: &facts,
         };
         out.write_all(overview::end(&live, &overview).as_bytes())

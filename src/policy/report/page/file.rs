@@ -80,17 +80,17 @@ fn write_item(out: &mut String, item: Item<'_>, summary: &Summary) -> std::fmt::
             writeln!(out, "<h1>Pen status page</h1>")?;
             writeln!(out, "<p>{}listens on {}</p>", Text(name), Text(listen))?;
             let current = current.map_or_else(String::new, |id| format!(", {id} current"));
-            writeln!(out, "<p>Time {time}, {servers} servers{current}</p>")?;
+            writeln!(out, "<p>Time {}, {servers} servers{current}</p>", Text(time))?;
             counts::write(out, summary)?;
             write_verdict(out, totals)?;
-            writeln!(out, "<h2>Servers</h2>")?;
+            writeln!(out, "<section class=\"wide\">\n<h2>Servers</h2>")?;
             tables::begin(out, "Servers", &SERVERS)
         }
         Item::Server(number, server) => write_server(out, number, server, summary.now),
         Item::Clients => {
             tables::end(out)?;
             let max = summary.clients_max;
-            writeln!(out, "<h2>Active clients</h2>\n<p>Max number of clients: {max}</p>")?;
+            writeln!(out, "</section>\n<h2>Active clients</h2>\n<p>Max number of clients: {max}</p>")?;
             tables::begin(out, "Active clients", &CLIENTS)
         }
         Item::Client(number, client) => {

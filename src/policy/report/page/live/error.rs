@@ -15,8 +15,7 @@ pub fn page(status: u16, phrase: &str, sentence: &str) -> String {
 
 fn write_page(out: &mut String, status: u16, phrase: &str, sentence: &str) -> Result {
     frame::begin(out, format_args!("{status} {phrase}"), Place::Other, false)?;
-    writeln!(out, "<div class=\"lead error\">\n<p class=\"status\" aria-hidden=\"true\">{status}</p>")?;
-    writeln!(out, "<h1>{}</h1>\n<p>{}</p>", Text(phrase), Text(sentence))?;
+    writeln!(out, "<div class=\"lead error\">\n<h1><b>{status}</b> {}</h1>\n<p>{}</p>", Text(phrase), Text(sentence))?;
     writeln!(out, "<p><a href=\"/\">To the status page</a></p>\n</div>")?;
     frame::end(out)
 }

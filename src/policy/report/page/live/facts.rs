@@ -36,8 +36,6 @@ pub struct Overview<'a> {
     pub clients: &'a Batch<(usize, Client)>,
     /// The first connections, at most [`ROWS`].
     pub connections: &'a Batch<ConnectionRow>,
-    /// How often clients were refused, by reason, in words.
-    pub refused: &'a [(&'a str, u64)],
     /// Names and values of facts about the process, such as its threads and descriptors.
     pub process: &'a [(&'a str, String)],
 }

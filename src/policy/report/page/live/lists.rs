@@ -42,7 +42,9 @@ pub fn clients_page(live: &Live<'_>, rows: &Rows<'_, (usize, Client)>) -> String
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = page(&mut out, Place::Clients, "Clients", |out| {
-        writeln!(out, "<p>At most {} are remembered.</p>\n</div>", words::count(live.summary.clients_max as u64))?;
+        let Summary { clients: known, clients_max, .. } = live.summary;
+        let (known, most) = (words::count(*known as u64), words::count(*clients_max as u64));
+        writeln!(out, "<p>{known} of at most {most} are remembered.</p>\n</div>")?;
         clients(out, "Clients", &rows.batch.rows, live.summary.now)?;
         pager(out, "/clients", "clients", rows.from, rows.batch.next)
     });
@@ -106,7 +108,7 @@ pub(super) fn events(out: &mut String, caption: &str, events: &[(String, Arc<Ser
     tables::begin(out, caption, &EVENT)?;
     for (time, event) in events.iter().rev().take(EVENTS) {
         let ServerEvent { server, name, from, to, reason, count, .. } = &**event;
-        let server = format!("{} {}", link(*server), Text(name));
+        let server = format!("<a href=\"/servers/{server}\">{server} {}</a>", Text(name));
         let change = format!("{from} → <span class=\"state {to}\">{to}</span>");
         let reason = Text(format!("{reason}{count}")).to_string();
         tables::row(out, &EVENT, &[&Text(time), &server, &change, &reason])?;

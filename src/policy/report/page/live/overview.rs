@@ -9,12 +9,14 @@ use super::frame::{self, Place};
 use super::lists;
 use super::state::{self, Curves, write_share};
 use super::words::{self, Bytes};
+use crate::policy::counters::StandIn;
+use crate::policy::refusal::Refusal;
 use crate::policy::report::batch::Summary;
 use crate::policy::report::page::counts;
 use crate::policy::report::page::escape::Text;
 use crate::policy::report::page::states::write_verdict;
 use crate::policy::report::{address, page::tables};
-use crate::policy::servers::Server;
+use crate::policy::servers::{Server, Target};
 
 /// What stands before the servers.
 pub fn begin(live: &Live<'_>) -> String {
@@ -76,27 +78,50 @@ fn write_begin(out: &mut String, live: &Live<'_>) -> Result {
     let curves = Curves::new(samples.iter());
     let [rate, active, failed, traffic] = curves.all();
     writeln!(out, "<dl class=\"tiles\">")?;
-    out.write_str("<div><dt>Connections</dt><dd>")?;
+    write!(out, "<div><dt>Connections</dt><dd>")?;
     write_share(out, summary.connections as u64, summary.settings.conn_max as u64)?;
-    writeln!(out, "</dd>\n<dd>")?;
     active.small(out)?;
     writeln!(out, "</dd></div>")?;
     for (name, curve) in [("New connections", rate), ("Failed connects", failed), ("Traffic", traffic)] {
-        write!(out, "<div><dt>{name}</dt><dd>{}</dd>\n<dd>", curve.unit.show(curve.now()))?;
+        write!(out, "<div><dt>{name}</dt><dd>{} ", curve.unit.show(curve.now()))?;
         curve.small(out)?;
         writeln!(out, "</dd></div>")?;
     }
-    writeln!(out, "<div><dt>Sent to servers</dt><dd>{}</dd></div>", Bytes(totals.sent))?;
-    writeln!(out, "<div><dt>Received from servers</dt><dd>{}</dd></div>", Bytes(totals.received))?;
-    writeln!(out, "</dl>\n<section aria-labelledby=\"servers\" class=\"servers\">\n<h2 id=\"servers\">Servers</h2>")?;
+    let (sent, received) = (Bytes(totals.sent), Bytes(totals.received));
+    writeln!(out, "<div class=\"two\"><dt>Bytes</dt><dd>{sent} <small>sent</small></dd>")?;
+    writeln!(out, "<dd>{received} <small>received</small></dd></div>")?;
+    write!(out, "<div><dt>Clients</dt><dd>")?;
+    write_share(out, summary.clients as u64, summary.clients_max as u64)?;
+    writeln!(out, "</dd></div>")?;
+    writeln!(
+        out,
+        "</dl>\n<section aria-labelledby=\"servers\" class=\"servers wide\">\n<h2 id=\"servers\">Servers</h2>"
+    )?;
     tables::begin(out, "Servers", &columns(summary, control.is_some()))
+}
+
+/// A server that is not in the server table, the values as HTML.
+fn facts_of(target: &Target, stand_in: &StandIn) -> [(&'static str, String); 6] {
+    let StandIn { connections, sent, received, counters } = stand_in;
+    [
+        ("Address", Text(&target.name).to_string()),
+        ("Active connections", words::count((*connections).into())),
+        ("Connections that have ended", words::count(counters.total())),
+        ("Failed connects", words::count(counters.failed)),
+        ("Sent", Bytes(*sent).to_string()),
+        ("Received", Bytes(*received).to_string()),
+    ]
 }
 
 fn write_server(out: &mut String, live: &Live<'_>, number: usize, server: &Server) -> Result {
     let Live { summary, history, control, .. } = live;
     let (now, settings) = (summary.now, &summary.settings);
     writeln!(out, "<tr id=\"server-{number}\">\n<td class=\"n\" data-c=\"server\">{number}</td>")?;
-    write!(out, "<th scope=\"row\" data-c=\"name\"><a href=\"/servers/{number}\">{}</a>", Text(&server.target().name))?;
+    write!(
+        out,
+        "<th scope=\"row\" data-c=\"name\" data-n=\"{number}\"><a href=\"/servers/{number}\">{}</a>",
+        Text(&server.target().name)
+    )?;
     // The address of a name.
     if server.endpoint().host().is_some_and(|host| host.is_name() && !host.addresses().is_empty()) {
         write!(out, "<small>{}</small>", Text(address(server)))?;
@@ -104,9 +129,9 @@ fn write_server(out: &mut String, live: &Live<'_>, number: usize, server: &Serve
     write!(out, "</th>\n<td data-c=\"state\"><div>")?;
     state::write(out, server, now)?;
     write!(out, "</div></td>\n<td class=\"n\" data-c=\"active\"><div>")?;
-    write_share(out, server.connections.into(), server.soft.into())?;
     let curves = Curves::of(history, number, server);
-    let all = curves.as_ref().map(Curves::all);
+    let all = curves.as_ref().map(Curves::all).filter(|[first, ..]| !first.values.is_empty());
+    write_share(out, server.connections.into(), server.soft.into())?;
     if let Some([_, active, ..]) = all {
         active.small(out)?;
     }
@@ -114,13 +139,13 @@ fn write_server(out: &mut String, live: &Live<'_>, number: usize, server: &Serve
     for (column, which) in [("connections/s", 0), ("failed/s", 2), ("traffic", 3)] {
         write!(out, "<td class=\"n\" data-c=\"{column}\"><div>")?;
         match all.map(|all| all[which]) {
-            Some(curve) if !curve.values.is_empty() => {
+            Some(curve) => {
                 // The heading of the column has the unit of the others.
                 let unit = if curve.unit == Unit::BytesPerSecond { curve.unit } else { Unit::Number };
                 write!(out, "{} ", unit.show(curve.now()))?;
                 curve.small(out)?;
             }
-            _ => out.write_str("<span class=\"none\">–</span>")?,
+            None => out.write_str("<span class=\"none\">–</span>")?,
         }
         writeln!(out, "</div></td>")?;
     }
@@ -141,7 +166,7 @@ fn write_server(out: &mut String, live: &Live<'_>, number: usize, server: &Serve
 }
 
 fn write_end(out: &mut String, live: &Live<'_>, overview: &Overview<'_>) -> Result {
-    let Overview { events, clients, connections, refused, process } = overview;
+    let Overview { events, clients, connections, process } = overview;
     let summary = live.summary;
     tables::end(out)?;
     writeln!(out, "</section>\n<section aria-labelledby=\"events\">\n<h2 id=\"events\">Events</h2>")?;
@@ -156,14 +181,28 @@ fn write_end(out: &mut String, live: &Live<'_>, overview: &Overview<'_>) -> Resu
     lists::connections(out, "Connections", &connections.rows, summary.now)?;
     lists::pager(out, "/connections", "connections", 0, connections.next)?;
     writeln!(out, "</section>\n<section aria-labelledby=\"clients\">\n<h2 id=\"clients\">Clients</h2>")?;
-    writeln!(out, "<p>At most {} are remembered.</p>", words::count(summary.clients_max as u64))?;
+    writeln!(
+        out,
+        "<p>{} of at most {}.</p>",
+        words::count(summary.clients as u64),
+        words::count(summary.clients_max as u64)
+    )?;
     lists::clients(out, "Clients", &clients.rows, summary.now)?;
     lists::pager(out, "/clients", "clients", 0, clients.next)?;
     writeln!(out, "</section>\n<section aria-labelledby=\"counters\">\n<h2 id=\"counters\">Counters</h2>")?;
     counts::write(out, summary)?;
     writeln!(out, "<div class=\"pairs\">")?;
-    let refused = refused.iter().map(|(words, count)| (*words, words::count(*count)));
-    lists::pairs(out, "Refused", refused)?;
+    let refused = Refusal::ALL.iter().zip(summary.refusals);
+    lists::pairs(out, "Refused clients", refused.map(|(why, count)| (why.text(), words::count(count))))?;
+    let (settings, stand_ins) = (&summary.settings, &summary.stand_ins);
+    for (heading, target, stand_in) in [
+        ("Emergency server", &settings.emergency, &stand_ins.emergency),
+        ("Abuse server", &settings.abuse, &stand_ins.abuse),
+    ] {
+        if let Some(target) = target {
+            lists::pairs(out, heading, facts_of(target, stand_in))?;
+        }
+    }
     lists::pairs(out, "Process", process.iter().map(|(name, value)| (*name, Text(value).to_string())))?;
     writeln!(out, "</div>\n</section>")?;
     frame::end(out)

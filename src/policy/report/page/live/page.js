@@ -3,7 +3,7 @@
 "use strict";
 (() => {
   const EVERY = 5000; // milliseconds from one refresh to the next
-  const LIMIT = 20000; // for an answer
+  const LIMIT = 20000; // for a page. A form may wait for a password to be typed
   const SOON = 250; // after an event: more of them may come
   const REOPEN = 30000; // before events are asked for again after a refusal
 
@@ -105,10 +105,10 @@
     if (document.hidden || !isClosed || Date.now() - refusedAt < REOPEN) return;
     refusedAt = Date.now();
     events = new EventSource("/api/events");
-    events.onmessage = () => {
+    events.addEventListener("change", () => {
       clearTimeout(timer);
       timer = setTimeout(refresh, SOON);
-    };
+    });
   }
 
   async function send(form, button) {
@@ -119,7 +119,6 @@
       const answer = await fetch(form.getAttribute("action"), {
         method: "POST",
         body: new URLSearchParams(data),
-        signal: AbortSignal.timeout(LIMIT),
       });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       if (!answer.ok) {

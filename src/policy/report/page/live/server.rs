@@ -9,7 +9,9 @@ use super::lists;
 use super::state::{self, Curves};
 use super::words::{self, Bytes};
 use crate::endpoint::Address;
+use crate::policy::check::kind::Kind;
 use crate::policy::clients::Client;
+use crate::policy::histogram::Histogram;
 use crate::policy::plural::counted;
 use crate::policy::proxy::Version;
 use crate::policy::report::batch::ConnectionRow;
@@ -95,14 +97,26 @@ fn facts(server: &Server) -> Vec<(&'static str, String)> {
         Some(tls) if tls.trust.verify => format!("on, the certificate is verified for {}", Text(&tls.name)),
         Some(tls) => format!("on, sent name {}, not verified", Text(&tls.name)),
     };
+    let counters = &server.counters;
+    let mean = |histogram: &Histogram| {
+        let mean = histogram.sum() as f64 / 1e6 / histogram.count() as f64;
+        if histogram.count() == 0 { String::from("–") } else { words::short(mean) }
+    };
+    let addresses = if addresses.is_empty() { String::from("none") } else { addresses.join(", ") };
     vec![
-        ("Addresses", Text(addresses.join(", ")).to_string()),
+        ("Addresses", Text(addresses).to_string()),
         ("Active connections", words::count(server.connections.into())),
         ("Soft limit", limit(server.soft)),
         ("Hard limit", limit(server.hard)),
         ("Weight", server.weight.to_string()),
         ("Priority", server.prio.to_string()),
         ("Access list", server.acl.to_string()),
+        ("Connections served", words::count(counters.served)),
+        ("Ended before their first byte", words::count(counters.cold)),
+        ("Failed connects", words::count(counters.failed)),
+        ("Times blacklisted", words::count(counters.blacklistings)),
+        ("Mean time to connect", mean(&counters.connects)),
+        ("Mean length of sessions", mean(&counters.sessions)),
         ("Sent to it", Bytes(server.sent).to_string()),
         ("Received from it", Bytes(server.received).to_string()),
         ("TLS", tls),
@@ -117,7 +131,12 @@ fn checks(live: &Live<'_>, server: &Server) -> Vec<(&'static str, String)> {
         return vec![("Check", String::from("none"))];
     };
     let pace = server.checks.pace(all);
-    let mut facts = vec![("Check", format!("<code>{}</code>", Text(kind)))];
+    // What is sent, or given to a program, may contain a password.
+    let written = match &**kind {
+        Kind::Expect(_) | Kind::Udp { .. } | Kind::Exec(_) => kind.word().to_string(),
+        kind => Text(kind).to_string(),
+    };
+    let mut facts = vec![("Check", format!("<code>{written}</code>"))];
     facts.extend(server.checks.port(all).map(|port| ("Port", port.to_string())));
     let result = match server.checked.words() {
         "" => String::from("none yet"),
@@ -129,6 +148,7 @@ fn checks(live: &Live<'_>, server: &Server) -> Vec<(&'static str, String)> {
         ("Up after", counted(pace.limits.rise, "success", "successes in a row")),
         ("Down after", counted(pace.limits.fall, "failure", "failures in a row")),
         ("Last result", result),
+        ("It took", server.checked.took().map_or_else(|| String::from("–"), |took| words::short(took.as_secs_f64()))),
         ("Failures", words::count(server.checked.failures().into())),
     ]);
     facts

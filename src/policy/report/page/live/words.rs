@@ -39,25 +39,25 @@ impl Display for Bytes {
     }
 }
 
-/// A rate or another number that need not be whole: `0`, `0.03`, `1.5`, `123`, `12,345`.
+/// A rate or another number that need not be whole: `0`, `0.033`, `1.5`, `123`, `12,345`.
 pub(super) fn number(value: f64) -> String {
     match value {
         v if v >= 99.5 => count(v.round() as u64),
-        v if v == 0.0 || v >= 0.995 => three_digits(v),
-        v if v < 0.005 => String::from("< 0.01"),
+        v if v > 0.0 && v < 0.0005 => String::from("under 0.001"),
         v => three_digits(v),
     }
 }
 
+/// A number with so many decimals that it is exact to a few percent, without zeros at its end.
 fn three_digits(value: f64) -> String {
     let decimals = match value {
-        v if v == 0.0 || v >= 99.5 => 0,
-        v if v >= 9.95 => 1,
+        v if v >= 99.5 => 0,
         v if v >= 0.995 => 1,
-        _ => 2,
+        v if v >= 0.0995 => 2,
+        _ => 3,
     };
     let text = format!("{value:.decimals$}");
-    text.strip_suffix(".0").map_or(text.clone(), str::to_string)
+    if decimals == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_string() }
 }
 
 /// A time: `5 s`, `12 min`, `4 h 5 min`, `3 d 2 h`.
@@ -75,6 +75,15 @@ pub(super) fn span(time: Duration) -> String {
     }
 }
 
+/// A time that may be short, in seconds: `0.42 ms`, `12 ms`, `1.5 s`, `12 min`.
+pub(super) fn short(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.9995 => format!("{} ms", number(s * 1000.0)),
+        s if s < 59.5 => format!("{} s", three_digits(s)),
+        s => span(Duration::from_secs_f64(s.min(1e12))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,13 +94,15 @@ mod tests {
         let shown = [0.0, 999.0, 999.9, 1000.0, 1540.0, 12_345.0, 999_999.0, 123_456_789.0].map(bytes);
         assert_eq!(shown, ["0 B", "999 B", "1 kB", "1 kB", "1.5 kB", "12.3 kB", "1 MB", "123 MB"]);
         assert_eq!(bytes(u64::MAX as f64), "18.4 EB");
-        let shown = [0.0, 0.001, 0.033, 0.999, 1.0, 1.54, 99.94, 12_345.6].map(number);
-        assert_eq!(shown, ["0", "< 0.01", "0.03", "1", "1", "1.5", "100", "12,346"]);
+        let shown = [0.0, 0.0001, 0.033, 0.3, 0.999, 1.0, 1.54, 99.94, 12_345.6].map(number);
+        assert_eq!(shown, ["0", "under 0.001", "0.033", "0.3", "1", "1", "1.5", "100", "12,346"]);
     }
 
     #[test]
     fn times_have_one_or_two_units() {
         let spans = [0, 59, 60, 3599, 3600, 3660, 86_399, 86_400, 93_600].map(|s| span(Duration::from_secs(s)));
+        let short = [0.0, 0.000_42, 0.0123, 0.9994, 1.0, 1.54, 59.4, 90.0].map(short);
+        assert_eq!(short, ["0 ms", "0.42 ms", "12.3 ms", "999 ms", "1 s", "1.5 s", "59.4 s", "1 min"]);
         assert_eq!(spans, ["0 s", "59 s", "1 min", "59 min", "1 h", "1 h 1 min", "23 h 59 min", "1 d", "1 d 2 h"]);
     }
 }
