@@ -32,11 +32,11 @@ pub(super) struct Curve<'a> {
     pub(super) values: &'a [f64],
 }
 
-/// The size of a small curve in the units of its picture.
-const SMALL: (usize, usize) = (SAMPLES, 24);
+/// A small picture: its points, the width of each, and its height.
+const SMALL: (usize, usize, usize) = (SAMPLES.div_ceil(2), 2, 24);
 
-/// The size of a large one.
-const LARGE: (usize, usize) = (5 * SAMPLES, 160);
+/// A large one.
+const LARGE: (usize, usize, usize) = (SAMPLES, 5, 160);
 
 impl Curve<'_> {
     /// The last value; 0 without one.
@@ -64,16 +64,20 @@ impl Curve<'_> {
 
     /// A small picture. What it is of and its present value stand beside it.
     pub(super) fn small(&self, out: &mut String) -> Result {
-        let (width, height) = SMALL;
+        let (points, step, height) = SMALL;
+        let width = points * step;
         write!(out, "<svg class=\"spark\" viewBox=\"0 0 {width} {height}\" preserveAspectRatio=\"none\" role=\"img\"")?;
         write!(out, " aria-label=\"{}\">", self.words())?;
-        self.paths(out, SMALL, self.highest())?;
+        // Half as many points, and each peak.
+        let values: Vec<_> = self.values.rchunks(2).rev().map(|two| two.iter().copied().fold(0.0, f64::max)).collect();
+        paths(out, &values, SMALL, self.highest())?;
         out.write_str("</svg>")
     }
 
     /// A large picture with its axes and values.
     pub(super) fn large(&self, out: &mut String) -> Result {
-        let ((width, height), top) = (LARGE, round_up(self.highest()));
+        let ((points, step, height), top) = (LARGE, round_up(self.highest()));
+        let width = points * step;
         let show = |value| self.unit.show(value);
         writeln!(out, "<figure class=\"chart\">\n<figcaption>{} <b>{}</b></figcaption>", self.name, show(self.now()))?;
         writeln!(out, "<div class=\"plot\">\n<div class=\"axis-y\" aria-hidden=\"true\">")?;
@@ -88,7 +92,7 @@ impl Curve<'_> {
             write!(out, "M{} 0v{height}", width * line / 4)?;
         }
         out.write_str("\"/>")?;
-        self.paths(out, LARGE, top)?;
+        paths(out, self.values, LARGE, top)?;
         writeln!(out, "</svg>\n<div class=\"axis-x\" aria-hidden=\"true\">")?;
         writeln!(
             out,
@@ -101,42 +105,41 @@ impl Curve<'_> {
             writeln!(out, "<p class=\"range\">lowest {lowest}, highest {highest}</p>\n</figure>")
         }
     }
+}
 
-    /// The area below the curve, and the curve itself. It ends at the right edge.
-    fn paths(&self, out: &mut String, (width, height): (usize, usize), top: f64) -> Result {
-        let values = &self.values[self.values.len().saturating_sub(SAMPLES)..];
-        if values.is_empty() {
-            return Ok(());
-        }
-        let step = width / SAMPLES;
-        let start = width - step * values.len();
-        // The line is two units wide; so much room is above and below it.
-        let room = (height - 2) as f64;
-        let y = |value: f64| {
-            let share = if value > 0.0 && top > 0.0 { (value / top).min(1.0) } else { 0.0 };
-            (1.0 + room * (1.0 - share)).round() as i64
-        };
-        let mut line = String::new();
-        let (mut before, mut flat) = (y(values[0]), step);
-        for value in &values[1..] {
-            let now = y(*value);
-            if now == before {
-                flat += step;
-                continue;
-            }
-            if flat > 0 {
-                write!(line, "h{flat}")?;
-            }
-            write!(line, "l{step} {}", now - before)?;
-            (before, flat) = (now, 0);
+/// The area below the curve, and the curve itself. It ends at the right edge.
+fn paths(out: &mut String, values: &[f64], (points, step, height): (usize, usize, usize), top: f64) -> Result {
+    let values = &values[values.len().saturating_sub(points)..];
+    if values.is_empty() {
+        return Ok(());
+    }
+    let start = step * (points - values.len());
+    // The line is two units wide; so much room is above and below it.
+    let room = (height - 2) as f64;
+    let y = |value: f64| {
+        let share = if value > 0.0 && top > 0.0 { (value / top).min(1.0) } else { 0.0 };
+        (1.0 + room * (1.0 - share)).round() as i64
+    };
+    let mut line = String::new();
+    let (mut before, mut flat) = (y(values[0]), step);
+    for value in &values[1..] {
+        let now = y(*value);
+        if now == before {
+            flat += step;
+            continue;
         }
         if flat > 0 {
             write!(line, "h{flat}")?;
         }
-        let first = y(values[0]);
-        write!(out, "<path class=\"area\" d=\"M{start} {height}V{first}{line}V{height}z\"/>")?;
-        write!(out, "<path class=\"line\" d=\"M{start} {first}{line}\"/>")
+        write!(line, "l{step} {}", now - before)?;
+        (before, flat) = (now, 0);
     }
+    if flat > 0 {
+        write!(line, "h{flat}")?;
+    }
+    let first = y(values[0]);
+    write!(out, "<path class=\"area\" d=\"M{start} {height}V{first}{line}V{height}z\"/>")?;
+    write!(out, "<path class=\"line\" d=\"M{start} {first}{line}\"/>")
 }
 
 /// The next value of 1, 2 or 5 with zeros, the top of an axis.
@@ -184,8 +187,8 @@ mod tests {
         let saw: Vec<_> = (0..SAMPLES + 50).map(|at| (at % 2) as f64).collect();
         for values in [&[3.0][..], &[0.0, 5.0], &[2.0; SAMPLES], &spike, &saw, &[f64::NAN, f64::INFINITY, 1.0]] {
             let (x, ys) = follow(&small(values));
-            assert_eq!(x, SMALL.0 as i64, "{values:?}");
-            assert!(ys.iter().all(|y| (1..SMALL.1 as i64).contains(y)), "{ys:?}");
+            assert_eq!(x, SAMPLES as i64, "{values:?}");
+            assert!(ys.iter().all(|y| (1..SMALL.2 as i64).contains(y)), "{ys:?}");
         }
         assert!(!small(&[]).contains("<path") && small(&[]).contains("no values yet"));
     }

@@ -106,6 +106,8 @@
     refusedAt = Date.now();
     events = new EventSource("/api/events");
     events.addEventListener("change", () => {
+      again = running;
+      if (running) return;
       clearTimeout(timer);
       timer = setTimeout(refresh, SOON);
     });
@@ -132,7 +134,7 @@
         menu.querySelector("summary").focus({ preventScroll: true });
       }
       form.reset();
-      say(`Done: ${button ? button.textContent : ""}`, false);
+      say(`Done: ${button ? button.textContent : "sent"}`, false);
       refresh();
     } catch {
       say("Not done: pen does not answer", false);

@@ -143,6 +143,7 @@ fn checks(live: &Live<'_>, server: &Server) -> Vec<(&'static str, String)> {
         words => Text(words).to_string(),
     };
     facts.extend([
+        ("State", if server.checked.is_down() { "down" } else { "up" }.to_string()),
         ("Every", words::span(pace.interval)),
         ("Time limit", words::span(pace.timeout)),
         ("Up after", counted(pace.limits.rise, "success", "successes in a row")),
