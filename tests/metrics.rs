@@ -12,8 +12,8 @@ use pen::policy::command::Command as PenCommand;
 use pen::policy::identity::Identity;
 use pen::policy::report::Context;
 use pen::policy::report::batch::Bounds;
+use pen::policy::report::metrics::Metrics;
 use pen::policy::report::metrics::facts::{Facts, Process};
-use pen::policy::report::metrics::metrics;
 
 use serde_json::Value;
 
@@ -45,9 +45,7 @@ fn text() -> String {
         max_files: Some(1024),
         threads: 9,
     };
-    let mut text = String::new();
-    metrics(&Facts { summary: &summary, process: &process }, &servers, &mut text).unwrap();
-    text
+    Metrics { facts: Facts { summary: &summary, process: &process }, servers: &servers }.to_string()
 }
 
 /// Runs promtool, if it is installed, with that input.

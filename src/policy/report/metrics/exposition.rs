@@ -91,12 +91,13 @@ struct Escape<'a>(&'a mut dyn Write);
 
 impl Write for Escape<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            match c {
-                '\\' => self.0.write_str("\\\\")?,
-                '"' => self.0.write_str("\\\"")?,
-                '\n' => self.0.write_str("\\n")?,
-                c => self.0.write_char(c)?,
+        for piece in text.split_inclusive(['\\', '"', '\n']) {
+            let plain = piece.trim_end_matches(['\\', '"', '\n']);
+            self.0.write_str(plain)?;
+            match &piece[plain.len()..] {
+                "\n" => self.0.write_str("\\n")?,
+                "" => {}
+                special => write!(self.0, "\\{special}")?,
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ mod servers;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Display, Formatter};
 
 use self::exposition::Exposition;
 use self::facts::Facts;
@@ -20,10 +20,21 @@ use crate::policy::servers::Server;
 /// The media type.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Writes all metrics, a line at a time. `servers`: the rows of the server table with their numbers. The error is that of `out`.
-pub fn metrics(facts: &Facts<'_>, servers: &[(usize, Server)], out: &mut dyn Write) -> fmt::Result {
-    let mut out = Exposition::new(out);
-    pen::write(facts, &mut out)?;
-    servers::write(&Row::all(facts.summary, servers), facts.summary.now, &mut out)?;
-    pen::write_process(facts.process, &mut out)
+/// All metrics. As it is displayed it is written in many small pieces, so a socket needs a buffer before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Metrics<'a> {
+    /// All but the rows of the server table.
+    pub facts: Facts<'a>,
+    /// The rows of the server table, with their numbers.
+    pub servers: &'a [(usize, Server)],
+}
+
+impl Display for Metrics<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { facts: Facts { summary, process }, servers } = self;
+        let mut out = Exposition::new(f);
+        pen::write(&self.facts, &mut out)?;
+        servers::write(&Row::all(summary, servers), summary.now, &mut out)?;
+        pen::write_process(process, &mut out)
+    }
 }

@@ -60,9 +60,7 @@ impl Tables {
         let (summary, servers) =
             (self.balancer.summary(self.now, String::new()), self.balancer.server_batch(0, all).rows);
         let process = Process { start: Duration::from_millis(1500), max_files: Some(1024), ..Process::default() };
-        let mut text = String::new();
-        metrics(&Facts { summary: &summary, process: &process }, &servers, &mut text).unwrap();
-        text
+        Metrics { facts: Facts { summary: &summary, process: &process }, servers: &servers }.to_string()
     }
 
     /// The value of that sample, by its name with its labels.
@@ -246,10 +244,11 @@ proptest! {
         let mut server = Server::default();
         server.move_to(Endpoint::Unix(format!("/{name}").into()), 0, Instant::now());
         let name = server.target().name.clone();
-        let (tables, mut text) = (Tables::new(&[]), String::new());
+        let tables = Tables::new(&[]);
         let summary = tables.balancer.summary(tables.now, String::new());
         let process = Process::default();
-        metrics(&Facts { summary: &summary, process: &process }, &[(7, server)], &mut text).unwrap();
+        let facts = Facts { summary: &summary, process: &process };
+        let text = Metrics { facts, servers: &[(7, server)] }.to_string();
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let infos: Vec<_> = lines.map(parse).filter(|(metric, ..)| metric == "pen_server_info").collect();
         prop_assert_eq!(infos.len(), 1);
