@@ -9,8 +9,8 @@ use crate::daemon::thread;
 use crate::id::{ServerId, Upstream};
 use crate::policy::history::History;
 use crate::policy::report::batch::Summary;
+use crate::policy::report::metrics::Metrics;
 use crate::policy::report::metrics::facts::{Facts, Process};
-use crate::policy::report::metrics::metrics;
 use crate::policy::report::page::live::facts::{Live, Overview, ROWS, Rows};
 use crate::policy::report::page::live::{lists, overview, server};
 use crate::sys::process;
@@ -75,17 +75,14 @@ impl Pages {
     }
 
     /// The metrics. Their format wants the same number of all servers in a row, so all servers are copied first.
-    pub(super) fn metrics(&self, summary: &Summary) -> io::Result<String> {
+    pub(super) fn metrics(&self, summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         self.reports.account()?;
         let mut servers = Vec::new();
         self.reports.servers(|number, server| {
             servers.push((number, server.clone()));
             Ok(())
         })?;
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = metrics(&Facts { summary, process: &process(summary) }, &servers, &mut text);
-        Ok(text)
+        write!(out, "{}", Metrics { facts: Facts { summary, process: &process(summary) }, servers: &servers })
     }
 }
 

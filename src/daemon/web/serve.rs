@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::net::control::Verdict;
 use crate::net::web::answer::{Answerer, Head};
 use crate::net::web::{Fault, Received, receive};
+use crate::policy::report::metrics::MEDIA_TYPE;
 use crate::policy::report::page::live::{ICON, SCRIPT, STYLE, error, explain};
 use crate::policy::report::query::{Format, Query};
 use crate::policy::web::route::{Asset, Route};
@@ -32,7 +33,6 @@ use crate::sys::priority::give_way;
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const EVENTS: &str = "text/event-stream";
 
 /// How long a browser keeps what belongs to pages, in seconds. A new pen has new files.
@@ -124,10 +124,7 @@ impl Server {
                 }
             }
             Route::Explain(client) => page(&self.explain(client.as_deref())?),
-            Route::Metrics => {
-                let text = self.pages.metrics(&summary)?;
-                to.answer(&head(OK, METRICS), &text)
-            }
+            Route::Metrics => to.stream(&head(OK, MEDIA_TYPE), |out| self.pages.metrics(&summary, out)),
             Route::Health => {
                 let (verdict, reply) = self.say("health")?;
                 let status = if verdict == Verdict::Accepted { OK } else { UNAVAILABLE };
