@@ -14,6 +14,15 @@ pub(super) enum Unit {
 }
 
 impl Unit {
+    /// The lowest top of an axis, so that its middle has a value that can be.
+    fn lowest_top(self) -> f64 {
+        match self {
+            Self::Number => 2.0,
+            Self::PerSecond => 0.1,
+            Self::BytesPerSecond => 1000.0,
+        }
+    }
+
     /// A value with its unit.
     pub(super) fn show(self, value: f64) -> String {
         match self {
@@ -76,7 +85,7 @@ impl Curve<'_> {
 
     /// A large picture with its axes and values.
     pub(super) fn large(&self, out: &mut String) -> Result {
-        let ((points, step, height), top) = (LARGE, round_up(self.highest()));
+        let ((points, step, height), top) = (LARGE, round_up(self.highest().max(self.unit.lowest_top())));
         let width = points * step;
         let show = |value| self.unit.show(value);
         writeln!(out, "<figure class=\"chart\">\n<figcaption>{} <b>{}</b></figcaption>", self.name, show(self.now()))?;
@@ -142,13 +151,13 @@ fn paths(out: &mut String, values: &[f64], (points, step, height): (usize, usize
     write!(out, "<path class=\"line\" d=\"M{start} {first}{line}\"/>")
 }
 
-/// The next value of 1, 2 or 5 with zeros, the top of an axis.
+/// The next value of 1, 2, 4, 6 or 8 with zeros, the top of an axis. Its half is as short.
 fn round_up(value: f64) -> f64 {
     if value <= 0.0 || !value.is_finite() {
         return 1.0;
     }
     let power = 10_f64.powf(value.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * power).find(|top| *top >= value).unwrap_or(value)
+    [1.0, 2.0, 4.0, 6.0, 8.0, 10.0].into_iter().map(|digit| digit * power).find(|top| *top >= value).unwrap_or(value)
 }
 
 #[cfg(test)]
@@ -202,8 +211,8 @@ mod tests {
 
     #[test]
     fn an_axis_ends_at_a_round_number() {
-        let tops = [0.0, 0.3, 1.0, 1.1, 4.0, 77.0, 100.0, f64::NAN].map(round_up);
-        assert_eq!(tops, [1.0, 0.5, 1.0, 2.0, 5.0, 100.0, 100.0, 1.0]);
+        let tops = [0.0, 0.25, 1.0, 1.1, 4.0, 5.0, 77.0, 100.0, f64::NAN].map(round_up);
+        assert_eq!(tops, [1.0, 0.4, 1.0, 2.0, 4.0, 6.0, 80.0, 100.0, 1.0]);
     }
 
     #[test]
@@ -213,7 +222,7 @@ mod tests {
             .large(&mut out)
             .unwrap();
         for text in
-            ["<span>5 kB/s</span><span>2.5 kB/s</span><span>0</span>", "<b>2 kB/s</b>", "lowest 1 kB/s, highest 3 kB/s"]
+            ["<span>4 kB/s</span><span>2 kB/s</span><span>0</span>", "<b>2 kB/s</b>", "lowest 1 kB/s, highest 3 kB/s"]
         {
             assert!(out.contains(text), "{text} is not in {out}");
         }

@@ -37,6 +37,9 @@ const CONNECTIONS: [Column; 7] = [
 
 const EVENT: [Column; 4] = [("time", false), ("server", false), ("change", false), ("reason", false)];
 
+/// What stands in the place of a list without rows.
+const NONE: &str = "<p>There are none here.</p>\n";
+
 /// The page `/clients`.
 pub fn clients_page(live: &Live<'_>, rows: &Rows<'_, (usize, Client)>) -> String {
     let mut out = String::new();
@@ -73,6 +76,9 @@ fn page(out: &mut String, place: Place, heading: &str, contents: impl FnOnce(&mu
 
 /// A table of clients.
 pub(super) fn clients(out: &mut String, caption: &str, rows: &[(usize, Client)], now: Instant) -> Result {
+    if rows.is_empty() {
+        return out.write_str(NONE);
+    }
     tables::begin(out, caption, &CLIENTS)?;
     for (number, client) in rows {
         let seen = words::span(now.saturating_duration_since(client.seen)) + " ago";
@@ -86,6 +92,9 @@ pub(super) fn clients(out: &mut String, caption: &str, rows: &[(usize, Client)],
 
 /// A table of connections.
 pub(super) fn connections(out: &mut String, caption: &str, rows: &[ConnectionRow], now: Instant) -> Result {
+    if rows.is_empty() {
+        return out.write_str(NONE);
+    }
     tables::begin(out, caption, &CONNECTIONS)?;
     for row in rows {
         let age = words::span(now.saturating_duration_since(row.since));

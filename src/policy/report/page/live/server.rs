@@ -63,18 +63,10 @@ fn write_page(
     }
     let path = format!("/servers/{number}");
     writeln!(out, "<section aria-labelledby=\"sessions\">\n<h2 id=\"sessions\">Sessions</h2>")?;
-    if sessions.batch.rows.is_empty() {
-        writeln!(out, "<p>There are none here.</p>")?;
-    } else {
-        lists::connections(out, "Sessions", &sessions.batch.rows, now)?;
-    }
+    lists::connections(out, "Sessions", &sessions.batch.rows, now)?;
     lists::pager_of(out, &path, "sessions", sessions.from, sessions.batch.next)?;
     writeln!(out, "</section>\n<section aria-labelledby=\"clients\">\n<h2 id=\"clients\">Clients</h2>")?;
-    if clients.batch.rows.is_empty() {
-        writeln!(out, "<p>There are none here.</p>")?;
-    } else {
-        lists::clients(out, "Clients that used it last", &clients.batch.rows, now)?;
-    }
+    lists::clients(out, "Clients that used it last", &clients.batch.rows, now)?;
     lists::pager_of(out, &path, "clients", clients.from, clients.batch.next)?;
     writeln!(out, "</section>")?;
     frame::end(out)

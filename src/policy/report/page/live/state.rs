@@ -14,7 +14,7 @@ use crate::policy::servers::{Server, State};
 /// The state with its sign, since when it is so, and why.
 pub(super) fn write(out: &mut String, server: &Server, now: Instant) -> Result {
     let state = server.state(now);
-    let left = server.blacklisted_for(now).map(|left| left.as_secs() + 1);
+    let left = server.blacklisted_for(now).filter(|_| state == State::Blacklisted).map(|left| left.as_secs() + 1);
     let words = match (state, left) {
         (State::Blacklisted, Some(left)) => format!("blacklisted for {left} s more"),
         (State::Blacklisted, None) => String::from("on trial"),
@@ -22,7 +22,10 @@ pub(super) fn write(out: &mut String, server: &Server, now: Instant) -> Result {
         (State::Maint, _) => String::from("maintenance"),
         (state, _) => state.word().to_string(),
     };
-    write!(out, "{} <small>for {}</small>", Shown(state, &words), words::span(server.in_state_for(now)))?;
+    write!(out, "{}", Shown(state, &words))?;
+    if left.is_none() {
+        write!(out, " <small>for {}</small>", words::span(server.in_state_for(now)))?;
+    }
     let lookup = server.endpoint().host().and_then(|host| host.failure()).filter(|_| state == State::Unresolved);
     if let Some(reason) = lookup.or_else(|| reason(server)) {
         write!(out, "<small class=\"reason\">{}</small>", Text(reason))?;
