@@ -39,6 +39,8 @@
       if (old.nodeValue !== now.nodeValue) old.nodeValue = now.nodeValue;
       return;
     }
+    // Most rows of a large table have not changed.
+    if (old.localName === "tr" && old.isEqualNode(now)) return;
     attributes(old, now);
     const kept = new Map();
     for (const child of old.children) if (key(child)) kept.set(key(child), child);
