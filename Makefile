@@ -38,11 +38,12 @@ put = $(FILLED) src/service/$(1) | $(INSTALL) -D -m $(2) /dev/stdin "$(DESTDIR)$
 keep = [ -e "$(DESTDIR)$(3)" ] || $(put)
 unless_changed = ! $(FILLED) src/service/$(1) | cmp -s - "$(DESTDIR)$(2)" || rm -f "$(DESTDIR)$(2)"
 
-# The ports of `make demo`: the balancer, the two servers behind it, and the balancer's control port.
+# The ports of `make demo`: the balancer, the two servers behind it, the balancer's control port, and its web page.
 PORT  = 8080
 PORT1 = 8081
 PORT2 = 8082
 PORTC = 8888
+PORTW = 8090
 
 # What the tests are built with and run beside our own programs, by the names of Debian's packages.
 TEST_PACKAGES = apache2 awstats bind9-dnsutils busybox chromium curl dovecot-imapd dovecot-pop3d freeradius-utils goaccess gzip haproxy \
@@ -83,13 +84,14 @@ demo: all
 	start() { "$(RELEASE)/pen" -f "$$@" & pids="$$pids $$!"; }; \
 	alive() { for pid in $$PPID $$pids; do kill -0 $$pid 2>/dev/null || return 1; done; }; \
 	user=; [ "$$(id -u)" != 0 ] || user='-u root'; \
+	web='web 127.0.0.1:$(PORTW)'; case ' $(CARGOFLAGS) ' in *' --no-default-features '*) web='no web' ;; esac; \
 	start -O dummy 127.0.0.1:$(PORT1); \
 	start -O dummy 127.0.0.1:$(PORT2); \
-	start -d $$user -C 127.0.0.1:$(PORTC) 127.0.0.1:$(PORT) 127.0.0.1:$(PORT1) 127.0.0.1:$(PORT2); \
+	start -d $$user -C 127.0.0.1:$(PORTC) -O "$$web" 127.0.0.1:$(PORT) 127.0.0.1:$(PORT1) 127.0.0.1:$(PORT2); \
 	sleep 1; \
 	alive || { \
 		echo 'demo: it did not start, see above. Where a port is taken, choose another:' >&2; \
-		echo '      make demo PORT=9080 PORT1=9081 PORT2=9082 PORTC=9888' >&2; \
+		echo '      make demo PORT=9080 PORT1=9081 PORT2=9082 PORTC=9888 PORTW=9090' >&2; \
 		exit 1; \
 	}; \
 	echo; \
@@ -99,6 +101,7 @@ demo: all
 	echo '  curl --interface 127.0.0.2 http://127.0.0.1:$(PORT)/   another client, the other server'; \
 	echo '  $(RELEASE)/penctl 127.0.0.1:$(PORTC) explain 127.0.0.1     why; also try help, servers, recent'; \
 	echo; \
+	[ "$$web" = 'no web' ] || { echo 'What it does, as a page: http://127.0.0.1:$(PORTW)/'; echo; }; \
 	echo 'Below, the balancer says what it does. Ctrl-C stops everything.'; \
 	echo; \
 	while alive; do sleep 1; done; \
