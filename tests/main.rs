@@ -65,6 +65,7 @@ mod requests;
 mod rewriting;
 mod selection;
 mod service;
+mod service_manager;
 mod signals;
 mod source;
 mod status_page;

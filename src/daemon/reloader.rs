@@ -11,16 +11,29 @@ use super::thread::{self, DEEP_STACK};
 use crate::error::Error;
 use crate::policy::plural::counted;
 use crate::sys::log::Log;
+use crate::sys::service_manager::ServiceManager;
 
 /// How many changes a reload tells one by one. `write` tells them all.
 const MOST_TOLD: usize = 20;
 
 /// Starts the thread, and returns how to wake it. The channel holds one: a HUP that finds no room came before the thread has begun with
 /// the one that has it, and is done with that.
-pub fn start(executor: Executor, file: Option<PathBuf>, log: Log) -> Result<Sender<()>, Error> {
+pub fn start(
+    executor: Executor,
+    file: Option<PathBuf>,
+    manager: ServiceManager,
+    log: Log,
+) -> Result<Sender<()>, Error> {
     let (wake, hups) = bounded(1);
     let events = executor.events.clone();
-    thread::start("reloader", DEEP_STACK, &events, move || serve(&hups, || reload(&executor, file.as_deref(), &log)))?;
+    let work = move || {
+        serve(&hups, || {
+            manager.is_reloading();
+            reload(&executor, file.as_deref(), &log);
+            manager.is_ready();
+        });
+    };
+    thread::start("reloader", DEEP_STACK, &events, work)?;
     Ok(wake)
 }
 

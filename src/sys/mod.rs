@@ -20,5 +20,6 @@ pub mod privileges;
 pub mod process;
 pub mod program;
 pub mod root;
+pub mod service_manager;
 pub mod syslog;
 pub mod terminal;

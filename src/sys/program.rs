@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid};
 
 use super::poll::poll;
+use super::service_manager;
 use crate::error::Error;
 
 /// The null device for programs in a jail, which may lack it.
@@ -50,7 +51,8 @@ impl Running {
     /// Starts a program in a process group of its own, without input and without output.
     pub fn start<S: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = S>) -> io::Result<Self> {
         let mut command = Command::new(program);
-        command.args(arguments).process_group(0);
+        // What the service manager hears of this process it hears from this process.
+        command.args(arguments).process_group(0).env_remove(service_manager::VARIABLE);
         let child = command.stdin(null()?).stdout(null()?).stderr(null()?).spawn()?;
         let pid = Pid::from_child(&child);
         let end = pidfd_open(pid, PidfdFlags::empty()).ok();

@@ -33,6 +33,7 @@ use crate::sys::passwords;
 use crate::sys::privileges::{Confinement, is_root, may_be_transparent};
 use crate::sys::program::runnable;
 use crate::sys::root::Root;
+use crate::sys::service_manager::ServiceManager;
 use crate::sys::syslog::Syslog;
 
 /// Events that may wait for the supervisor. Who sends more waits, which slows down accepting and nothing else.
@@ -50,17 +51,24 @@ pub fn begin() {
 /// works there.
 pub fn run(options: Options, warn: &dyn Fn(&str)) -> Result<(), Error> {
     detach::close_inherited();
+    // In the background it is not the process that was started.
+    let manager = if options.identity.foreground { ServiceManager::find() } else { ServiceManager::default() };
     let config = Config::make(&options, warn)?;
     let root = Root::new(options.identity.jail.as_deref())?;
     if options.identity.foreground {
-        return serve(&options, config, root, &mut Readiness::nobody());
+        return serve(&options, config, root, (&mut Readiness::nobody(), &manager));
     }
     config.tell_unresolved(warn);
-    detach::in_background(|readiness| serve(&options, config, root, readiness))
+    detach::in_background(|readiness| serve(&options, config, root, (readiness, &manager)))
 }
 
 /// Opens the sockets, enters the jail, drops privileges, starts the threads, and runs the supervisor.
-fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readiness) -> Result<(), Error> {
+fn serve(
+    options: &Options,
+    config: Config,
+    root: Root,
+    (readiness, manager): (&mut Readiness, &ServiceManager),
+) -> Result<(), Error> {
     // Not earlier: TERM must end a slow name lookup, and nothing needs an orderly end yet.
     signals::hold();
     let mut bound = Bound::open(options, &config)?;
@@ -124,11 +132,16 @@ fn serve(options: &Options, config: Config, root: Root, readiness: &mut Readines
         host,
         grant,
         traffic,
+        manager: manager.clone(),
     };
     let Wired { mut supervisor, places, web } = wiring.start(options, balancer, &mut bound)?;
     let (_, exit) = supervisor.carry_out(effects, Instant::now());
     supervisor.settle(Instant::now());
-    let outcome = readiness.ready().and_then(|()| if exit { Ok(()) } else { survive(|| supervisor.run()) });
+    let outcome = readiness.ready().and_then(|()| {
+        manager.is_ready();
+        if exit { Ok(()) } else { survive(|| supervisor.run()) }
+    });
+    manager.is_stopping();
     let aborts = supervisor.aborts_on_error();
     // No thread waits for the supervisor after this.
     drop(supervisor);

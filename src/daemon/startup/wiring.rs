@@ -39,6 +39,7 @@ use crate::policy::balancer::Balancer;
 use crate::sys::clock::Clock;
 use crate::sys::limits::{Grant, Host};
 use crate::sys::log::Log;
+use crate::sys::service_manager::ServiceManager;
 
 /// What is there before the threads.
 pub(super) struct Wiring {
@@ -57,6 +58,8 @@ pub(super) struct Wiring {
     pub(super) grant: Grant,
     /// What comes in.
     pub(super) traffic: Traffic,
+    /// It is told of reloads.
+    pub(super) manager: ServiceManager,
 }
 
 /// What the starting thread goes on with.
@@ -77,7 +80,7 @@ impl Wiring {
         mut balancer: Balancer,
         bound: &mut Bound,
     ) -> Result<Wired<impl Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static>, Error> {
-        let Self { events, inbox, log, access_log, clock, loader, keyring, host, grant, traffic } = self;
+        let Self { events, inbox, log, access_log, clock, loader, keyring, host, grant, traffic, manager } = self;
         let permits = Permits::new(grant.sessions);
         let idlers = idlers::start(permits.clone(), &events)?;
         let web = Door::new(log.clone(), WEB);
@@ -89,7 +92,7 @@ impl Wiring {
             keys: Arc::default(),
             web: web.clone(),
         };
-        let reload = reloader::start(executor.clone(), options.identity.file.clone(), log.clone())?;
+        let reload = reloader::start(executor.clone(), options.identity.file.clone(), manager, log.clone())?;
         let resolver = resolver::start(executor.clone(), log.clone())?;
         let usr1 = reporter::start(executor.reports(), log.clone())?;
         signals::start(&events, log.clone(), heed(access_log.clone(), reload, usr1, log.clone()))?;
