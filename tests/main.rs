@@ -124,6 +124,7 @@ mod udp_sizes;
 mod udp_source;
 mod udp_start;
 mod udp_steering;
+#[cfg(feature = "web")]
 mod web;
 mod web_servers;
 mod weblog;

@@ -82,7 +82,7 @@ fn reports_tell_the_state_the_reason_since_when_and_the_failures() {
     control.say("status");
     wait_until("the page", || page.exists());
     let page = std::fs::read_to_string(&page).unwrap();
-    let cell = "<span class=\"down\">down: http: 503 &lt;busy&gt; &amp; &quot;x&quot;</span>";
+    let cell = "</svg>down: http: 503 &lt;busy&gt; &amp; &quot;x&quot;</span></td>";
     assert!(page.contains(cell), "{page}");
 }
 
