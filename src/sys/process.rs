@@ -1,7 +1,8 @@
 //! What this process uses of its host.
 
 use std::fs;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -9,9 +10,14 @@ use rustix::time::{ClockId, clock_gettime};
 use super::address_space;
 use crate::policy::report::metrics::facts::Process;
 
+/// When it started, since 1970: noted once, since a clock that is set changes nothing about it.
+static START: OnceLock<Duration> = OnceLock::new();
+
 /// Reads it. The memory is known in a jail, too. The number of open descriptors needs a /proc, which few jails have: pen does not keep that
-/// directory open, since it leads out of the jail. `start`, since 1970, and `threads` are the caller's knowledge.
-pub fn read(start: Duration, threads: usize) -> Process {
+/// directory open, since it leads out of the jail. `uptime` and `threads` are the caller's knowledge.
+pub fn read(uptime: Duration, threads: usize) -> Process {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let start = *START.get_or_init(|| now().saturating_sub(uptime));
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     Process {
         start,

@@ -1,7 +1,6 @@
 //! The pages, made of what the supervisor tells and the recorder remembers.
 
 use std::io::{self, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::recorder::Recorder;
 use crate::daemon::control::reports::Reports;
@@ -91,8 +90,7 @@ fn live<'a>(summary: &'a Summary, history: &'a History, control: Option<&'a str>
 }
 
 fn process(summary: &Summary) -> Process {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    process::read(now.saturating_sub(summary.uptime), thread::count())
+    process::read(summary.uptime, thread::count())
 }
 
 /// What people want to know of the process.
