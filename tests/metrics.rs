@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use pen::policy::balancer::Balancer;
 use pen::policy::command::Command as PenCommand;
 use pen::policy::identity::Identity;
+use pen::policy::refusal::Refusal;
 use pen::policy::report::Context;
 use pen::policy::report::batch::Bounds;
 use pen::policy::report::metrics::Metrics;
@@ -71,7 +72,7 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
 }
 
 /// One of the files in src/service/.
-fn example(name: &str) -> String {
+pub(crate) fn example(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service").join(name)).unwrap()
 }
 
@@ -88,7 +89,7 @@ fn known(text: &str) -> BTreeSet<&str> {
 }
 
 /// The queries of the dashboard, with values for its variables.
-fn queries() -> Vec<String> {
+pub(crate) fn queries() -> Vec<String> {
     fn collect(value: &Value, queries: &mut Vec<String>) {
         match value {
             Value::Object(map) => {
@@ -170,5 +171,17 @@ fn alerts_fire_when_they_are_to_and_a_pen_in_good_order_causes_none() {
     assert!(output.status.success(), "{output:?}");
     for name in example("alerts.yml").lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
         assert!(ALERTS_TEST.contains(&format!("alertname: {name}\n")), "{name} is not tested");
+    }
+}
+
+#[test]
+fn the_manual_names_all_metrics_of_pen_and_all_reasons_of_refusals() {
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/pen.1")).unwrap();
+    let section = manual.split_once(".Ss Metrics\n").unwrap().1.split(".Sh ").next().unwrap();
+    let text = text();
+    let left: Vec<_> = names(section).symmetric_difference(&known(&text)).copied().collect();
+    assert!(left.iter().all(|name| name.starts_with("process_")), "{left:?}");
+    for refusal in Refusal::ALL {
+        assert!(section.contains(&format!(".Ql {}", refusal.word())), "{}", refusal.word());
     }
 }
