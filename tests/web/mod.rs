@@ -1,6 +1,7 @@
 //! The web page: what it answers, to whom, and what may be changed there.
 
 mod changes;
+mod metrics;
 mod serving;
 
 use std::collections::BTreeMap;
