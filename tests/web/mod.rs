@@ -2,6 +2,7 @@
 
 mod changes;
 mod metrics;
+mod prometheus;
 mod serving;
 
 use std::collections::BTreeMap;
