@@ -3,6 +3,7 @@
 mod changes;
 mod metrics;
 mod prometheus;
+mod hostile;
 mod serving;
 
 use std::collections::BTreeMap;

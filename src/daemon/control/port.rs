@@ -28,7 +28,7 @@ const PIECE: usize = 16 * 1024;
 
 /// Residents: an administrator's thread, one for a program that asks all the time, and some for those who are silent. Clients are
 /// administrators and programs that watch pen; more of them take turns.
-const DUTY: Duty = Duty { name: "control client", of: "the control port", residents: 4, places: 64 };
+const DUTY: Duty = Duty { name: "control client", of: "the control port", residents: 4, places: 64, gives_way: false };
 
 /// What its messages begin with.
 const PREFIX: &str = "control port: ";

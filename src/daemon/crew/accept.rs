@@ -33,6 +33,7 @@ impl Crew {
     }
 
     fn accept_all(&self, listener: &Listener, dropped: &Complaints, short: &Complaints) {
+        self.places.duty.begin();
         loop {
             match listener.accept() {
                 Ok((socket, peer)) => {

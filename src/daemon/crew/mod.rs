@@ -32,6 +32,17 @@ pub struct Duty {
     pub residents: usize,
     /// Clients at once, each with a thread.
     pub places: usize,
+    /// Its threads give way to those of the sessions from the start, also the ones that accept.
+    pub gives_way: bool,
+}
+
+impl Duty {
+    /// What each of its threads does first.
+    fn begin(&self) {
+        if self.gives_way {
+            priority::give_way();
+        }
+    }
 }
 
 /// How long a thread may be idle if there are more than the first ones.
@@ -39,6 +50,10 @@ const IDLE_TIME: Duration = Duration::from_secs(10);
 
 /// How long to wait for a place before another client must give way, or another thread is tried.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The least time between two clients that give way to clients who come. With all places taken a client has 64 times as long for its
+/// request, however fast others come. A flood of clients then costs a hundred drops a second.
+const TURN: Duration = Duration::from_millis(10);
 
 /// How often the end of pen looks whether replies are written.
 const STEP: Duration = Duration::from_millis(5);
@@ -95,6 +110,8 @@ struct State {
     queue: VecDeque<Client>,
     /// All clients, also those in the queue.
     clients: Vec<Client>,
+    /// When the last one had to give way to a client who came.
+    dropped: Option<Instant>,
 }
 
 /// Serves one client.
@@ -145,8 +162,16 @@ impl Crew {
                     ),
                 }
             }
-            state.make_room(dropped, Instant::now());
-            state = self.places.wait(&self.places.shared.left, state, PAUSE).0;
+            let now = Instant::now();
+            let turn = state.dropped.map_or(Duration::ZERO, |then| (then + TURN).saturating_duration_since(now));
+            let wait = if turn.is_zero() {
+                state.make_room(dropped, now);
+                state.dropped = Some(now);
+                PAUSE
+            } else {
+                turn
+            };
+            state = self.places.wait(&self.places.shared.left, state, wait).0;
         }
         state.clients.push(client.clone());
         state.queue.push_back(client);
@@ -175,6 +200,7 @@ impl Crew {
 
     /// Serves one client after the other.
     fn work(&self) {
+        self.places.duty.begin();
         let nice = priority::nice();
         while let Some(client) = self.places.next() {
             thread::contain(self.places.duty.name, &self.log, || (self.serve)(&client));

@@ -17,7 +17,7 @@ use crate::sys::log::Log;
 
 /// Residents: a browser loads a page and what belongs to it at once. Places: programs that ask for numbers, and browsers, which keep one
 /// each for events.
-const DUTY: Duty = Duty { name: "web client", of: "the web page", residents: 2, places: 64 };
+const DUTY: Duty = Duty { name: "web client", of: "the web page", residents: 2, places: 64, gives_way: true };
 
 /// Starts the threads.
 pub fn start(executor: &Executor, log: &Log) -> Result<Crew, Error> {

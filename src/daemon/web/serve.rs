@@ -28,7 +28,6 @@ use crate::policy::web::status::{
     FORBIDDEN, METHOD_NOT_ALLOWED, NOT_FOUND, OK, SEE_OTHER, UNAUTHORIZED, UNAVAILABLE, phrase,
 };
 use crate::sys::log::Log;
-use crate::sys::priority::give_way;
 
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -66,7 +65,6 @@ impl Server {
 
     /// Serves a client from its request to its end.
     pub(super) fn serve(&self, client: &Client) {
-        give_way();
         // It fails when the client has left, or takes nothing of its answer.
         if self.answer(client).is_ok() {
             client.peer.finish();
