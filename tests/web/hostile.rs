@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use socket2::{Socket, Type};
 
 use super::{Page, answer, server};
-use crate::harness::{Backend, Client, Launch, Pen, Scratch, free_port, let_pass, visit, wait_until};
+use crate::harness::{Backend, Client, Launch, Pen, Scratch, free_port, let_pass, visit, wait_for, wait_until};
 
 /// The threads of pen that have this name, with their nice values.
 fn threads(pen: &Pen, name: &str) -> BTreeSet<(String, i32)> {
@@ -181,6 +181,41 @@ fn answers_that_are_not_taken_keep_no_thread() {
         // What came is not whole, and says so.
         assert!(!client.rest().0.ends_with(b"0\r\n\r\n"));
     }
+}
+
+#[test]
+fn those_who_watch_on_the_page_leave_room_for_the_control_port() {
+    let (a, b) = (server("a"), server("b"));
+    let page = Page::with(&[], &[&a, &b]);
+    let mut watchers = Vec::new();
+    let mut refused = 0;
+    for _ in 0..40 {
+        let client = page.connect();
+        client.send(format!("GET /api/events HTTP/1.1\r\nHost: {}\r\n\r\n", page.at));
+        match client.line().as_deref() {
+            Some("HTTP/1.1 200 OK\r") => watchers.push(client),
+            Some("HTTP/1.1 503 Service Unavailable\r") => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((watchers.len(), refused), (16, 24));
+    let watch = page.control.connect();
+    watch.send("watch\n");
+    let heard = thread::spawn(move || watch.line());
+    wait_until("a client of the control port to hear of a change", || {
+        page.control.tell(&["server 1 drain", "server 1 ready"]);
+        heard.is_finished()
+    });
+    assert!(heard.join().unwrap().is_some());
+    // The page goes on, and those who leave make room.
+    assert_eq!(page.get("/health").status, 200);
+    drop(watchers);
+    let client = wait_for("a place to be free again", || {
+        let client = page.connect();
+        client.send(format!("GET /api/events HTTP/1.1\r\nHost: {}\r\n\r\n", page.at));
+        (client.line().as_deref() == Some("HTTP/1.1 200 OK\r")).then_some(client)
+    });
+    drop(client);
 }
 
 #[test]

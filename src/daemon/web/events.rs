@@ -9,6 +9,9 @@ use crate::daemon::seat::Seat;
 use crate::net::peer::Peer;
 use crate::sys::clock::Clock;
 
+/// The most clients that watch. As many again can do so at the control port.
+pub(super) const MOST: usize = 16;
+
 /// How often pen looks whether the client has left.
 const LOOK: Duration = Duration::from_secs(1);
 

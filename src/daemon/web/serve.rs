@@ -1,13 +1,14 @@
 //! A client of the web page: what it asks for, and its answer.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::bounded;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::change::Changes;
-use super::events;
+use super::events::{self, MOST};
 use super::pages::Pages;
 use super::recorder::Recorder;
 use crate::daemon::complaints::Complaints;
@@ -49,6 +50,8 @@ pub(super) struct Server {
     log: Log,
     /// What forms must send back. Only the pages show it.
     token: String,
+    /// Each client that watches holds a copy.
+    watching: Arc<()>,
 }
 
 impl Server {
@@ -60,7 +63,7 @@ impl Server {
         let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let pages = Pages { reports: executor.reports(), recorder };
         let complaints = Complaints::new(log.clone(), WEB);
-        Ok(Self { executor, pages, changes: Changes::default(), complaints, log, token })
+        Ok(Self { executor, pages, changes: Changes::default(), complaints, log, token, watching: Arc::default() })
     }
 
     /// Serves a client from its request to its end.
@@ -131,8 +134,8 @@ impl Server {
             Route::ServersJson => self.report(&Query::Servers(Format::Json), to),
             Route::ConnectionsJson => self.report(&Query::Connections(Format::Json), to),
             Route::ClientsJson(time) => self.report(&Query::Recent(time, Format::Json), to),
-            Route::Events => match Seat::take(&self.executor.events) {
-                Some(seat) => to.stream(&head(OK, EVENTS), |out| events::stream(&client.peer, &seat, out)),
+            Route::Events => match self.seat() {
+                Some((seat, _place)) => to.stream(&head(OK, EVENTS), |out| events::stream(&client.peer, &seat, out)),
                 None => fail(to, UNAVAILABLE, "Too many clients watch already.", &[]),
             },
             Route::Asset(asset) => {
@@ -152,6 +155,15 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// What one who watches needs, with its place among those of the page.
+    fn seat(&self) -> Option<(Seat, Arc<()>)> {
+        let place = Arc::clone(&self.watching);
+        // The first one is the server's own.
+        let count = Arc::strong_count(&place) - 1;
+        let seat = if count > MOST { None } else { Seat::take(&self.executor.events) };
+        seat.map(|seat| (seat, place))
     }
 
     /// The page of `explain`.
