@@ -7,8 +7,9 @@ use crate::harness::{Backend, Client, Ctl, Program, visit, wait_until};
 fn what_an_administrator_says_is_stronger_than_what_checks_find() {
     let (a, b) = (Backend::named("a"), Backend::named("b"));
     let (pen, control) = start(&FAST, &[&a, &b]);
-    control.set("check tcp");
+    // Before the checks, which would change what is reported of the other server.
     let watch = Watch::start(&control, "watch", 1);
+    control.set("check tcp");
     wait_until("a check", || a.visits() > 0);
     for (word, shown) in [("maint", "maint"), ("drain", "drain"), ("blacklist 60", "blacklisted")] {
         control.tell(&[&format!("server 0 {word}")]);
