@@ -1,5 +1,6 @@
 //! The web page: what it answers, to whom, and what may be changed there.
 
+mod access;
 mod changes;
 mod metrics;
 mod prometheus;

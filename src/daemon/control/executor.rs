@@ -271,13 +271,13 @@ impl Executor {
                 Err(error) => return Err(error),
             });
         }
+        let now = || settings::find("web").map_or(Ok(String::new()), |web| self.value(Command::Get(web)));
+        let places = self.loader.web_places(&prepared, now)?;
         // Last: a listener that is not used has to be given back.
         let mut web = prepared.commands.iter().any(|command| command.web().is_some()).then(|| self.web.key());
         let mut opened = None;
         if let Some(web) = &mut web {
-            let setting = settings::find("web");
-            let now = || setting.map_or(Ok(String::new()), |web| self.value(Command::Get(web)));
-            opened = self.loader.open_web(&prepared, now, web.listeners())?;
+            opened = self.loader.open_web(&prepared, places, now, web.listeners())?;
             web.prepare(opened.as_deref().unwrap_or_default())?;
         }
         // In a file, since a line of its own does not come here.

@@ -11,7 +11,7 @@ use crate::daemon::events::{Prepared, Unresolved};
 use crate::endpoint::Port;
 use crate::error::Error;
 use crate::net::listener::{Access, Listener, Traffic};
-use crate::net::resolve::Names;
+use crate::net::resolve::{Names, Place};
 use crate::policy::command::Command;
 use crate::policy::command::file::{self, Located};
 use crate::policy::command::setting::Value;
@@ -41,6 +41,9 @@ const FILES: usize = 8;
 
 /// Why there is no web page.
 const NO_ROOT: &str = "Won't open the web page running as root; use -u to run as different user";
+
+/// The reply to a command that finds the page elsewhere than a moment before.
+const WEB_MOVED: &str = "web: another command has just moved it; try again";
 
 /// What comes in at the web page. The kernel queues as many clients as are served at a time: more would wait for long.
 pub const WEB_TRAFFIC: Traffic = Traffic::Connections { backlog: 64 };
@@ -259,11 +262,24 @@ impl Loader {
         Ok(())
     }
 
-    /// Opens where the web page goes after the last `web` command, if there is one and `now` tells something else. `listeners` are there
+    /// Looks up where the web page goes after the last `web` command, if there is one and `now` tells something else. That may take long,
+    /// so that nothing may wait for it.
+    pub fn web_places(
+        &self,
+        prepared: &Prepared,
+        now: impl FnOnce() -> Result<String, Error>,
+    ) -> Result<Option<Vec<Place>>, Error> {
+        let wanted = prepared.commands.iter().rev().find_map(Command::web).flatten();
+        let Some(wanted) = wanted else { return Ok(None) };
+        if now()? == wanted.text() { Ok(None) } else { self.names.places(wanted).map(Some) }
+    }
+
+    /// Opens the web page at these places, which the last `web` command asks for, if `now` tells something else. `listeners` are there
     /// already.
     pub fn open_web(
         &self,
         prepared: &Prepared,
+        places: Option<Vec<Place>>,
         now: impl FnOnce() -> Result<String, Error>,
         listeners: &[Arc<Listener>],
     ) -> Result<Option<Vec<Arc<Listener>>>, Error> {
@@ -272,7 +288,11 @@ impl Loader {
         if now()? == wanted.map_or("off", Listeners::text) {
             return Ok(None);
         }
-        let places = wanted.map(|wanted| self.names.places(wanted)).transpose()?.unwrap_or_default();
+        let places = match (wanted, places) {
+            (None, _) => Vec::new(),
+            (Some(_), Some(places)) => places,
+            (Some(_), None) => return Err(Error::Config(String::from(WEB_MOVED))),
+        };
         Listener::open_all(&places, WEB_TRAFFIC, Access::Owner, listeners).map(Some)
     }
 
