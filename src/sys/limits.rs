@@ -30,6 +30,13 @@ const PER_SESSION: u64 = 2;
 /// Descriptors of one flow of datagrams: the server's.
 const PER_FLOW: u64 = 1;
 
+/// The fewest and the most clients of the web page at once.
+const PAGE_CLIENTS: (u64, u64) = (4, 64);
+
+/// Descriptors for each client of the web page: with the usual limit of 1024 the page has all its places, and with less of them sessions
+/// do not lose more than a sixteenth.
+const PER_PAGE_CLIENT: u64 = 16;
+
 /// Descriptors that idlers leave to clients, who take them before idlers are closed for more.
 const HEADROOM: u64 = 16;
 
@@ -67,6 +74,8 @@ pub struct Demand {
     pub sessions: usize,
     /// Listeners for clients and for the control port.
     pub listeners: usize,
+    /// Listeners of the web page.
+    pub pages: usize,
     /// Pipes between sockets.
     pub pipes: usize,
     /// Idle connections.
@@ -123,8 +132,10 @@ impl Host {
     pub fn grant(self, asked: Demand) -> Grant {
         let sessions = asked.sessions as u64 * asked.per_session();
         let pipes = asked.pipes as u64 * PER_PIPE;
-        let others = OTHERS + asked.checks as u64 + asked.listeners as u64 * PER_LISTENER;
-        let limit = raise_open_files(sessions + pipes + asked.idlers as u64 + others + SPARE);
+        let others = OTHERS + asked.checks as u64 + (asked.listeners + asked.pages) as u64 * PER_LISTENER;
+        let guests = |most: u64| if asked.pages > 0 { most } else { 0 };
+        let limit = raise_open_files(sessions + pipes + asked.idlers as u64 + others + guests(PAGE_CLIENTS.1) + SPARE);
+        let others = others + guests(page_clients_within(limit));
         // It does not hold for root (getrlimit(2)).
         let processes = if geteuid().is_root() { None } else { getrlimit(Resource::Nproc).current };
         let bounds = [
@@ -183,6 +194,15 @@ fn smallest<const N: usize>(asked: usize, bounds: [(Scarce, Option<u64>); N]) ->
         Some((scarce, most)) => (most.max(1), Some(scarce)),
         None => (asked, None),
     }
+}
+
+/// How many clients the web page may have at once with the limit on open files that there is now.
+pub fn page_clients() -> usize {
+    page_clients_within(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)) as usize
+}
+
+fn page_clients_within(limit: u64) -> u64 {
+    (limit / PER_PAGE_CLIENT).clamp(PAGE_CLIENTS.0, PAGE_CLIENTS.1)
 }
 
 /// Shares so many descriptors: pipes get what the sessions leave.
@@ -267,6 +287,11 @@ mod tests {
         assert_eq!(grant(None).warning(300), None);
         let warning = grant(Some(Scarce::Mappings)).warning(500).unwrap();
         assert_eq!(warning, "vm.max_map_count is enough for 300 connections, not 500: see sysctl(8)");
+    }
+
+    #[test]
+    fn the_page_leaves_most_descriptors_to_sessions() {
+        assert_eq!([0, 64, 200, 1023, 1024, u64::MAX].map(page_clients_within), [4, 4, 12, 63, 64, 64]);
     }
 
     #[test]

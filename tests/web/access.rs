@@ -210,6 +210,39 @@ fn commands_that_move_the_page_at_once_leave_it_where_the_last_one_says() {
 }
 
 #[test]
+fn the_page_takes_no_descriptors_from_the_sessions() {
+    let a = Backend::named("a");
+    let limit = "ulimit -n 80; exec \"$@\"";
+    let mut wrapper = vec!["sh", "-c", limit, "sh"];
+    let setpriv = program("setpriv");
+    if is_root() {
+        let Some(setpriv) = &setpriv else { return skip("setpriv is not installed") };
+        wrapper.splice(0..0, [setpriv.as_str(), "--bounding-set=-sys_resource"]);
+    }
+    for at_start in [true, false] {
+        let at = format!("127.0.0.1:{}", free_port());
+        let web = format!("web {at}");
+        let options = ["-x", "400", "-O", if at_start { &web } else { "blacklist 1" }];
+        let pen = Launch::ours().wrapper(&wrapper).control().options(&options).servers(&[&a]).start();
+        let control = pen.control();
+        control.set(&web);
+        let granted = |line: &str| line.split("enough for ").nth(1)?.split(' ').next()?.parse::<usize>().ok();
+        let sessions = pen.stderr().lines().filter_map(granted).next_back().unwrap();
+        assert!((20..40).contains(&sessions), "{sessions}");
+        let page = Page { pen, control, at };
+        let silent: Vec<_> = (0..60).map(|_| page.connect()).collect();
+        page.pen.wait_for_line("gives way");
+        let clients: Vec<_> = (0..sessions).map(|_| Client::connect(&page.pen)).collect();
+        for client in &clients {
+            assert_eq!(client.line().as_deref(), Some("a"));
+        }
+        assert_eq!(page.get("/health").status, 200);
+        assert!(!page.pen.stderr().contains("annot"), "{}", page.pen.stderr());
+        drop(silent);
+    }
+}
+
+#[test]
 fn what_is_configured_is_written_and_read_again() {
     let (a, scratch) = (server("a"), Scratch::new());
     let path = scratch.join("web");

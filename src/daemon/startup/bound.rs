@@ -49,9 +49,9 @@ impl Bound {
         Ok(bound)
     }
 
-    /// How many listeners there are.
+    /// How many listeners there are, besides those of the web page.
     pub(super) fn count(&self) -> usize {
-        self.listeners.len() + self.control.len() + self.web.len()
+        self.listeners.len() + self.control.len()
     }
 
     /// Enters the jail (`enter`), then sets the sockets' paths as seen from it.

@@ -79,11 +79,11 @@ fn serve(
     // Read, and raised, while the rights for that are there.
     let host = Host::read();
     let Settings { conn_max, idlers, .. } = **balancer.settings();
-    let listeners = bound.count();
+    let (listeners, pages) = (bound.count(), balancer.settings().web.listeners());
     let flows = options.identity.udp;
     let pipes = if flows { 0 } else { pipes::MOST };
     let checks = balancer.checks_at_once();
-    let granted = || host.grant(Demand { flows, sessions: conn_max, listeners, pipes, idlers, checks });
+    let granted = || host.grant(Demand { flows, sessions: conn_max, listeners, pages, pipes, idlers, checks });
     granted();
     let clock = Clock::local();
     let foreground = options.identity.foreground;

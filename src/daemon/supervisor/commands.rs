@@ -93,9 +93,7 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
         }
         let grant = grant || self.checking.at_once != before;
         if grant || idlers {
-            let settings = self.balancer.settings();
-            let (sessions, idlers) = (settings.conn_max, settings.idlers);
-            self.front.renew_grant(sessions, idlers, self.balancer.checks_at_once(), &self.log);
+            self.front.renew_grant(self.balancer.settings(), self.balancer.checks_at_once(), &self.log);
         }
         if idlers {
             let (count, targets) = self.balancer.idlers(now);

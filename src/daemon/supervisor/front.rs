@@ -14,6 +14,7 @@ use crate::daemon::permits::Permits;
 use crate::error::Error;
 use crate::net::listener::Listener;
 use crate::net::relay::pipes::{self, Pipes};
+use crate::policy::settings::Settings;
 use crate::sys::limits::{Demand, Grant, Host};
 use crate::sys::log::Log;
 
@@ -82,11 +83,13 @@ impl Front {
     }
 
     /// Asks for what so many sessions and idlers need, and for a pipe for each of some downloads. Sessions above what is granted wait.
-    pub(super) fn renew_grant(&mut self, sessions: usize, idlers: usize, checks: usize, log: &Log) {
+    pub(super) fn renew_grant(&mut self, settings: &Settings, checks: usize, log: &Log) {
+        let Settings { conn_max: sessions, idlers, .. } = *settings;
+        let pages = settings.web.listeners();
         let listeners = self.all().len() + self.controls;
         let flows = self.datagrams.is_some();
         let pipes = if flows { 0 } else { pipes::MOST };
-        let grant = self.host.grant(Demand { flows, sessions, listeners, pipes, idlers, checks });
+        let grant = self.host.grant(Demand { flows, sessions, listeners, pages, pipes, idlers, checks });
         if let Some(warning) = grant.warning(sessions).filter(|_| grant.sessions != self.grant.sessions) {
             log.warning(warning);
         }

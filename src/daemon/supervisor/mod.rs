@@ -328,7 +328,8 @@ mod tests {
         let access_log = AccessLog::start(None, Root::new(None).unwrap(), log.clone(), &events).unwrap();
         let announcements = Arc::new(Complaints::new(log.clone(), "PROXY protocol: "));
         let host = Host::default();
-        let grant = host.grant(Demand { flows: false, sessions: 1, listeners: 0, pipes: 0, idlers: 0, checks: 0 });
+        let grant =
+            host.grant(Demand { flows: false, sessions: 1, listeners: 0, pages: 0, pipes: 0, idlers: 0, checks: 0 });
         let mut supervisor = Supervisor::new(
             Balancer::new(Identity::default(), String::new()),
             inbox,

@@ -13,6 +13,7 @@ use self::serve::Server;
 use super::control::executor::Executor;
 use super::crew::{Client, Crew, Duty};
 use crate::error::Error;
+use crate::sys::limits::page_clients;
 use crate::sys::log::Log;
 
 /// Residents: a browser loads a page and what belongs to it at once. Places: programs that ask for numbers, and browsers, which keep one
@@ -23,5 +24,6 @@ const DUTY: Duty = Duty { name: "web client", of: "the web page", residents: 2, 
 pub fn start(executor: &Executor, log: &Log) -> Result<Crew, Error> {
     let recorder = Recorder::start(executor.reports())?;
     let server = Server::new(executor.clone(), recorder, log.clone())?;
-    Crew::start(DUTY, &executor.events, log, Arc::new(move |client: &Client| server.serve(client)))
+    let duty = Duty { places: page_clients().min(DUTY.places), ..DUTY };
+    Crew::start(duty, &executor.events, log, Arc::new(move |client: &Client| server.serve(client)))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Command;
-use super::setting::{Kind, Setting, Value};
+use super::setting::{Kind, Setting, Touches, Value};
 use crate::id::AclId;
 use crate::policy::listeners::Listeners;
 
@@ -20,7 +20,8 @@ pub(super) const WEB: &[Setting] = &[
                 s.web.at = v;
             }
         },
-    ),
+    )
+    .touching(Touches::Sessions),
     Setting::new(
         "web_acl",
         "web_acl [N] | no web_acl",

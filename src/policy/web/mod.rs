@@ -32,6 +32,11 @@ pub struct Web {
 }
 
 impl Web {
+    /// How many places it has.
+    pub fn listeners(&self) -> usize {
+        self.at.as_ref().map_or(0, |at| at.places().len())
+    }
+
     /// Whether servers can be changed there, and nobody on a network can do so for want of passwords.
     pub fn control_is_in_vain(&self) -> bool {
         let is_network = |at: &Listeners| at.places().iter().any(|(_, place)| matches!(place, Endpoint::Tcp(..)));
