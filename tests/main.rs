@@ -44,6 +44,7 @@ mod names;
 mod nginx;
 mod one_log;
 mod operators_log;
+mod options;
 #[cfg(feature = "web")]
 mod pages;
 mod penctl;

@@ -10,25 +10,26 @@ use crate::error::Error;
 pub mod getopt;
 pub mod lvsmon;
 pub mod mergelogs;
+pub mod options;
 pub mod pen;
 pub mod penctl;
 pub mod penlog;
 pub mod penlogd;
 
 /// A program whose options are those of getopt(3).
-struct Program {
-    name: &'static str,
+struct Program<'a> {
+    name: &'a str,
     /// Printed for `--help`, and without arguments.
-    usage: &'static str,
+    usage: &'a str,
     /// The options, as getopt(3) takes them.
-    options: &'static str,
+    options: &'a str,
     /// Options that are words, besides `--help` and `--version`; those with a colon behind them have a value.
-    words: &'static [&'static str],
+    words: &'a [&'a str],
     /// Options that are others by another name.
-    same: &'static [(char, char)],
+    same: &'a [(char, char)],
 }
 
-impl Program {
+impl Program<'_> {
     /// Runs it: `run` with the command line, unless that asks for a text only. Errors go to stderr, a line for each.
     fn run(&self, run: impl FnOnce(CommandLine) -> Result<ExitCode, Error>) -> ExitCode {
         let Self { name, usage, options, words, same } = self;
