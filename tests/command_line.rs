@@ -289,6 +289,12 @@ fn obsolete_options_are_taken_with_a_line_each() {
 }
 
 #[test]
+fn a_service_of_windows_cannot_be_installed() {
+    let (status, pen) = run(&["-i", "pen", "-f", "80", "127.0.0.1:1"]);
+    assert_eq!((status.code(), pen.stderr().lines().next()), (Some(1), Some("pen: -i: Windows only")));
+}
+
+#[test]
 fn numbers_below_the_useful_are_raised_with_a_line() {
     let server = Backend::named("a");
     let pen = Pen::start(&["-q", "10", "-m", "0"], &[&server]);

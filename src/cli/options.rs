@@ -146,6 +146,9 @@ pub const SAME: &[(char, char)] = &[('o', 'O')];
 /// Options that pen had once, as getopt(3) takes them. They do nothing.
 pub const OBSOLETE: &str = "DnPQS:";
 
+/// Options of pen for Windows, as getopt(3) takes them.
+pub const WINDOWS: &str = "i:";
+
 const HEAD: &str = "\
 usage: pen [options] listener[,listener...] server ...
 
@@ -197,7 +200,7 @@ pub fn getopt() -> String {
     options
         .map(|(letter, has_value)| if has_value { format!("{letter}:") } else { letter.into() })
         .chain(same)
-        .chain([String::from(OBSOLETE)])
+        .chain([OBSOLETE, WINDOWS].map(String::from))
         .collect()
 }
 

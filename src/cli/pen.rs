@@ -39,6 +39,9 @@ pub fn main() -> ExitCode {
 /// Makes a configuration of the command line.
 fn configure(mut line: CommandLine) -> Result<Options, Error> {
     let usage = Error::Usage;
+    if !line.values("-i").map_err(usage)?.is_empty() {
+        return Err(usage(String::from("-i: Windows only")));
+    }
     for (option, flag) in [("-D", "D"), ("-n", "n"), ("-P", "P"), ("-Q", "Q")] {
         if line.count(option) > 0 {
             complain(&format!("option -{flag} is obsolete and does nothing"));
