@@ -127,6 +127,8 @@ mod udp_start;
 mod udp_steering;
 #[cfg(feature = "web")]
 mod web;
+#[cfg(not(feature = "web"))]
+mod web_absent;
 mod web_servers;
 mod weblog;
 mod written;

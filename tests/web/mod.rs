@@ -2,9 +2,9 @@
 
 mod access;
 mod changes;
+mod hostile;
 mod metrics;
 mod prometheus;
-mod hostile;
 mod serving;
 
 use std::collections::BTreeMap;
