@@ -3,6 +3,8 @@
 mod access;
 mod changes;
 mod hostile;
+mod inputs;
+mod load;
 mod metrics;
 mod prometheus;
 mod serving;

@@ -4,6 +4,8 @@
 //! client that pen has waited for longest gives way, so that clients which say nothing, or read nothing, keep no other client out.
 
 mod accept;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;

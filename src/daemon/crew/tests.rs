@@ -1,0 +1,38 @@
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam_channel::bounded;
+
+use super::*;
+use crate::daemon::mailbox;
+use crate::net::peer::Reply;
+
+#[test]
+fn a_panic_while_a_client_is_served_ends_that_client_alone() {
+    let (events, inbox) = mailbox::to_this_thread(8);
+    let (messages, queue) = bounded(8);
+    let log = Log::new(messages);
+    let count = AtomicUsize::new(0);
+    let serve = move |client: &Client| {
+        assert!(count.fetch_add(1, Ordering::Relaxed) % 2 == 1, "on purpose");
+        Reply(&client.peer).write_all(b"served").unwrap();
+    };
+    let duty = Duty { name: "client", of: "the test", residents: 1, places: 1, gives_way: false };
+    let crew = Crew::start(duty, &events, &log, Arc::new(serve)).unwrap();
+    let complaints = Complaints::new(log, "");
+    for expected in ["", "served", "", "served"] {
+        let (mut own, other) = UnixStream::pair().unwrap();
+        own.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let client =
+            Client { peer: Arc::new(Peer::new(other.into())), address: ClientAddr::Local, since: Instant::now() };
+        crew.admit(client, &complaints, &complaints);
+        let mut text = String::new();
+        own.read_to_string(&mut text).unwrap();
+        assert_eq!(text, expected);
+    }
+    let told: Vec<_> = queue.try_iter().map(|message| format!("{message:?}")).collect();
+    assert_eq!(told.iter().filter(|line| line.contains("ended by a fault in pen")).count(), 2, "{told:?}");
+    // Its thread is no loss that ends the process.
+    assert!(inbox.next(Some(Duration::ZERO)).is_none());
+}
