@@ -97,8 +97,8 @@
     running = false;
     listen();
     clearTimeout(timer);
-    // A page that takes long to make is asked for less often.
-    const wait = again ? SOON : Math.max(EVERY, 10 * (Date.now() - begin));
+    // A page that takes long to make is asked for less often. One that did not come is not.
+    const wait = again ? SOON : silentSince ? EVERY : Math.max(EVERY, 10 * (Date.now() - begin));
     if (!document.hidden) timer = setTimeout(refresh, Math.min(wait, 12 * EVERY));
   }
 
