@@ -46,19 +46,24 @@ PORTC = 8888
 PORTW = 8090
 
 # What the tests are built with and run beside our own programs, by the names of Debian's packages.
-TEST_PACKAGES = apache2 awstats bind9-dnsutils busybox chromium curl dovecot-imapd dovecot-pop3d freeradius-utils goaccess gzip haproxy \
+TEST_PACKAGES = apache2 awstats bind9-dnsutils busybox chromium chromium-driver curl dovecot-imapd dovecot-pop3d freeradius-utils goaccess gzip haproxy \
 	init-system-helpers iproute2 knot libssl-dev logrotate mandoc mmdb-bin netbase nginx openssh-client openssh-server openssl \
 	pen pkg-config procps prometheus python3 python3-pip rsyslog slapd socat strace valgrind wrk
 
-# There can be one mail server, and one server of MySQL or MariaDB. Those that are there stay.
+# There can be one mail server, and one server of MySQL or MariaDB. Those that are there stay, and so does a Node.js with its own npm.
+TEST_PACKAGES += $(if $(shell command -v npm),,npm)
 TEST_PACKAGES += $(if $(wildcard /usr/sbin/sendmail),,exim4-daemon-light) $(if $(wildcard /usr/sbin/mysqld),,mariadb-server-core)
 
 # What `make test-quick` does without. The tests that need one of them are skipped there.
-HEAVY_PACKAGES = apache2 awstats chromium dovecot-imapd dovecot-pop3d exim4-daemon-light freeradius-utils goaccess haproxy knot \
-	mariadb-server-core nginx openssh-server prometheus python3-pip rsyslog slapd valgrind
+HEAVY_PACKAGES = apache2 awstats chromium chromium-driver dovecot-imapd dovecot-pop3d exim4-daemon-light freeradius-utils goaccess haproxy knot \
+	mariadb-server-core nginx npm openssh-server prometheus python3-pip rsyslog slapd valgrind
 
-# Where the tests look for country data of the real world.
+# Where the tests look for country data of the real world, and for axe-core.
 TEST_DATA = $(CARGO_TARGET_DIR)/test-data
+
+# axe-core of Deque Systems, under MPL 2.0, from the registry of npm, which tells this digest. A browser runs it on the web page.
+AXE = axe-core@4.14.1
+AXE_SHA512 = FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==
 
 .PHONY: all openssl demo test test-quick test-packages test-data check lint doc bench install install-strip uninstall clean
 
@@ -113,10 +118,10 @@ test: test-packages test-data
 	$(CARGO) test $(CARGOFLAGS)
 	$(CARGO) test $(CARGOFLAGS) --no-default-features
 
-# A smaller set for a laptop: fewer packages, no country data, the default features only. It shows which tests are skipped.
+# A smaller set for a laptop: fewer packages, no country data, no axe-core, the default features only. It shows which tests are skipped.
 test-quick: TEST_PACKAGES := $(filter-out $(HEAVY_PACKAGES),$(TEST_PACKAGES))
 test-quick: test-packages
-	@echo 'test-quick: tests that need one of these and do not find it are skipped: $(HEAVY_PACKAGES), country data'
+	@echo 'test-quick: tests that need one of these and do not find it are skipped: $(HEAVY_PACKAGES), country data, axe-core'
 	@echo 'test-quick: the suite without the default features is skipped'
 	$(CARGO) test $(CARGOFLAGS) -- --show-output
 
@@ -156,6 +161,15 @@ test-data: test-packages
 	python3 -m zipfile -e "$$new"/*.whl "$$new" && \
 	mv "$$new/_geoip_geolite2/GeoLite2-City.mmdb" "$(TEST_DATA)" || \
 	echo 'test: country data cannot be had; its tests are skipped' >&2; \
+	rm -rf "$$new"
+	@[ ! -e "$(TEST_DATA)/axe.min.js" ] || exit 0; \
+	new="$(TEST_DATA)/new"; \
+	rm -rf "$$new" && mkdir -p "$$new" && \
+	npm pack --silent --pack-destination "$$new" "$(AXE)" >"$$new/name" && \
+	[ "$$(openssl dgst -sha512 -binary "$$new"/*.tgz | base64 -w 0)" = "$(AXE_SHA512)" ] && \
+	tar -xzf "$$new"/*.tgz -C "$$new" package/axe.min.js && \
+	mv "$$new/package/axe.min.js" "$(TEST_DATA)" || \
+	echo 'test: axe-core cannot be had; its test is skipped' >&2; \
 	rm -rf "$$new"
 
 check: openssl

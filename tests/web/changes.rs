@@ -8,7 +8,7 @@ use crate::checks::{facts, state};
 use crate::harness::{Backend, Client, Control, Process, Scratch, program, skip, wait_until};
 
 /// A file with these names and passwords, as `htpasswd` of apache2-utils makes it.
-fn passwords(scratch: &Scratch, all: &[(&str, &str)]) -> Option<String> {
+pub(super) fn passwords(scratch: &Scratch, all: &[(&str, &str)]) -> Option<String> {
     if program("htpasswd").is_none() {
         skip("htpasswd is not installed");
         return None;
@@ -35,7 +35,7 @@ fn basic(name_and_password: &str) -> String {
 }
 
 /// A pen that alice may control.
-fn controlled(servers: &[&Backend]) -> Option<(Page, Scratch)> {
+pub(super) fn controlled(servers: &[&Backend]) -> Option<(Page, Scratch)> {
     let scratch = Scratch::new();
     let path = passwords(&scratch, &[("bob", "builder"), ("alice", "se:cret")])?;
     let page = Page::with(&["web_control", &format!("web_password {path}")], servers);

@@ -1,6 +1,7 @@
 //! The web page: what it answers, to whom, and what may be changed there.
 
 mod access;
+mod browser;
 mod changes;
 mod hostile;
 mod inputs;
@@ -36,7 +37,12 @@ impl Page {
     /// Of a pen with these commands and servers.
     #[track_caller]
     pub(crate) fn with(commands: &[&str], servers: &[&Backend]) -> Self {
-        let at = format!("127.0.0.1:{}", free_port());
+        Self::at(format!("127.0.0.1:{}", free_port()), commands, servers)
+    }
+
+    /// Likewise, with the page there.
+    #[track_caller]
+    pub(crate) fn at(at: String, commands: &[&str], servers: &[&Backend]) -> Self {
         let web = format!("web {at}");
         let options = [&web[..]].iter().chain(commands).flat_map(|command| ["-O", command]).collect::<Vec<_>>();
         let servers: Vec<_> = servers.iter().map(|server| server as &dyn std::fmt::Display).collect();

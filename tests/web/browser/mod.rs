@@ -1,0 +1,54 @@
+//! The page in a real browser: Debian's Chromium. All tests share one, and use it one after the other.
+
+mod accessibility;
+mod controls;
+mod driver;
+mod hostile;
+mod keyboard;
+mod live;
+mod looks;
+mod tab;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use driver::Driver;
+
+use super::Page;
+use crate::harness::{program, skip};
+
+/// The name and the password of the user whom `controlled` lets change servers.
+const ALICE: &str = "alice:se:cret";
+
+/// The browser of the tests that run or wait now. It ends with the last of them.
+static SHARED: Mutex<Weak<Mutex<Driver>>> = Mutex::new(Weak::new());
+
+/// Runs a test with the browser when no other test has it.
+#[track_caller]
+fn browse(test: impl FnOnce(&Driver)) {
+    if program("chromedriver").is_none() {
+        return skip("chromedriver is not installed");
+    }
+    let browser = {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let new = Arc::new(Mutex::new(Driver::start()));
+            *shared = Arc::downgrade(&new);
+            new
+        })
+    };
+    // A test that has failed has closed its tab.
+    let driver: MutexGuard<'_, Driver> = browser.lock().unwrap_or_else(PoisonError::into_inner);
+    test(&driver);
+}
+
+/// Holds in the status page when it shows that state of a server.
+fn state_shown(number: usize, words: &str) -> String {
+    format!("document.querySelector('#server-{number} .state')?.innerText.trim() === {words:?}")
+}
+
+impl Page {
+    /// The address of a page.
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.at)
+    }
+}
