@@ -53,13 +53,14 @@ mod tests {
     use crate::daemon::events::{Event, Read};
     use crate::daemon::mailbox;
     use crate::sys::root::Root;
+    use std::sync::Arc;
     use std::time::Duration;
 
     #[test]
     fn a_usr1_during_a_report_makes_one_more_after_it() {
         let (events, inbox) = mailbox::to_this_thread(8);
         let (entries, _log) = bounded(8);
-        let reports = Reports { events, root: Root::new(None).unwrap() };
+        let reports = Reports { events, root: Root::new(None).unwrap(), turn: Arc::default() };
         let usr1 = start(reports, Log::new(entries)).unwrap();
         usr1.send(()).unwrap();
         let begun = || match inbox.next(Some(Duration::from_secs(30))) {

@@ -63,6 +63,8 @@ pub struct Executor {
     pub keys: Arc<Mutex<()>>,
     /// The web page.
     pub web: Door,
+    /// Whose turn it is among the reports that ask the supervisor.
+    pub turn: Arc<Mutex<()>>,
 }
 
 /// What a reload has done.
@@ -145,7 +147,7 @@ impl Executor {
 
     /// Reports over the tables.
     pub fn reports(&self) -> Reports {
-        Reports { events: self.events.clone(), root: self.loader.root.clone() }
+        Reports { events: self.events.clone(), root: self.loader.root.clone(), turn: Arc::clone(&self.turn) }
     }
 
     /// Reads a configuration file and carries it out, whole or not at all. Access lists that it mentions are rebuilt.

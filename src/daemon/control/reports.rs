@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
@@ -40,6 +41,8 @@ pub struct Reports {
     pub events: Handle<Event>,
     /// For the name of the status page's file.
     pub root: Root,
+    /// Held while the supervisor is asked, so that many reports at once have no more than one question wait there before the clients.
+    pub turn: Arc<Mutex<()>>,
 }
 
 impl Reports {
@@ -272,6 +275,7 @@ impl Reports {
     /// Asks the supervisor. It fails when the supervisor has ended, which ends the process.
     fn ask<T>(&self, read: impl FnOnce(Sender<T>) -> Read) -> io::Result<T> {
         let gone = || io::Error::other("pen is about to end");
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (reply, answer) = bounded(1);
         self.events.send(Event::Read(read(reply))).map_err(|_| gone())?;
         answer.recv().map_err(|_| gone())
@@ -317,5 +321,33 @@ impl<'a> List<'a> {
 
     fn end(self) -> io::Result<()> {
         self.out.write_all(json::END.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::mailbox;
+    use std::thread;
+
+    #[test]
+    fn of_many_reports_one_question_at_a_time_waits_at_the_supervisor() {
+        let (events, inbox) = mailbox::to_this_thread(64);
+        let reports = Reports { events, root: Root::new(None).unwrap(), turn: Arc::default() };
+        let threads: Vec<_> = (0..10)
+            .map(|_| {
+                let reports = reports.clone();
+                thread::spawn(move || reports.account())
+            })
+            .collect();
+        for _ in 0..threads.len() {
+            let Some(Event::Read(Read::Account(0, reply))) = inbox.next(Some(Duration::from_secs(30))) else {
+                panic!("it asks for something else")
+            };
+            // The others have started by now, and none of them asks.
+            assert!(inbox.next(Some(Duration::from_millis(10))).is_none());
+            reply.send(None).unwrap();
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
     }
 }

@@ -91,6 +91,7 @@ impl Wiring {
             access_log: access_log.clone(),
             keys: Arc::default(),
             web: web.clone(),
+            turn: Arc::default(),
         };
         let reload = reloader::start(executor.clone(), options.identity.file.clone(), manager, log.clone())?;
         let resolver = resolver::start(executor.clone(), log.clone())?;
