@@ -46,17 +46,19 @@ PORTC = 8888
 PORTW = 8090
 
 # What the tests are built with and run beside our own programs, by the names of Debian's packages.
-TEST_PACKAGES = apache2 awstats bind9-dnsutils busybox chromium chromium-driver curl dovecot-imapd dovecot-pop3d freeradius-utils goaccess gzip haproxy \
-	init-system-helpers iproute2 knot libssl-dev logrotate mandoc mmdb-bin netbase nginx openssh-client openssh-server openssl \
-	pen pkg-config procps prometheus python3 python3-pip rsyslog slapd socat strace valgrind wrk
+TEST_PACKAGES = apache2 awstats bind9-dnsutils busybox chromium chromium-driver curl dovecot-imapd dovecot-pop3d \
+	freeradius-utils goaccess gzip haproxy init-system-helpers iproute2 keepalived knot libssl-dev logrotate mandoc \
+	mmdb-bin netbase nginx openssh-client openssh-server openssl pen pkg-config procps prometheus python3 python3-pip \
+	rsyslog shellcheck slapd socat strace ucarp valgrind wrk
 
 # There can be one mail server, and one server of MySQL or MariaDB. Those that are there stay, and so does a Node.js with its own npm.
 TEST_PACKAGES += $(if $(shell command -v npm),,npm)
 TEST_PACKAGES += $(if $(wildcard /usr/sbin/sendmail),,exim4-daemon-light) $(if $(wildcard /usr/sbin/mysqld),,mariadb-server-core)
 
 # What `make test-quick` does without. The tests that need one of them are skipped there.
-HEAVY_PACKAGES = apache2 awstats chromium chromium-driver dovecot-imapd dovecot-pop3d exim4-daemon-light freeradius-utils goaccess haproxy knot \
-	mariadb-server-core nginx npm openssh-server prometheus python3-pip rsyslog slapd valgrind
+HEAVY_PACKAGES = apache2 awstats chromium chromium-driver dovecot-imapd dovecot-pop3d exim4-daemon-light \
+	freeradius-utils goaccess haproxy keepalived knot mariadb-server-core nginx npm openssh-server prometheus python3-pip \
+	rsyslog shellcheck slapd valgrind
 
 # Where the tests look for country data of the real world, and for axe-core.
 TEST_DATA = $(CARGO_TARGET_DIR)/test-data
@@ -201,12 +203,15 @@ install: $(PROGRAMS:%=$(RELEASE)/%)
 	$(INSTALL) -m 644 $(MAN5) "$(DESTDIR)$(MANDIR)/man5"
 	$(INSTALL) -m 644 $(MAN8) "$(DESTDIR)$(MANDIR)/man8"
 	$(call put,pen-instance,755,$(LIBEXECDIR)/pen-instance)
+	$(call put,pen-alive,755,$(LIBEXECDIR)/pen-alive)
 	$(call put,init,755,$(SYSCONFDIR)/init.d/pen)
 	$(call put,pen@.service,644,$(UNITDIR)/pen@.service)
 	$(call put,example.conf,644,$(DOCDIR)/examples/example.conf)
 	$(call put,rsyslog.conf,644,$(DOCDIR)/examples/rsyslog.conf)
 	$(call put,grafana.json,644,$(DOCDIR)/examples/grafana.json)
 	$(call put,alerts.yml,644,$(DOCDIR)/examples/alerts.yml)
+	$(call put,keepalived.conf,644,$(DOCDIR)/examples/keepalived.conf)
+	$(call put,pen-ucarp,755,$(DOCDIR)/examples/pen-ucarp)
 	$(call put,lvsmon.conf,644,$(DOCDIR)/examples/lvsmon.conf)
 	$(call put,lvsmon-ipvsadm,755,$(DOCDIR)/examples/lvsmon-ipvsadm)
 	$(call put,lvsmon-penctl,755,$(DOCDIR)/examples/lvsmon-penctl)
@@ -235,6 +240,7 @@ uninstall:
 	rm -f "$(DESTDIR)$(LIBEXECDIR)/pen-instance" "$(DESTDIR)$(SYSCONFDIR)/init.d/pen" "$(DESTDIR)$(UNITDIR)/pen@.service"
 	rm -f "$(DESTDIR)$(DOCDIR)/examples/example.conf" "$(DESTDIR)$(DOCDIR)/examples/rsyslog.conf"
 	rm -f "$(DESTDIR)$(DOCDIR)/examples/grafana.json" "$(DESTDIR)$(DOCDIR)/examples/alerts.yml"
+	rm -f "$(DESTDIR)$(LIBEXECDIR)/pen-alive" "$(DESTDIR)$(DOCDIR)/examples/keepalived.conf" "$(DESTDIR)$(DOCDIR)/examples/pen-ucarp"
 	rm -f "$(DESTDIR)$(SYSCONFDIR)/init.d/penlogd" "$(DESTDIR)$(UNITDIR)/penlogd.service"
 	$(call unless_changed,default,$(SYSCONFDIR)/default/pen)
 	$(call unless_changed,penlogd.default,$(SYSCONFDIR)/default/penlogd)

@@ -47,6 +47,7 @@ mod operators_log;
 mod options;
 #[cfg(feature = "web")]
 mod pages;
+mod pair;
 mod penctl;
 mod penlog_network;
 mod penlogd;

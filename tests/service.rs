@@ -194,7 +194,7 @@ impl Instance {
 
 /// Runs make with the programs that were just built.
 #[track_caller]
-fn make(target: &str, image: &Path, variables: &[&str]) {
+pub(crate) fn make(target: &str, image: &Path, variables: &[&str]) {
     let built = Path::new(Program::Ours.path()).parent().unwrap().display();
     let mut command = Command::new("make");
     command.args(["-s", "-C", env!("CARGO_MANIFEST_DIR"), target]).args(variables);
