@@ -126,6 +126,7 @@ mod udp_sizes;
 mod udp_source;
 mod udp_start;
 mod udp_steering;
+mod ways;
 #[cfg(feature = "web")]
 mod web;
 #[cfg(not(feature = "web"))]
