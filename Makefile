@@ -51,20 +51,19 @@ TEST_PACKAGES = apache2 awstats bind9-dnsutils busybox chromium chromium-driver 
 	mmdb-bin netbase nginx openssh-client openssh-server openssl pen pkg-config procps prometheus python3 python3-pip \
 	rsyslog shellcheck slapd socat strace ucarp valgrind wrk
 
-# There can be one mail server, and one server of MySQL or MariaDB. Those that are there stay, and so does a Node.js with its own npm.
-TEST_PACKAGES += $(if $(shell command -v npm),,npm)
+# There can be one mail server, and one server of MySQL or MariaDB. Those that are there stay.
 TEST_PACKAGES += $(if $(wildcard /usr/sbin/sendmail),,exim4-daemon-light) $(if $(wildcard /usr/sbin/mysqld),,mariadb-server-core)
 
 # What `make test-quick` does without. The tests that need one of them are skipped there.
 HEAVY_PACKAGES = apache2 awstats chromium chromium-driver dovecot-imapd dovecot-pop3d exim4-daemon-light \
-	freeradius-utils goaccess haproxy keepalived knot mariadb-server-core nginx npm openssh-server prometheus python3-pip \
+	freeradius-utils goaccess haproxy keepalived knot mariadb-server-core nginx openssh-server prometheus python3-pip \
 	rsyslog shellcheck slapd valgrind
 
 # Where the tests look for country data of the real world, and for axe-core.
 TEST_DATA = $(CARGO_TARGET_DIR)/test-data
 
 # axe-core of Deque Systems, under MPL 2.0, from the registry of npm, which tells this digest. A browser runs it on the web page.
-AXE = axe-core@4.14.1
+AXE = https://registry.npmjs.org/axe-core/-/axe-core-4.14.1.tgz
 AXE_SHA512 = FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==
 
 .PHONY: all openssl demo test test-quick test-packages test-data check lint doc bench install install-strip uninstall clean
@@ -167,7 +166,7 @@ test-data: test-packages
 	@[ ! -e "$(TEST_DATA)/axe.min.js" ] || exit 0; \
 	new="$(TEST_DATA)/new"; \
 	rm -rf "$$new" && mkdir -p "$$new" && \
-	npm pack --silent --pack-destination "$$new" "$(AXE)" >"$$new/name" && \
+	curl -fsSL --max-time 120 -o "$$new/axe.tgz" "$(AXE)" && \
 	[ "$$(openssl dgst -sha512 -binary "$$new"/*.tgz | base64 -w 0)" = "$(AXE_SHA512)" ] && \
 	tar -xzf "$$new"/*.tgz -C "$$new" package/axe.min.js && \
 	mv "$$new/package/axe.min.js" "$(TEST_DATA)" || \
