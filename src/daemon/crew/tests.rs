@@ -1,3 +1,5 @@
+//! Places of clients, and panics while one is served.
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
