@@ -13,6 +13,10 @@ UNITDIR    = $(PREFIX)/lib/systemd/system
 # Where init looks, except for those who install somewhere of their own.
 SYSCONFDIR = $(if $(filter /usr /usr/local,$(PREFIX)),/etc,$(PREFIX)/etc)
 
+# Where SMF, and FreeBSD's rc(8), look.
+SVCDIR = /lib/svc
+RCDDIR = $(PREFIX)/etc/rc.d
+
 CARGO = cargo
 # More for cargo build, check, clippy, doc and test, such as --locked.
 CARGOFLAGS =
@@ -32,11 +36,14 @@ MAN5 = man/pen.conf.5 man/lvsmon.conf.5
 MANPAGES = $(MAN1) $(MAN5) $(MAN8)
 
 # $(call put,FILE,MODE,PLACE) installs one of src/service/ with the paths of this installation in it.
-FILLED = sed $(foreach path,BINDIR LIBEXECDIR SYSCONFDIR,-e 's|@$(path)@|$($(path))|g')
+FILLED = sed $(foreach path,BINDIR LIBEXECDIR SYSCONFDIR MANDIR SVCDIR RCDDIR,-e 's|@$(path)@|$($(path))|g')
 put = $(FILLED) src/service/$(1) | $(INSTALL) -D -m $(2) /dev/stdin "$(DESTDIR)$(3)"
 # These are the administrator's to change: what is there already stays, and only what is unchanged goes.
 keep = [ -e "$(DESTDIR)$(3)" ] || $(put)
 unless_changed = ! $(FILLED) src/service/$(1) | cmp -s - "$(DESTDIR)$(2)" || rm -f "$(DESTDIR)$(2)"
+
+# The services of other systems: with `make install` they are examples; install-smf and the like put them where they belong.
+OTHER_SERVICES = network-pen.xml openwrt.mk pen-options pen.confd pen.openrc pen.procd pen.rcd pen.uci svc-pen
 
 # The ports of `make demo`: the balancer, the two servers behind it, the balancer's control port, and its web page.
 PORT  = 8080
@@ -50,6 +57,9 @@ TEST_PACKAGES = apache2 awstats bind9-dnsutils busybox chromium chromium-driver 
 	freeradius-utils goaccess gzip haproxy init-system-helpers iproute2 keepalived knot libssl-dev logrotate mandoc \
 	mmdb-bin netbase nginx openssh-client openssh-server openssl pen pkg-config procps prometheus python3 python3-pip \
 	rsyslog shellcheck slapd socat strace ucarp valgrind wrk
+
+# For the services of other systems.
+TEST_PACKAGES += dash libxml2-utils
 
 # There can be one mail server, and one server of MySQL or MariaDB. Those that are there stay.
 TEST_PACKAGES += $(if $(wildcard /usr/sbin/sendmail),,exim4-daemon-light) $(if $(wildcard /usr/sbin/mysqld),,mariadb-server-core)
@@ -66,7 +76,11 @@ TEST_DATA = $(CARGO_TARGET_DIR)/test-data
 AXE = https://registry.npmjs.org/axe-core/-/axe-core-4.14.1.tgz
 AXE_SHA512 = FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==
 
-.PHONY: all openssl demo test test-quick test-packages test-data check lint doc bench install install-strip uninstall clean
+# OpenRC, unpacked and not installed, since as a package it changes how the host boots.
+TEST_OPENRC = $(TEST_DATA)/openrc
+
+.PHONY: all openssl demo test test-quick test-packages test-data test-openrc check lint doc bench \
+	install install-strip install-smf install-openrc install-procd install-rcd uninstall clean
 
 all: openssl
 	$(CARGO) build $(CARGOFLAGS) --release
@@ -115,7 +129,7 @@ demo: all
 	exit 1
 
 # The whole suite, with the default features and without.
-test: test-packages test-data
+test: test-packages test-data test-openrc
 	$(CARGO) test $(CARGOFLAGS)
 	$(CARGO) test $(CARGOFLAGS) --no-default-features
 
@@ -173,6 +187,18 @@ test-data: test-packages
 	echo 'test: axe-core cannot be had; its test is skipped' >&2; \
 	rm -rf "$$new"
 
+# Its tests are skipped where it cannot be had. It is laid out as on a host where /bin, /lib and /sbin are links into /usr.
+test-openrc: test-packages
+	@[ ! -e "$(TEST_OPENRC)/sbin/openrc-run" ] && command -v apt-get >/dev/null || exit 0; \
+	new="$(TEST_OPENRC).new"; \
+	rm -rf "$$new" && mkdir -p "$$new/usr" && cd "$$new" && \
+	apt-get download -q -o APT::Sandbox::User=root openrc librc1 libeinfo1 && \
+	for package in *.deb; do dpkg-deb -x "$$package" . || exit; done && \
+	for folder in bin lib sbin; do [ ! -d $$folder ] || cp -a $$folder usr || exit; done && \
+	mv usr "$(abspath $(TEST_OPENRC))" || \
+	echo 'test: OpenRC cannot be had; its tests are skipped' >&2; \
+	rm -rf "$(abspath $(TEST_OPENRC)).new"
+
 check: openssl
 	$(CARGO) check $(CARGOFLAGS) --all-targets
 	$(CARGO) check $(CARGOFLAGS) --all-targets --no-default-features
@@ -224,6 +250,28 @@ install: $(PROGRAMS:%=$(RELEASE)/%)
 	$(call keep,penlogd.logrotate,644,$(SYSCONFDIR)/logrotate.d/penlogd)
 	$(call keep,logrotate,644,$(SYSCONFDIR)/logrotate.d/pen)
 
+	for file in $(OTHER_SERVICES); do $(call put,$$file,644,$(DOCDIR)/examples/$$file) || exit; done
+
+# What `make install` puts elsewhere is not needed with these.
+install-smf:
+	$(call put,pen-options,644,$(LIBEXECDIR)/pen-options)
+	$(call put,svc-pen,755,$(SVCDIR)/method/svc-pen)
+	$(call put,network-pen.xml,644,$(SVCDIR)/manifest/network/network-pen.xml)
+
+install-openrc:
+	$(call put,pen-options,644,$(LIBEXECDIR)/pen-options)
+	$(call put,pen.openrc,755,$(SYSCONFDIR)/init.d/pen)
+	$(call keep,pen.confd,644,$(SYSCONFDIR)/conf.d/pen)
+
+install-procd:
+	$(call put,pen-options,644,$(LIBEXECDIR)/pen-options)
+	$(call put,pen.procd,755,$(SYSCONFDIR)/init.d/pen)
+	$(call keep,pen.uci,644,$(SYSCONFDIR)/config/pen)
+
+install-rcd:
+	$(call put,pen-options,644,$(LIBEXECDIR)/pen-options)
+	$(call put,pen.rcd,755,$(RCDDIR)/pen)
+
 install-strip:
 	$(MAKE) install INSTALL_PROGRAM='$(INSTALL_PROGRAM) -s'
 
@@ -241,6 +289,10 @@ uninstall:
 	rm -f "$(DESTDIR)$(DOCDIR)/examples/grafana.json" "$(DESTDIR)$(DOCDIR)/examples/alerts.yml"
 	rm -f "$(DESTDIR)$(LIBEXECDIR)/pen-alive" "$(DESTDIR)$(DOCDIR)/examples/keepalived.conf" "$(DESTDIR)$(DOCDIR)/examples/pen-ucarp"
 	rm -f "$(DESTDIR)$(SYSCONFDIR)/init.d/penlogd" "$(DESTDIR)$(UNITDIR)/penlogd.service"
+	rm -f $(OTHER_SERVICES:%="$(DESTDIR)$(DOCDIR)/examples/%") "$(DESTDIR)$(LIBEXECDIR)/pen-options" "$(DESTDIR)$(RCDDIR)/pen"
+	rm -f "$(DESTDIR)$(SVCDIR)/method/svc-pen" "$(DESTDIR)$(SVCDIR)/manifest/network/network-pen.xml"
+	$(call unless_changed,pen.confd,$(SYSCONFDIR)/conf.d/pen)
+	$(call unless_changed,pen.uci,$(SYSCONFDIR)/config/pen)
 	$(call unless_changed,default,$(SYSCONFDIR)/default/pen)
 	$(call unless_changed,penlogd.default,$(SYSCONFDIR)/default/penlogd)
 	$(call unless_changed,lvsmon.default,$(SYSCONFDIR)/default/lvsmon)

@@ -68,6 +68,7 @@ mod rewriting;
 mod selection;
 mod service;
 mod service_manager;
+mod services;
 mod signals;
 mod source;
 mod status_page;

@@ -103,8 +103,34 @@ impl Host {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join("root").join(name.trim_start_matches('/'))
+    }
+
+    /// Installs more, such as with `install-openrc`. What was installed in `/etc` is as it was.
+    pub(crate) fn install(&self, target: &str) {
+        make(target, &self.folder.join("image"), &[]);
+        let mut command = Command::new("cp");
+        command.arg("-R").arg(self.folder.join("image/etc")).arg(self.folder.join("root"));
+        assert!(Process::start(command).wait_exit().success());
+    }
+
+    /// Adds the programs of this folder to those in `/usr`.
+    pub(crate) fn add_programs(&self, folder: &Path) {
+        const ADD: &str =
+            "mount -t overlay overlay -o lowerdir=$1:/usr $2/usr && mount --bind $3/usr/local $2/usr/local";
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.pid.as_raw_nonzero().to_string(), "--mount", "sh", "-c", ADD, "sh"]);
+        command.arg(folder).args(["root", "image"].map(|name| self.folder.join(name)));
+        let mut mount = Process::start(command);
+        assert!(mount.wait_exit().success(), "{}", mount.stderr());
+    }
+
+    /// Does that on this host. Returns its exit status and all that it says.
+    #[track_caller]
+    pub(crate) fn answers(&self, line: &str) -> (i32, String) {
+        let outcome = self.does(&format!("{{ {line}; }} 2>&1"));
+        (outcome.code, outcome.stdout)
     }
 
     /// A file as `make install` has installed it.
@@ -754,7 +780,7 @@ fn what_the_administrator_has_changed_survives_make() {
         assert_eq!(fs::metadata(image.join(file)).unwrap().mode() & 0o777, if is_program { 0o755 } else { 0o644 });
     }
     // They are installed as they are.
-    for file in ["alerts.yml", "grafana.json"] {
+    for file in ["alerts.yml", "grafana.json", "openwrt.mk"] {
         let example = fs::read(image.join("usr/share/doc/pen/examples").join(file)).unwrap();
         assert!(example == fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service").join(file)).unwrap());
     }
@@ -764,6 +790,30 @@ fn what_the_administrator_has_changed_survives_make() {
     assert_eq!(fs::read_to_string(&settings).unwrap(), format!("{installed}INSTANCES=web\n"));
     make("uninstall", image, &["PREFIX=/usr"]);
     assert_eq!(files(image), [image.join("etc/default/pen"), image.join("etc/pen/web.conf")]);
+
+    // The services of other systems. Their settings are the administrator's, too.
+    let targets = ["install-smf", "install-openrc", "install-procd", "install-rcd"];
+    targets.iter().for_each(|target| make(target, image, &["PREFIX=/usr"]));
+    for (file, mode) in [
+        ("lib/svc/method/svc-pen", 0o755),
+        ("lib/svc/manifest/network/network-pen.xml", 0o644),
+        ("usr/libexec/pen-options", 0o644),
+        ("usr/etc/rc.d/pen", 0o755),
+        ("etc/init.d/pen", 0o755),
+        ("etc/conf.d/pen", 0o644),
+        ("etc/config/pen", 0o644),
+    ] {
+        let text = fs::read_to_string(image.join(file)).unwrap();
+        assert!(!text.contains("DIR@"), "{file}: {text}");
+        assert_eq!(fs::metadata(image.join(file)).unwrap().mode() & 0o777, mode, "{file}");
+    }
+    fs::write(image.join("etc/conf.d/pen"), "pen_listenport=80\n").unwrap();
+    targets.iter().for_each(|target| make(target, image, &["PREFIX=/usr"]));
+    assert_eq!(fs::read_to_string(image.join("etc/conf.d/pen")).unwrap(), "pen_listenport=80\n");
+    make("uninstall", image, &["PREFIX=/usr"]);
+    let theirs = ["etc/conf.d/pen", "etc/default/pen", "etc/pen/web.conf"].map(|file| image.join(file));
+    assert_eq!(files(image), theirs);
+    fs::remove_file(&theirs[0]).unwrap();
 
     make("install", image, &["PREFIX=/opt/pen"]);
     assert!(image.join("opt/pen/etc/init.d/pen").exists() && !image.join("etc/init.d/pen").exists());
