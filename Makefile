@@ -33,7 +33,8 @@ PROGRAMS = pen penctl penlog penlogd mergelogs lvsmon
 MAN8 = man/lvsmon.8
 MAN1 = $(patsubst %,man/%.1,$(filter-out lvsmon,$(PROGRAMS)))
 MAN5 = man/pen.conf.5 man/lvsmon.conf.5
-MANPAGES = $(MAN1) $(MAN5) $(MAN8)
+MAN7 = man/pen-migration.7
+MANPAGES = $(MAN1) $(MAN5) $(MAN7) $(MAN8)
 
 # $(call put,FILE,MODE,PLACE) installs one of src/service/ with the paths of this installation in it.
 FILLED = sed $(foreach path,BINDIR LIBEXECDIR SYSCONFDIR MANDIR SVCDIR RCDDIR,-e 's|@$(path)@|$($(path))|g')
@@ -54,9 +55,9 @@ PORTW = 8090
 
 # What the tests are built with and run beside our own programs, by the names of Debian's packages.
 TEST_PACKAGES = apache2 awstats bind9-dnsutils busybox chromium chromium-driver curl dovecot-imapd dovecot-pop3d \
-	freeradius-utils goaccess gzip haproxy init-system-helpers iproute2 keepalived knot libssl-dev logrotate mandoc \
-	mmdb-bin netbase nginx openssh-client openssh-server openssl pen pkg-config procps prometheus python3 python3-pip \
-	rsyslog shellcheck slapd socat strace ucarp valgrind wrk
+	freeradius-utils goaccess gzip haproxy init-system-helpers iproute2 keepalived knot libnginx-mod-stream libssl-dev \
+	logrotate mandoc mmdb-bin netbase nginx openssh-client openssh-server openssl pen pkg-config procps prometheus python3 \
+	python3-pip rsyslog shellcheck slapd socat strace ucarp valgrind wrk
 
 # For the services of other systems.
 TEST_PACKAGES += dash libxml2-utils
@@ -66,8 +67,8 @@ TEST_PACKAGES += $(if $(wildcard /usr/sbin/sendmail),,exim4-daemon-light) $(if $
 
 # What `make test-quick` does without. The tests that need one of them are skipped there.
 HEAVY_PACKAGES = apache2 awstats chromium chromium-driver dovecot-imapd dovecot-pop3d exim4-daemon-light \
-	freeradius-utils goaccess haproxy keepalived knot mariadb-server-core nginx openssh-server prometheus python3-pip \
-	rsyslog shellcheck slapd valgrind
+	freeradius-utils goaccess haproxy keepalived knot libnginx-mod-stream mariadb-server-core nginx openssh-server \
+	prometheus python3-pip rsyslog shellcheck slapd valgrind
 
 # Where the tests look for country data of the real world, and for axe-core.
 TEST_DATA = $(CARGO_TARGET_DIR)/test-data
@@ -221,11 +222,13 @@ bench: all
 
 # Installs what `make` has built, so that root needs no cargo.
 install: $(PROGRAMS:%=$(RELEASE)/%)
-	$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man8" \
+	$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(MANDIR)/man1" "$(DESTDIR)$(MANDIR)/man5" "$(DESTDIR)$(MANDIR)/man7" \
+		"$(DESTDIR)$(MANDIR)/man8" \
 		"$(DESTDIR)$(SYSCONFDIR)/pen"
 	$(INSTALL_PROGRAM) -m 755 $(PROGRAMS:%="$(RELEASE)/%") "$(DESTDIR)$(BINDIR)"
 	$(INSTALL) -m 644 $(MAN1) "$(DESTDIR)$(MANDIR)/man1"
 	$(INSTALL) -m 644 $(MAN5) "$(DESTDIR)$(MANDIR)/man5"
+	$(INSTALL) -m 644 $(MAN7) "$(DESTDIR)$(MANDIR)/man7"
 	$(INSTALL) -m 644 $(MAN8) "$(DESTDIR)$(MANDIR)/man8"
 	$(call put,pen-instance,755,$(LIBEXECDIR)/pen-instance)
 	$(call put,pen-alive,755,$(LIBEXECDIR)/pen-alive)
@@ -281,7 +284,8 @@ $(PROGRAMS:%=$(RELEASE)/%):
 
 uninstall:
 	rm -f $(PROGRAMS:%="$(DESTDIR)$(BINDIR)/%")
-	rm -f $(MAN1:man/%="$(DESTDIR)$(MANDIR)/man1/%") $(MAN5:man/%="$(DESTDIR)$(MANDIR)/man5/%") $(MAN8:man/%="$(DESTDIR)$(MANDIR)/man8/%")
+	rm -f $(MAN1:man/%="$(DESTDIR)$(MANDIR)/man1/%") $(MAN5:man/%="$(DESTDIR)$(MANDIR)/man5/%") \
+		$(MAN7:man/%="$(DESTDIR)$(MANDIR)/man7/%") $(MAN8:man/%="$(DESTDIR)$(MANDIR)/man8/%")
 	rm -f "$(DESTDIR)$(DOCDIR)/examples/lvsmon.conf" "$(DESTDIR)$(DOCDIR)/examples/lvsmon-ipvsadm" "$(DESTDIR)$(DOCDIR)/examples/lvsmon-penctl"
 	rm -f "$(DESTDIR)$(SYSCONFDIR)/init.d/lvsmon" "$(DESTDIR)$(UNITDIR)/lvsmon.service"
 	rm -f "$(DESTDIR)$(LIBEXECDIR)/pen-instance" "$(DESTDIR)$(SYSCONFDIR)/init.d/pen" "$(DESTDIR)$(UNITDIR)/pen@.service"

@@ -40,6 +40,7 @@ mod memory;
 mod mergelogs;
 #[cfg(feature = "web")]
 mod metrics;
+mod migration;
 mod names;
 mod nginx;
 mod one_log;
