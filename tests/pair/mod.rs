@@ -3,7 +3,6 @@
 mod lab;
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -204,18 +203,4 @@ fn pen_alive_is_content_with_an_answer_and_with_nothing_else() {
         let (code, _, told) = ask(wrong);
         assert_eq!((code, told.as_str()), (2, "usage: pen-alive HOST:PORT|/path/to/socket [SECONDS]\n"));
     }
-}
-
-#[test]
-fn shellcheck_finds_nothing_in_the_scripts_that_are_installed() {
-    let Some(shellcheck) = program("shellcheck") else {
-        return skip("Debian's package \"shellcheck\" is not installed");
-    };
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service");
-    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let scripts = files.filter(|file| fs::read(file).unwrap().starts_with(b"#!/bin/sh\n"));
-    let mut command = Command::new(shellcheck);
-    command.args(scripts);
-    let mut process = Process::start(command);
-    assert!(process.wait_exit().success(), "{}", process.stdout());
 }
