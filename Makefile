@@ -3,15 +3,25 @@
 #   make && sudo make install          into /usr/local
 #   make install DESTDIR=x PREFIX=/usr for packages
 
-PREFIX     = /usr/local
-DESTDIR    =
-BINDIR     = $(PREFIX)/bin
-LIBEXECDIR = $(PREFIX)/libexec
-MANDIR     = $(PREFIX)/share/man
-DOCDIR     = $(PREFIX)/share/doc/pen
-UNITDIR    = $(PREFIX)/lib/systemd/system
+# The same by the names of autoconf, which recipes of packages use: make docdir=/usr/share/doc/x install.
+prefix      = /usr/local
+exec_prefix = $(PREFIX)
+bindir      = $(exec_prefix)/bin
+libexecdir  = $(exec_prefix)/libexec
+datarootdir = $(PREFIX)/share
+mandir      = $(datarootdir)/man
+docdir      = $(datarootdir)/doc/pen
 # Where init looks, except for those who install somewhere of their own.
-SYSCONFDIR = $(if $(filter /usr /usr/local,$(PREFIX)),/etc,$(PREFIX)/etc)
+sysconfdir  = $(if $(filter /usr /usr/local,$(PREFIX)),/etc,$(PREFIX)/etc)
+
+PREFIX     = $(prefix)
+DESTDIR    =
+BINDIR     = $(bindir)
+LIBEXECDIR = $(libexecdir)
+MANDIR     = $(mandir)
+DOCDIR     = $(docdir)
+UNITDIR    = $(PREFIX)/lib/systemd/system
+SYSCONFDIR = $(sysconfdir)
 
 # Where SMF, and FreeBSD's rc(8), look.
 SVCDIR = /lib/svc
@@ -20,6 +30,9 @@ RCDDIR = $(PREFIX)/etc/rc.d
 CARGO = cargo
 # More for cargo build, check, clippy, doc and test, such as --locked.
 CARGOFLAGS =
+# What is built in, as ./configure has it: cargo's options. Empty: the default features.
+FEATURES =
+BUILD_FLAGS = $(CARGOFLAGS) $(filter-out $(filter --no-default-features,$(CARGOFLAGS)),$(FEATURES))
 
 INSTALL = install
 INSTALL_PROGRAM = $(INSTALL)
@@ -27,7 +40,10 @@ INSTALL_PROGRAM = $(INSTALL)
 # Where cargo builds; the environment may say otherwise.
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
-RELEASE = $(CARGO_TARGET_DIR)/release
+RELEASE = $(CARGO_TARGET_DIR)/$(if $(CARGO_BUILD_TARGET),$(CARGO_BUILD_TARGET)/)release
+
+# What ./configure has written, if it was called.
+-include config.mk
 
 PROGRAMS = pen penctl penlog penlogd mergelogs lvsmon
 MAN8 = man/lvsmon.8
@@ -84,11 +100,11 @@ TEST_OPENRC = $(TEST_DATA)/openrc
 	install install-strip install-smf install-openrc install-procd install-rcd uninstall clean
 
 all: openssl
-	$(CARGO) build $(CARGOFLAGS) --release
+	$(CARGO) build $(BUILD_FLAGS) --release
 
 # Says in a line what cargo would say in fifty. Those who build with another OpenSSL tell cargo by variables of the environment.
 openssl:
-	@case ' $(CARGOFLAGS) ' in *' --no-default-features '*) exit 0 ;; esac; \
+	@case ' $(BUILD_FLAGS) ' in *' --no-default-features '*tls*) ;; *' --no-default-features '*) exit 0 ;; esac; \
 	! env | grep -qE '^([A-Z0-9_]+_)?OPENSSL_(DIR|LIB_DIR|NO_PKG_CONFIG)=' || exit 0; \
 	$${PKG_CONFIG:-pkg-config} --exists openssl 2>/dev/null || { \
 		echo 'make: TLS needs pkg-config and the headers of OpenSSL. On Debian: apt-get install pkg-config libssl-dev' >&2; \
@@ -105,7 +121,7 @@ demo: all
 	start() { "$(RELEASE)/pen" -f "$$@" & pids="$$pids $$!"; }; \
 	alive() { for pid in $$PPID $$pids; do kill -0 $$pid 2>/dev/null || return 1; done; }; \
 	user=; [ "$$(id -u)" != 0 ] || user='-u root'; \
-	web='web 127.0.0.1:$(PORTW)'; case ' $(CARGOFLAGS) ' in *' --no-default-features '*) web='no web' ;; esac; \
+	web='web 127.0.0.1:$(PORTW)'; case ' $(BUILD_FLAGS) ' in *' --no-default-features '*web*) ;; *' --no-default-features '*) web='no web' ;; esac; \
 	start -O dummy 127.0.0.1:$(PORT1); \
 	start -O dummy 127.0.0.1:$(PORT2); \
 	start -d $$user -C 127.0.0.1:$(PORTC) -O "$$web" 127.0.0.1:$(PORT) 127.0.0.1:$(PORT1) 127.0.0.1:$(PORT2); \
@@ -280,7 +296,7 @@ install-strip:
 
 $(PROGRAMS:%=$(RELEASE)/%):
 	@$(MAKE) --no-print-directory openssl
-	$(CARGO) build $(CARGOFLAGS) --release
+	$(CARGO) build $(BUILD_FLAGS) --release
 
 uninstall:
 	rm -f $(PROGRAMS:%="$(DESTDIR)$(BINDIR)/%")

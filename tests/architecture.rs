@@ -449,3 +449,10 @@ fn the_checks_see_what_they_look_for() {
     assert_eq!(named("use crate::net::log::Log; crate::id::X", "crate::"), ["net", "id"]);
     assert_eq!(named("use crate::{net::log, id}", "crate::"), ["net", "log", "id"]);
 }
+
+/// ARMv5, 32-bit MIPS and 32-bit PowerPC have none. `std` lacks the types there, so that nothing that names one compiles.
+#[test]
+fn no_atomic_has_64_bits() {
+    let found = places(sources(), &["AtomicU64", "AtomicI64"]);
+    assert!(found.is_empty(), "not on every machine:\n{}", found.join("\n"));
+}

@@ -47,6 +47,7 @@ mod one_log;
 mod operators_log;
 mod options;
 #[cfg(feature = "web")]
+mod packaging;
 mod pages;
 mod pair;
 mod penctl;
