@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -50,6 +50,8 @@ pub(crate) struct Host {
     number: usize,
     /// Its first process.
     init: Process,
+    /// The file of its pen.
+    configuration: PathBuf,
     pub(crate) pen: Option<Process>,
 }
 
@@ -95,7 +97,11 @@ impl Lab {
             ip(&format!("address add {address}/24 dev network"));
         }
         let installed = folder.join("image/usr/local");
-        let hosts = [0, 1].map(|number| Host::boot(number, &installed));
+        // Both pens have the same servers in the same order.
+        let server = |number: usize| format!("server {number} address {} port {SERVER_PORT}\n", SERVERS[number]);
+        let configuration = folder.join("web.conf");
+        fs::write(&configuration, server(0) + &server(1)).unwrap();
+        let hosts = [0, 1].map(|number| Host::boot(number, &installed, &configuration));
         let servers = [0, 1].map(|n| Backend::on(["a", "b"][n], SERVERS[n].into(), SERVER_PORT, greet));
         Self { hosts, servers, folder }
     }
@@ -166,14 +172,14 @@ fn visit(source: Ipv4Addr) -> Option<String> {
 }
 
 impl Host {
-    fn boot(number: usize, installed: &std::path::Path) -> Self {
+    fn boot(number: usize, installed: &Path, configuration: &Path) -> Self {
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount", "--propagation", "private", "sh", "-c", BOOT, "sh"]).arg(installed);
         let init = Process::start(command);
         wait_until("the host to boot", || init.stdout() == "booted\n");
         ip(&format!("link add host{number} type veth peer name eth0 netns {}", init.pid()));
         ip(&format!("link set host{number} master network up"));
-        let host = Self { number, init, pen: None };
+        let host = Self { number, init, configuration: configuration.to_path_buf(), pen: None };
         succeed(host.command("ip").args(["address", "add", &format!("{}/24", HOSTS[number]), "dev", "eth0"]));
         succeed(host.command("ip").args(["link", "set", "eth0", "up"]));
         host
@@ -198,8 +204,7 @@ impl Host {
         // The one before must have ended: the port is its.
         self.pen = None;
         let mut command = self.command("/usr/local/bin/pen");
-        command.args(["-f", "-h", "-b1", "-u", "nobody", "-C", CONTROL, "0.0.0.0:80"]);
-        command.args(SERVERS.map(|ip| format!("{ip}:{SERVER_PORT}")));
+        command.args(["-f", "-h", "-b1", "-u", "nobody", "-C", CONTROL, "0.0.0.0:80", "-F"]).arg(&self.configuration);
         self.pen = Some(Process::start(command));
         wait_until("pen to answer", || self.alive() == Some(0));
     }

@@ -123,6 +123,13 @@ fn exercise(lab: &mut Lab, soon: Duration) {
     println!("{count} fail-overs: median {:?}, worst {worst:?}; {changed} clients changed servers", times[count / 2]);
     assert!(*worst < soon, "{times:?}");
     assert_eq!(changed, 0, "clients changed servers");
+    // A reload is no failure.
+    let active = lab.hosts[count % 2].pen.as_ref().unwrap();
+    for _ in 0..20 {
+        active.signal(Signal::HUP);
+        stays_for(lab, Duration::from_millis(200), count % 2);
+    }
+    active.wait_for_line("read again");
     servers_fail(lab, count % 2);
 }
 
