@@ -13,7 +13,7 @@ use super::{Page, answer, server};
 use crate::harness::{Backend, Client, Launch, Pen, Scratch, free_port, let_pass, visit, wait_for, wait_until};
 
 /// The threads of pen that have this name, with their nice values.
-fn threads(pen: &Pen, name: &str) -> BTreeSet<(String, i32)> {
+pub(super) fn threads(pen: &Pen, name: &str) -> BTreeSet<(String, i32)> {
     let tasks = fs::read_dir(format!("/proc/{}/task", pen.pid())).unwrap().map(|task| task.unwrap().path());
     let named = tasks.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|found| found.trim_end() == name));
     // proc_pid_stat(5): the name, the second field, may contain blanks; the nice value is the 19th.
@@ -250,7 +250,8 @@ fn the_threads_of_the_page_give_way_and_stay() {
     for _ in 0..20 {
         assert_eq!(page.get("/").status, 200);
     }
-    assert_eq!(threads(&page.pen, "web client"), before);
+    // There may be more of them, for clients that have not left yet.
+    assert!(before.is_subset(&threads(&page.pen, "web client")));
     let nice = |name: &str| threads(&page.pen, name).into_iter().map(|(_, nice)| nice).max();
     assert_eq!(visit(&page.pen, "127.0.0.2").as_deref(), Some("a"));
     assert_eq!(nice("acceptor"), nice("pen"));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit};
 use socket2::{SockAddr, Socket, Type};
 
+use super::hostile::threads;
 use super::{Page, server};
 use crate::harness::{visit, wait_until};
 
@@ -96,7 +97,7 @@ fn sessions_go_on_beside(words: &'static str, most: usize, least: usize) {
     assert_eq!(page.get("/health").status, 200);
     median(&page);
     wait_until("threads that are not needed to end", || page.pen.threads() < 40);
-    let (descriptors, threads) = (page.pen.descriptors().len(), page.pen.threads());
+    let descriptors = page.pen.descriptors().len();
     let (start, length) = (Instant::now(), page.pen.stderr_length());
     let crowd = Crowd::new(&page, words, most);
     wait_until("the crowd", || crowd.count() >= least);
@@ -111,7 +112,7 @@ fn sessions_go_on_beside(words: &'static str, most: usize, least: usize) {
     assert!(page.pen.peak_memory() < MEMORY, "{}", page.pen.peak_memory());
     wait_until("the page to serve as before", || page.get("/health").status == 200);
     wait_until("descriptors and threads to be as before", || {
-        page.pen.descriptors().len() <= descriptors && page.pen.threads() <= threads + 2
+        page.pen.descriptors().len() <= descriptors && threads(&page.pen, "web client").len() <= 2
     });
 }
 

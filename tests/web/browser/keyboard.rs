@@ -17,19 +17,16 @@ const CONTROLS: &str = r#"
     const usable = (node) => node.matches("a[href], button, summary, input:not([type=hidden])") && node.checkVisibility();
     return all.flatMap((node, number) => usable(node) ? [`${number} ${node.localName} ${node.textContent.trim()}`] : [])"#;
 
-/// The one that has the focus; null at the end of the page.
+/// The one that has the focus, and whether that is seen; null at the end of the page.
 const FOCUSED: &str = r#"
     const node = document.activeElement;
     if (!node || node === document.body) return null;
     const number = [...document.body.querySelectorAll("*")].indexOf(node);
-    return `${number} ${node.localName} ${node.textContent.trim()}`"#;
-
-/// Whether it is seen that it has the focus, and it itself is.
-const SEEN: &str = r#"
-    const node = document.activeElement;
     const { outlineStyle, outlineWidth } = getComputedStyle(node);
     const { top, bottom, left, right } = node.getBoundingClientRect();
-    return outlineStyle !== "none" && parseFloat(outlineWidth) >= 2 && bottom > 0 && top < innerHeight && right > 0 && left < innerWidth"#;
+    const isWithin = bottom > 0 && top < innerHeight && right > 0 && left < innerWidth;
+    const isSeen = outlineStyle !== "none" && parseFloat(outlineWidth) >= 2 && isWithin;
+    return [`${number} ${node.localName} ${node.textContent.trim()}`, isSeen]"#;
 
 /// What is wrong with headings, landmarks, tables and fields.
 const STRUCTURE: &str = r#"
@@ -58,9 +55,10 @@ fn travel(tab: &Tab<'_>, path: &str) -> BTreeSet<String> {
     let mut met = BTreeSet::new();
     loop {
         tab.press(TAB);
-        let Value::String(found) = tab.run(FOCUSED) else { return met };
-        assert_eq!(tab.run(SEEN), true, "{path}: it is not seen that {found} has the focus");
-        if !met.insert(found) {
+        let focused = tab.run(FOCUSED);
+        let Some(found) = focused[0].as_str() else { return met };
+        assert_eq!(focused[1], true, "{path}: it is not seen that {found} has the focus");
+        if !met.insert(found.to_string()) {
             return met;
         }
     }

@@ -1,5 +1,7 @@
 //! The page refreshes itself, and what its reader does stays.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 
 use super::tab::Tab;
@@ -131,17 +133,16 @@ fn an_event_is_shown_before_the_next_refresh() {
         let page = Page::with(&[], &[&a]);
         let tab = Tab::new(driver);
         tab.open(&page.url("/"));
-        // Refreshes by the clock come every 5 s and more. Of many changes, some are seen sooner because pen tells of them.
-        let soonest = (0..6)
-            .map(|number| {
-                let (word, shown) = if number % 2 == 0 { ("maint", "maintenance") } else { ("ready", "up") };
-                let begin = std::time::Instant::now();
-                page.control.tell(&[&format!("server 0 {word}")]);
-                tab.wait(&state_shown(0, shown));
-                begin.elapsed()
-            })
-            .min()
-            .unwrap();
-        assert!(soonest.as_secs() < 4, "each change was seen after {soonest:?} and more");
+        // After a refresh the clock brings the next one in 5 s and more. What is seen sooner is seen because pen has told of it. On a busy
+        // machine that may take longer now and then.
+        let is_soon = (0..5).any(|number| {
+            let (word, shown) = if number % 2 == 0 { ("maint", "maintenance") } else { ("ready", "up") };
+            wait_refresh(&tab);
+            let begin = Instant::now();
+            page.control.tell(&[&format!("server 0 {word}")]);
+            tab.wait(&state_shown(0, shown));
+            begin.elapsed() < Duration::from_secs(4)
+        });
+        assert!(is_soon);
     });
 }
