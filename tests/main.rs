@@ -46,8 +46,8 @@ mod nginx;
 mod one_log;
 mod operators_log;
 mod options;
-#[cfg(feature = "web")]
 mod packaging;
+#[cfg(feature = "web")]
 mod pages;
 mod pair;
 mod penctl;
