@@ -11,6 +11,7 @@ use crate::policy::report::batch::Summary;
 use crate::policy::report::metrics::Metrics;
 use crate::policy::report::metrics::facts::{Facts, Process};
 use crate::policy::report::page::live::facts::{Live, Overview, ROWS, Rows};
+use crate::policy::report::page::live::words::{bytes, count};
 use crate::policy::report::page::live::{lists, overview, server};
 use crate::sys::process;
 
@@ -97,10 +98,9 @@ fn process(summary: &Summary) -> Process {
 fn in_words(process: &Process) -> Vec<(&'static str, String)> {
     let Process { cpu, resident, open_files, max_files, threads, .. } = process;
     let mut facts = vec![("threads", threads.to_string()), ("CPU time", format!("{:.1} s", cpu.as_secs_f64()))];
-    facts.extend(resident.map(|bytes| ("memory", format!("{} kB", bytes / 1024))));
-    facts.extend(
-        open_files
-            .map(|open| ("descriptors", max_files.map_or_else(|| open.to_string(), |max| format!("{open} of {max}")))),
-    );
+    facts.extend(resident.map(|resident| ("memory", bytes(resident as f64))));
+    facts.extend(open_files.map(|open| {
+        ("descriptors", max_files.map_or_else(|| count(open), |max| format!("{} of {}", count(open), count(max))))
+    }));
     facts
 }

@@ -54,7 +54,8 @@ impl Recorder {
     /// Ends when the supervisor does.
     fn record(&self, reports: &Reports) {
         let clock = Clock::local();
-        let mut seat = None;
+        // Before anything else: a server may go down right after the start.
+        let mut seat = Seat::take(&reports.events);
         while self.sample(reports).is_ok() {
             let due = Instant::now() + INTERVAL;
             // If too many are told already, it is tried again with each sample.

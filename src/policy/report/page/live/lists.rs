@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::facts::{EVENTS, Live, Rows};
 use super::frame::{self, Place};
+use super::state;
 use super::words::{self, Bytes};
 use crate::endpoint::ClientAddr;
 use crate::id::{ServerId, Upstream};
@@ -14,6 +15,7 @@ use crate::policy::clients::Client;
 use crate::policy::report::batch::{ConnectionRow, Summary};
 use crate::policy::report::page::escape::Text;
 use crate::policy::report::page::tables::{self, Column};
+use crate::policy::servers::State;
 
 const CLIENTS: [Column; 7] = [
     ("client", true),
@@ -112,13 +114,18 @@ pub(super) fn connections(out: &mut String, caption: &str, rows: &[ConnectionRow
     tables::end(out)
 }
 
+/// The word of a state as the tables show it.
+fn shown(word: &'static str) -> &'static str {
+    [State::Drain, State::Maint].into_iter().find(|state| state.word() == word).map_or(word, state::word)
+}
+
 /// A table of the last events, the newest first.
 pub(super) fn events(out: &mut String, caption: &str, events: &[(String, Arc<ServerEvent>)]) -> Result {
     tables::begin(out, caption, &EVENT)?;
     for (time, event) in events.iter().rev().take(EVENTS) {
         let ServerEvent { server, name, from, to, reason, count, .. } = &**event;
         let server = format!("<a href=\"/servers/{server}\">{server} {}</a>", Text(name));
-        let change = format!("{from} → <span class=\"state {to}\">{to}</span>");
+        let change = format!("{} → <span class=\"state {to}\">{}</span>", shown(from), shown(to));
         let reason = Text(format!("{reason}{count}")).to_string();
         tables::row(out, &EVENT, &[&Text(time), &server, &change, &reason])?;
     }

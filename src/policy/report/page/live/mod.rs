@@ -22,7 +22,7 @@ pub mod lists;
 pub mod overview;
 pub mod server;
 mod state;
-mod words;
+pub mod words;
 
 /// The style, `/pen.css`.
 pub const STYLE: &str = concat!(include_str!("../page.css"), "\n", include_str!("live.css"));

@@ -11,6 +11,15 @@ use crate::policy::report::page::states::Shown;
 use crate::policy::report::reason;
 use crate::policy::servers::{Server, State};
 
+/// A state in a word.
+pub(super) fn word(state: State) -> &'static str {
+    match state {
+        State::Drain => "draining",
+        State::Maint => "maintenance",
+        state => state.word(),
+    }
+}
+
 /// The state with its sign, since when it is so, and why.
 pub(super) fn write(out: &mut String, server: &Server, now: Instant) -> Result {
     let state = server.state(now);
@@ -18,9 +27,7 @@ pub(super) fn write(out: &mut String, server: &Server, now: Instant) -> Result {
     let words = match (state, left) {
         (State::Blacklisted, Some(left)) => format!("blacklisted for {left} s more"),
         (State::Blacklisted, None) => String::from("on trial"),
-        (State::Drain, _) => String::from("draining"),
-        (State::Maint, _) => String::from("maintenance"),
-        (state, _) => state.word().to_string(),
+        (state, _) => word(state).to_string(),
     };
     write!(out, "{}", Shown(state, &words))?;
     if left.is_none() {
