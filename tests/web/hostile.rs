@@ -222,7 +222,7 @@ fn those_who_watch_on_the_page_leave_room_for_the_control_port() {
 fn a_watcher_that_reads_nothing_is_left_behind() {
     let (a, b) = (Backend::named("a"), server("b"));
     let page = Page::with(&[], &[&a, &b]);
-    assert_eq!(page.get("/health").status, 200);
+    // It is the first client: the descriptor of an earlier one might be counted.
     let before = page.pen.descriptors().len();
     let deaf = page.connect();
     deaf.send(format!("GET /api/events HTTP/1.1\r\nHost: {}\r\n\r\n", page.at));
