@@ -68,18 +68,31 @@ impl Key<'_> {
         &self.state.listeners
     }
 
-    /// Has the threads ready for these. What was opened in vain is closed.
+    /// Starts the threads for these. What was opened in vain is closed.
     pub fn prepare(&mut self, listeners: &[Arc<Listener>]) -> Result<(), Error> {
-        if self.state.crew.is_none() && !listeners.is_empty() {
-            match self.state.start.as_ref().map(|start| start()).transpose() {
-                Ok(crew) => self.state.crew = crew,
-                Err(error) => {
-                    self.decline(listeners);
-                    return Err(error);
-                }
-            }
+        let started = self.start(listeners);
+        if started.is_err() {
+            self.decline(listeners);
         }
-        Ok(())
+        started
+    }
+
+    fn start(&mut self, listeners: &[Arc<Listener>]) -> Result<(), Error> {
+        let Door { log, prefix, .. } = self.door;
+        let State { listeners: before, start, crew } = &mut *self.state;
+        let mut new = listeners.iter().filter(|listener| !contains(before, listener)).peekable();
+        if new.peek().is_none() {
+            return Ok(());
+        }
+        if crew.is_none() {
+            *crew = start.as_ref().map(|start| start()).transpose()?;
+        }
+        let Some(crew) = crew else { return Ok(()) };
+        let dropped = Arc::new(Complaints::new(log.clone(), prefix));
+        let short = Arc::new(Complaints::new(log.clone(), prefix));
+        new.try_for_each(|listener| {
+            crew.accept("web listener", Arc::clone(listener), Arc::clone(&dropped), Arc::clone(&short))
+        })
     }
 
     /// Closes what was opened in vain.
@@ -87,20 +100,10 @@ impl Key<'_> {
         listeners.iter().filter(|listener| !contains(&self.state.listeners, listener)).for_each(close);
     }
 
-    /// Opens it there and nowhere else.
-    pub fn open(mut self, listeners: Vec<Arc<Listener>>) -> Result<(), Error> {
-        let Door { log, prefix, .. } = self.door;
-        let State { listeners: before, crew, .. } = &mut *self.state;
-        if let Some(crew) = crew {
-            let dropped = Arc::new(Complaints::new(log.clone(), prefix));
-            let short = Arc::new(Complaints::new(log.clone(), prefix));
-            for listener in listeners.iter().filter(|listener| !contains(before, listener)) {
-                crew.accept("web listener", Arc::clone(listener), Arc::clone(&dropped), Arc::clone(&short))?;
-            }
-        }
-        let old = std::mem::replace(before, listeners);
-        old.iter().filter(|listener| !contains(before, listener)).for_each(close);
-        Ok(())
+    /// From now on it is there and nowhere else. The threads for that have been started.
+    pub fn open(mut self, listeners: Vec<Arc<Listener>>) {
+        let before = std::mem::replace(&mut self.state.listeners, listeners);
+        before.iter().filter(|listener| !contains(&self.state.listeners, listener)).for_each(close);
     }
 }
 

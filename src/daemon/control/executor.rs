@@ -290,10 +290,10 @@ impl Executor {
             }
         });
         let outcome = outcome?;
-        let mut failures = write_files(&outcome.effects, &self.loader.root);
         if let (Some(web), Some(opened)) = (web, opened) {
-            failures.extend(web.open(opened).map_err(|error| format!("web: {error}")).err());
+            web.open(opened);
         }
+        let mut failures = write_files(&outcome.effects, &self.loader.root);
         if publishes {
             let reports = self.reports();
             // A report gives way to clients; what this thread does next need not.

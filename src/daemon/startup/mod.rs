@@ -148,8 +148,7 @@ fn serve(
     if let Some(places) = places {
         places.finish();
     }
-    // It has no listeners to lose any more, and starts none.
-    let _ = web.key().open(Vec::new());
+    web.key().open(Vec::new());
     access_log.finish();
     drop(bound);
     finish(outcome, &logger, foreground, aborts)

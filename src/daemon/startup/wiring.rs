@@ -101,7 +101,7 @@ impl Wiring {
         let mut open = web.key();
         let listeners = bound.hand_over_web();
         open.prepare(&listeners)?;
-        open.open(listeners)?;
+        open.open(listeners);
         let places = port::start(&bound.control, executor, &log)?;
         balancer.begin_serving(process::id(), Instant::now());
         let mut front = Front::new(permits, host, grant, bound.control.len(), events.clone());

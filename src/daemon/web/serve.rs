@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::net::control::Verdict;
 use crate::net::web::answer::{Answerer, Head};
 use crate::net::web::{Fault, Received, receive};
+use crate::policy::report::batch::Summary;
 use crate::policy::report::metrics::MEDIA_TYPE;
 use crate::policy::report::page::live::{ICON, SCRIPT, STYLE, error, explain};
 use crate::policy::report::query::{Format, Query};
@@ -111,21 +112,29 @@ impl Server {
     }
 
     fn follow(&self, route: Route, client: &Client, received: &Received, to: &Answerer<'_>) -> io::Result<()> {
-        let summary = self.pages.reports.summary()?;
-        let control = summary.settings.web.control.then_some(self.token.as_str());
         let page = |text: &str| to.answer(&head(OK, HTML), text);
+        // Reports wait for each other. What is not made of one does not ask for it.
+        let summary = || self.pages.reports.summary();
+        let control = |summary: &Summary| summary.settings.web.control.then_some(self.token.as_str());
         match route {
-            Route::Status => to.stream(&head(OK, HTML), |out| self.pages.overview(&summary, control, out)),
-            Route::Connections(from) => page(&self.pages.connections(&summary, from)?),
-            Route::Clients(from) => page(&self.pages.clients(&summary, from)?),
+            Route::Status => {
+                let summary = summary()?;
+                to.stream(&head(OK, HTML), |out| self.pages.overview(&summary, control(&summary), out))
+            }
+            Route::Connections(from) => page(&self.pages.connections(&summary()?, from)?),
+            Route::Clients(from) => page(&self.pages.clients(&summary()?, from)?),
             Route::Server(id, clients, sessions) => {
-                match self.pages.server(&summary, control, id, (clients, sessions))? {
+                let summary = summary()?;
+                match self.pages.server(&summary, control(&summary), id, (clients, sessions))? {
                     Some(text) => page(&text),
                     None => fail(to, NOT_FOUND, "There is no such server.", &[]),
                 }
             }
             Route::Explain(client) => page(&self.explain(client.as_deref())?),
-            Route::Metrics => to.stream(&head(OK, MEDIA_TYPE), |out| self.pages.metrics(&summary, out)),
+            Route::Metrics => {
+                let summary = summary()?;
+                to.stream(&head(OK, MEDIA_TYPE), |out| self.pages.metrics(&summary, out))
+            }
             Route::Health => {
                 let (verdict, reply) = self.say("health")?;
                 let status = if verdict == Verdict::Accepted { OK } else { UNAVAILABLE };
@@ -147,7 +156,7 @@ impl Server {
                 to.answer(&Head { age: KEPT, ..head(OK, kind) }, text)
             }
             Route::Change(id) => {
-                let web = &summary.settings.web;
+                let web = &summary()?.settings.web;
                 match self.changes.make((client, id), received, (web, &self.token), (&self.executor, &self.log)) {
                     Ok(next) => to.answer(&Head { lines: &[("Location", &next)], ..head(SEE_OTHER, TEXT) }, ""),
                     Err((UNAUTHORIZED, why)) => fail(to, UNAUTHORIZED, &why, &[("WWW-Authenticate", CHALLENGE)]),
