@@ -26,6 +26,7 @@ use crate::policy::facts::ClientFacts;
 use crate::policy::lookups::Lookups;
 use crate::policy::report::batch::{Batch, ConnectionRow, Summary};
 use crate::policy::servers::{Server, Target};
+use crate::policy::settings::Settings;
 use crate::policy::tls::HandshakeFault;
 use crate::sys::access_log::Destination;
 
@@ -65,8 +66,8 @@ pub enum Event {
     Listeners(Sender<Vec<Arc<Listener>>>),
     /// Asks whether this client may use the control port.
     Admit(ClientAddr, Sender<bool>),
-    /// Asks whether this client may look at the web page.
-    AdmitToWeb(ClientAddr, Sender<bool>),
+    /// Asks whether this client may look at the web page. The settings are for one that may.
+    AdmitToWeb(ClientAddr, Sender<Option<Arc<Settings>>>),
     /// The number of connected idlers has changed.
     Idlers(usize),
     /// TERM or INT came.

@@ -115,7 +115,7 @@ fn the_page_is_there_in_a_jail_with_passwords_from_the_jail_and_moves_there() {
     let token = body.split_once("name=\"token\" value=\"").unwrap().1.split('"').next().unwrap().to_string();
     let form = format!("token={token}&action=drain");
     let post = format!(
-        "POST /servers/0 HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nContent-Length: {}\r\n\r\n{form}",
+        "POST /servers/0 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\nContent-Length: {}\r\n\r\n{form}",
         form.len()
     );
     assert_eq!(ask(page(one), post).status, 303);
@@ -290,7 +290,7 @@ fn pen_ends_at_once_while_clients_watch_and_another_one_takes_its_place() {
         let address = at.parse::<SocketAddr>().unwrap().into();
         let watchers: Vec<_> = (0..10).map(|_| Client::connect_to(&address, None)).collect();
         for client in &watchers {
-            client.send("GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n");
+            client.send("GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
             assert_eq!(client.line().as_deref(), Some("HTTP/1.1 200 OK\r"));
         }
         pen.signal(Signal::HUP);
@@ -396,4 +396,25 @@ fn a_port_that_something_else_has_is_told() {
     let reply = page.control.say(&format!("web {} {at}", page.at));
     assert!(reply.contains("in use"), "{reply}");
     assert_eq!(page.get("/health").status, 200);
+}
+
+#[test]
+fn another_site_s_name_does_not_stand_for_the_page() {
+    let a = server("a");
+    let mut page = Page::with(&[], &[&a]);
+    let ask = |page: &Page, host: &str| page.ask(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).status;
+    let port = page.at.rsplit(':').next().unwrap().to_string();
+    for (host, status) in
+        [("evil.example", 403), ("127.0.0.1", 200), ("LOCALHOST", 200), ("localhost.evil.example", 403)]
+    {
+        assert_eq!(ask(&page, &format!("{host}:{port}")), status, "{host}");
+    }
+    // A name that the command gives is the page's.
+    page.at = format!("127.0.0.1:{port}");
+    page.control.set(&format!("web localhost:{port}"));
+    assert_eq!(ask(&page, "evil.example"), 403);
+    // With a list, those whom it permits may use any name.
+    page.control.tell(&["acl 3 permit 127.0.0.0/8", "acl 3 permit ::1", "acl 3 deny 0.0.0.0/0"]);
+    page.control.set("web_acl 3");
+    assert_eq!(ask(&page, "evil.example"), 200);
 }

@@ -162,7 +162,7 @@ fn without_a_file_only_the_permissions_of_a_unix_socket_are_enough() {
         client.send(text);
         answer(&client)
     };
-    let head = format!("POST /servers/0 HTTP/1.1\r\nHost: pen\r\nContent-Length: {}\r\n\r\n", form.len());
+    let head = format!("POST /servers/0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", form.len());
     assert_eq!(ask(head + &form).status, 303);
     assert_eq!(state(&page.control, 0), "drain");
     let user = rustix::process::geteuid().as_raw();

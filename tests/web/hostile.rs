@@ -48,47 +48,50 @@ fn try_ask(page: &Page, bytes: &[u8]) -> Option<u16> {
 fn a_request_that_can_be_read_in_two_ways_is_refused() {
     let a = server("a");
     let page = Page::with(&[], &[&a]);
-    let long = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "x".repeat(1_000_000));
-    let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(101));
-    let escaped = format!("GET /explain?client={} HTTP/1.1\r\nHost: x\r\n\r\n", "%41".repeat(5000));
+    let long = format!("GET / HTTP/1.1\r\nHost: localhost\r\nA: {}\r\n\r\n", "x".repeat(1_000_000));
+    let many = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "A: b\r\n".repeat(101));
+    let escaped = format!("GET /explain?client={} HTTP/1.1\r\nHost: localhost\r\n\r\n", "%41".repeat(5000));
     for (request, statuses) in [
         // HTTP/0.9 has no heads, and its answers none either.
         ("GET /\r\n", &[400, 505][..]),
-        ("GET  / HTTP/1.1\r\nHost: x\r\n\r\n", &[400]),
-        ("GET / HTTP/1.1 \r\nHost: x\r\n\r\n", &[400, 505]),
-        ("GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n", &[400]),
-        ("GET / HTTP/1.1\r\nHost: x\0\r\n\r\n", &[400]),
-        ("GET / HTTP/1.1\r\nHost: x\r\nA\0: b\r\n\r\n", &[400]),
+        ("GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n", &[400]),
+        ("GET / HTTP/1.1 \r\nHost: localhost\r\n\r\n", &[400, 505]),
+        ("GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n", &[400]),
+        ("GET / HTTP/1.1\r\nHost: localhost\0\r\n\r\n", &[400]),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nA\0: b\r\n\r\n", &[400]),
         // A line that goes on in the next one (RFC 9112 section 5.2).
-        ("GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", &[400]),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nA: b\r\n c\r\n\r\n", &[400]),
         ("GET / HTTP/1.1\r\nHost : x\r\n\r\n", &[400]),
-        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", &[400]),
-        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 1\r\n\r\nx", &[400]),
-        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n\r\n", &[400]),
-        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", &[400]),
-        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x1\r\n\r\n", &[400]),
-        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n", &[400]),
-        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 18446744073709551615\r\n\r\n", &[413]),
-        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", &[411]),
-        ("GET /servers/0%0d%0aSet-Cookie:%20a=b HTTP/1.1\r\nHost: x\r\n\r\n", &[404]),
-        ("GET /%00 HTTP/1.1\r\nHost: x\r\n\r\n", &[404]),
-        ("GET /..%2f..%2fetc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", &[404]),
-        ("GET /%c0%af HTTP/1.1\r\nHost: x\r\n\r\n", &[400]),
-        ("GET * HTTP/1.1\r\nHost: x\r\n\r\n", &[404]),
-        ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", &[404]),
-        ("CONNECT 192.0.2.1:80 HTTP/1.1\r\nHost: x\r\n\r\n", &[404]),
-        ("TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", &[405]),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", &[400]),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1, 1\r\n\r\nx", &[400]),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length:\r\n\r\n", &[400]),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", &[400]),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0x1\r\n\r\n", &[400]),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n", &[400]),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 18446744073709551615\r\n\r\n", &[413]),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            &[411],
+        ),
+        ("GET /servers/0%0d%0aSet-Cookie:%20a=b HTTP/1.1\r\nHost: localhost\r\n\r\n", &[404]),
+        ("GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", &[404]),
+        ("GET /..%2f..%2fetc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", &[404]),
+        ("GET /%c0%af HTTP/1.1\r\nHost: localhost\r\n\r\n", &[400]),
+        ("GET * HTTP/1.1\r\nHost: localhost\r\n\r\n", &[404]),
+        ("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", &[404]),
+        ("CONNECT 192.0.2.1:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", &[404]),
+        ("TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n", &[405]),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[505]),
         ("\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}\u{3}", &[400]),
         (&long, &[431]),
         (&many, &[431]),
         // As proxies ask.
-        ("GET http://any.example/health HTTP/1.1\r\nHost: x\r\n\r\n", &[200]),
-        ("GET http://any.example HTTP/1.1\r\nHost: x\r\n\r\n", &[200]),
+        ("GET http://any.example/health HTTP/1.1\r\nHost: localhost\r\n\r\n", &[200]),
+        ("GET http://any.example HTTP/1.1\r\nHost: localhost\r\n\r\n", &[200]),
         (&escaped, &[200]),
         // What follows a whole request is no second one.
-        ("GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n", &[200]),
-        ("GET /health HTTP/1.1\r\nHost: x\r\n\r\n\0\0\0", &[200]),
+        ("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", &[200]),
+        ("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n\0\0\0", &[200]),
     ] {
         let found = try_ask(&page, request.as_bytes());
         let shown = &request[..request.len().min(100)];
@@ -137,8 +140,8 @@ fn a_head_and_a_body_without_an_end_are_ended() {
     let fast = page.connect();
     let rush = thread::spawn(move || while fast.try_send("A: b\r\n".repeat(1000)).is_ok() {});
     let (head, body) = (page.connect(), page.connect());
-    head.send("GET / HTTP/1.1\r\nHost: x\r\nA: ");
-    body.send("POST /servers/0 HTTP/1.1\r\nHost: x\r\nContent-Length: 4096\r\n\r\n");
+    head.send("GET / HTTP/1.1\r\nHost: localhost\r\nA: ");
+    body.send("POST /servers/0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4096\r\n\r\n");
     let is_over = |client: &Client| client.try_send("x").is_err() || client.has_heard();
     wait_until("the end of both", || {
         let_pass(Duration::from_millis(100));
@@ -169,7 +172,7 @@ fn answers_that_are_not_taken_keep_no_thread() {
     let deaf: Vec<_> = (0..20)
         .map(|_| {
             let client = page.connect();
-            client.send("GET /api/servers HTTP/1.1\r\nHost: x\r\n\r\n");
+            client.send("GET /api/servers HTTP/1.1\r\nHost: localhost\r\n\r\n");
             client
         })
         .collect();

@@ -36,29 +36,29 @@ fn every_page_is_there_and_no_other_one() {
         assert!(found.body.contains(words), "{target}: {}", found.body);
         assert!(found.head["content-security-policy"].starts_with("default-src 'none';"), "{target}");
         // The head alone has the same lines.
-        let head = page.ask(&format!("HEAD {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let head = page.ask(&format!("HEAD {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         assert_eq!((head.status, head.body.as_str()), (200, ""), "{target}");
         assert_eq!(head.head["content-type"], kind);
     }
     for (request, status) in [
-        ("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", 404),
-        ("GET /servers/7 HTTP/1.1\r\nHost: x\r\n\r\n", 404),
-        ("GET /servers/-1 HTTP/1.1\r\nHost: x\r\n\r\n", 404),
-        ("GET /../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", 404),
-        ("GET /clients?from=x HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        ("DELETE / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-        ("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405),
+        ("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        ("GET /servers/7 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        ("GET /servers/-1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        ("GET /../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        ("GET /clients?from=x HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        ("POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 405),
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("nonsense\r\n\r\n", 400),
-        ("POST /servers/0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
-        ("POST /servers/0 HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n", 413),
-        ("GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505),
+        ("POST /servers/0 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+        ("POST /servers/0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n", 413),
+        ("GET / HTTP/3.0\r\nHost: localhost\r\n\r\n", 505),
     ] {
         let found = page.ask(request);
         assert_eq!(found.status, status, "{request}");
         assert!(found.body.contains("<!DOCTYPE html>"), "{request}");
     }
-    assert_eq!(page.ask("PUT /servers/0 HTTP/1.1\r\nHost: x\r\n\r\n").head["allow"], "GET, HEAD, POST");
+    assert_eq!(page.ask("PUT /servers/0 HTTP/1.1\r\nHost: localhost\r\n\r\n").head["allow"], "GET, HEAD, POST");
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_request_in_pieces_is_understood_and_one_that_stops_is_ended() {
     let a = server("a");
     let page = Page::with(&[], &[&a]);
     let (slow, silent) = (page.connect(), page.connect());
-    for piece in ["GE", "T /hea", "lth HTTP/1.1\r", "\nHost: x\r\n\r"] {
+    for piece in ["GE", "T /hea", "lth HTTP/1.1\r", "\nHost: localhost\r\n\r"] {
         slow.send(piece);
         assert!(slow.hears_nothing_for(Duration::from_millis(20)));
     }

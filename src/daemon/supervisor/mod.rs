@@ -252,7 +252,8 @@ impl<F: Fn(WorkerId, Receiver<Order>) + Clone + Send + 'static> Supervisor<F> {
                 }
                 Event::AdmitToWeb(client, answer) => {
                     // The caller may have given up; then the reply is dropped.
-                    let _ = answer.try_send(self.balancer.admits_to_web(client));
+                    let admitted = self.balancer.admits_to_web(client);
+                    let _ = answer.try_send(admitted.then(|| Arc::clone(self.balancer.settings())));
                 }
                 Event::Idlers(count) => self.helpers.idle = count,
                 Event::Ended(who) => {

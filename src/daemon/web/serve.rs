@@ -17,14 +17,17 @@ use crate::daemon::crew::Client;
 use crate::daemon::door::WEB;
 use crate::daemon::events::Event;
 use crate::daemon::seat::Seat;
+use crate::endpoint::ClientAddr;
 use crate::error::Error;
 use crate::net::control::Verdict;
 use crate::net::web::answer::{Answerer, Head};
 use crate::net::web::{Fault, Received, receive};
-use crate::policy::report::batch::Summary;
 use crate::policy::report::metrics::MEDIA_TYPE;
 use crate::policy::report::page::live::{ICON, SCRIPT, STYLE, error, explain};
 use crate::policy::report::query::{Format, Query};
+use crate::policy::settings::Settings;
+use crate::policy::web::Web;
+use crate::policy::web::guard::is_own_name;
 use crate::policy::web::route::{Asset, Route};
 use crate::policy::web::status::{
     FORBIDDEN, METHOD_NOT_ALLOWED, NOT_FOUND, OK, SEE_OTHER, UNAUTHORIZED, UNAVAILABLE, phrase,
@@ -38,6 +41,10 @@ const EVENTS: &str = "text/event-stream";
 
 /// How long a browser keeps what belongs to pages, in seconds. A new pen has new files.
 const KEPT: u32 = 60;
+
+/// Why the page is not shown under a name that may be that of another site.
+const FOREIGN_NAME: &str = "This name may be that of another site. The page answers to addresses, to localhost and to the name in the \
+                            command web; web_acl lets it answer to all names.";
 
 /// How a browser is asked for a name and a password (RFC 7617).
 const CHALLENGE: &str = "Basic realm=\"pen\", charset=\"UTF-8\"";
@@ -76,7 +83,7 @@ impl Server {
     }
 
     fn answer(&self, client: &Client) -> io::Result<()> {
-        if !self.admits(client) {
+        let Some(settings) = self.admits(client) else {
             self.complaints.tell(format_args!("web_acl denies {client}"), Instant::now());
             return fail(
                 &Answerer::new(&client.peer, None),
@@ -84,7 +91,7 @@ impl Server {
                 "This host may not look at this page (web_acl).",
                 &[],
             );
-        }
+        };
         let received = match receive(&client.peer) {
             Ok(received) => received,
             Err(Fault::Gone) => return Ok(()),
@@ -93,8 +100,11 @@ impl Server {
             }
         };
         let answerer = Answerer::new(&client.peer, Some(&received.request));
+        if client.address != ClientAddr::Local && !is_own_name(received.request.host.as_deref(), &settings.web) {
+            return fail(&answerer, FORBIDDEN, FOREIGN_NAME, &[]);
+        }
         match Route::find(&received.request) {
-            Ok(route) => self.follow(route, client, &received, &answerer),
+            Ok(route) => self.follow(route, client, &received, (&settings.web, &answerer)),
             Err(status) => {
                 let allow = [("Allow", Route::methods(&received.request.path))];
                 let lines = if status == METHOD_NOT_ALLOWED { &allow[..] } else { &[] };
@@ -105,27 +115,34 @@ impl Server {
         }
     }
 
-    fn admits(&self, client: &Client) -> bool {
+    /// The settings, for a client that may look at the page.
+    fn admits(&self, client: &Client) -> Option<Arc<Settings>> {
         let (answer, admitted) = bounded(1);
-        let asked = self.executor.events.send(Event::AdmitToWeb(client.address, answer));
-        asked.is_ok() && admitted.recv().unwrap_or(false)
+        self.executor.events.send(Event::AdmitToWeb(client.address, answer)).ok()?;
+        admitted.recv().ok().flatten()
     }
 
-    fn follow(&self, route: Route, client: &Client, received: &Received, to: &Answerer<'_>) -> io::Result<()> {
+    fn follow(
+        &self,
+        route: Route,
+        client: &Client,
+        received: &Received,
+        (web, to): (&Web, &Answerer<'_>),
+    ) -> io::Result<()> {
         let page = |text: &str| to.answer(&head(OK, HTML), text);
         // Reports wait for each other. What is not made of one does not ask for it.
         let summary = || self.pages.reports.summary();
-        let control = |summary: &Summary| summary.settings.web.control.then_some(self.token.as_str());
+        let control = web.control.then_some(self.token.as_str());
         match route {
             Route::Status => {
                 let summary = summary()?;
-                to.stream(&head(OK, HTML), |out| self.pages.overview(&summary, control(&summary), out))
+                to.stream(&head(OK, HTML), |out| self.pages.overview(&summary, control, out))
             }
             Route::Connections(from) => page(&self.pages.connections(&summary()?, from)?),
             Route::Clients(from) => page(&self.pages.clients(&summary()?, from)?),
             Route::Server(id, clients, sessions) => {
                 let summary = summary()?;
-                match self.pages.server(&summary, control(&summary), id, (clients, sessions))? {
+                match self.pages.server(&summary, control, id, (clients, sessions))? {
                     Some(text) => page(&text),
                     None => fail(to, NOT_FOUND, "There is no such server.", &[]),
                 }
@@ -156,7 +173,6 @@ impl Server {
                 to.answer(&Head { age: KEPT, ..head(OK, kind) }, text)
             }
             Route::Change(id) => {
-                let web = &summary()?.settings.web;
                 match self.changes.make((client, id), received, (web, &self.token), (&self.executor, &self.log)) {
                     Ok(next) => to.answer(&Head { lines: &[("Location", &next)], ..head(SEE_OTHER, TEXT) }, ""),
                     Err((UNAUTHORIZED, why)) => fail(to, UNAUTHORIZED, &why, &[("WWW-Authenticate", CHALLENGE)]),
