@@ -78,12 +78,15 @@ TEST_PACKAGES = apache2 awstats bind9-dnsutils busybox chromium chromium-driver 
 # For the services of other systems.
 TEST_PACKAGES += dash libxml2-utils
 
+# For the package of Debian.
+TEST_PACKAGES += lintian mmdebstrap zsh
+
 # There can be one mail server, and one server of MySQL or MariaDB. Those that are there stay.
 TEST_PACKAGES += $(if $(wildcard /usr/sbin/sendmail),,exim4-daemon-light) $(if $(wildcard /usr/sbin/mysqld),,mariadb-server-core)
 
 # What `make test-quick` does without. The tests that need one of them are skipped there.
 HEAVY_PACKAGES = apache2 awstats chromium chromium-driver dovecot-imapd dovecot-pop3d exim4-daemon-light \
-	freeradius-utils goaccess haproxy keepalived knot libnginx-mod-stream mariadb-server-core nginx openssh-server \
+	freeradius-utils goaccess haproxy keepalived knot libnginx-mod-stream lintian mariadb-server-core mmdebstrap nginx openssh-server \
 	prometheus python3-pip rsyslog shellcheck slapd valgrind
 
 # Where the tests look for country data of the real world, and for axe-core.
@@ -96,8 +99,11 @@ AXE_SHA512 = FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNN
 # OpenRC, unpacked and not installed, since as a package it changes how the host boots.
 TEST_OPENRC = $(TEST_DATA)/openrc
 
-.PHONY: all openssl demo test test-quick test-packages test-data test-openrc check lint doc bench \
-	install install-strip install-smf install-openrc install-procd install-rcd uninstall clean
+# A small Debian of this host's release, from its mirror, with pen 0.34.1.
+TEST_CHROOT = $(TEST_DATA)/debian.tar
+
+.PHONY: all openssl demo test test-quick test-packages test-data test-openrc test-chroot check lint doc bench \
+	install install-strip install-smf install-openrc install-procd install-rcd uninstall deb clean
 
 all: openssl
 	$(CARGO) build $(BUILD_FLAGS) --release
@@ -146,7 +152,7 @@ demo: all
 	exit 1
 
 # The whole suite, with the default features and without.
-test: test-packages test-data test-openrc
+test: test-packages test-data test-openrc test-chroot
 	$(CARGO) test $(CARGOFLAGS)
 	$(CARGO) test $(CARGOFLAGS) --no-default-features
 
@@ -215,6 +221,17 @@ test-openrc: test-packages
 	mv usr "$(abspath $(TEST_OPENRC))" || \
 	echo 'test: OpenRC cannot be had; its tests are skipped' >&2; \
 	rm -rf "$(abspath $(TEST_OPENRC)).new"
+
+test-chroot: test-packages
+	@[ ! -e "$(TEST_CHROOT)" ] && [ "$$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null || exit 0; \
+	. /etc/os-release; \
+	mirror=$$(apt-get indextargets --format '$$(SITE)' 'Created-By: Packages' 'Origin: Debian' "Codename: $$VERSION_CODENAME" \
+		'Component: main' | head -n 1); \
+	new="$(TEST_DATA)/new.tar"; \
+	mkdir -p "$(TEST_DATA)" && \
+	mmdebstrap -q --variant=apt --include=adduser,pen "$$VERSION_CODENAME" "$$new" $$mirror && mv "$$new" "$(TEST_CHROOT)" || \
+	echo 'test: a small Debian cannot be made; the tests of the package in it are skipped' >&2; \
+	rm -f "$$new"
 
 check: openssl
 	$(CARGO) check $(CARGOFLAGS) --all-targets
@@ -318,6 +335,19 @@ uninstall:
 	$(call unless_changed,lvsmon.default,$(SYSCONFDIR)/default/lvsmon)
 	$(call unless_changed,penlogd.logrotate,$(SYSCONFDIR)/logrotate.d/penlogd)
 	$(call unless_changed,logrotate,$(SYSCONFDIR)/logrotate.d/pen)
+
+# A package of Debian and its relatives, which takes the place of Debian's pen 0.34.1. Needs dpkg and gzip; apt installs it. With
+# DEBFULLNAME and DEBEMAIL in the environment it is said to be of that person.
+DEB_DIR = $(CARGO_TARGET_DIR)
+DEB_VERSION = $(shell sed -n '1s/^pen (\(.*\)) .*/\1/p' src/service/deb.changelog)
+CRATES = $(CARGO) tree $(BUILD_FLAGS) -q -e normal --prefix none --format '{p}: {l}' | sed -e 's/ (\*)$$//' -e '/^pen v/d' | LC_ALL=C sort -u
+
+deb: $(PROGRAMS:%=$(RELEASE)/%)
+	@root=$$(mktemp -d "$(DEB_DIR)/deb.XXXXXX") && trap 'rm -rf "$$root"' EXIT && trap 'exit 1' HUP INT TERM && chmod 755 "$$root" && \
+	crates=$$($(CRATES)) && \
+	$(MAKE) -s --no-print-directory install PREFIX=/usr SYSCONFDIR=/etc UNITDIR=/usr/lib/systemd/system DESTDIR="$$root" \
+		INSTALL_PROGRAM='$(INSTALL_PROGRAM) -s' && \
+	CRATES="$$crates" src/service/deb.build "$$root" "$(DEB_DIR)/pen_$(DEB_VERSION)_$$(dpkg --print-architecture).deb"
 
 clean:
 	$(CARGO) clean

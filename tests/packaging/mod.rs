@@ -1,6 +1,12 @@
 //! How pen comes to hosts: configured as recipes of packages do it, as a package of Debian, as sources, in a container.
 
+#[cfg(all(feature = "geoip", feature = "tls", feature = "web"))]
+mod chroot;
+mod completions;
 mod configure;
+// It has all features.
+#[cfg(all(feature = "geoip", feature = "tls", feature = "web"))]
+mod deb;
 
 use std::fmt::Debug;
 use std::path::Path;
