@@ -103,7 +103,7 @@ TEST_OPENRC = $(TEST_DATA)/openrc
 TEST_CHROOT = $(TEST_DATA)/debian.tar
 
 .PHONY: all openssl demo test test-quick test-packages test-data test-openrc test-chroot check lint doc bench \
-	install install-strip install-smf install-openrc install-procd install-rcd uninstall deb clean
+	install install-strip install-smf install-openrc install-procd install-rcd uninstall deb dist clean
 
 all: openssl
 	$(CARGO) build $(BUILD_FLAGS) --release
@@ -348,6 +348,25 @@ deb: $(PROGRAMS:%=$(RELEASE)/%)
 	$(MAKE) -s --no-print-directory install PREFIX=/usr SYSCONFDIR=/etc UNITDIR=/usr/lib/systemd/system DESTDIR="$$root" \
 		INSTALL_PROGRAM='$(INSTALL_PROGRAM) -s' && \
 	CRATES="$$crates" src/service/deb.build "$$root" "$(DEB_DIR)/pen_$(DEB_VERSION)_$$(dpkg --print-architecture).deb"
+
+# The sources with those of all crates, so that they are built without a network: cargo build --offline. The same sources give the
+# same archive, also made of what was unpacked of one.
+DIST_DIR = $(CARGO_TARGET_DIR)
+DIST = pen-$(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)
+
+dist:
+	@in_git() { [ -e .git ] && git rev-parse -q --verify HEAD >/dev/null 2>&1; }; \
+	epoch=$${SOURCE_DATE_EPOCH:-$$(if in_git; then git log -1 --format=%ct; else stat -c %Y Makefile; fi)} && \
+	top=$$(mktemp -d "$(abspath $(DIST_DIR))/dist.XXXXXX") && trap 'rm -rf "$$top"' EXIT && trap 'exit 1' HUP INT TERM && \
+	mkdir "$$top/$(DIST)" && \
+	if in_git; then git ls-files -z; \
+	else find . -mindepth 1 \( -path ./.git -o -path ./target -o -path ./config.mk \) -prune -o ! -type d -print0; fi >"$$top/files" && \
+	tar -c --null -T "$$top/files" | tar -x -C "$$top/$(DIST)" && \
+	if [ ! -d vendor ]; then (cd "$$top/$(DIST)" && mkdir .cargo && $(CARGO) vendor --locked >.cargo/config.toml 2>"$$top/said" || \
+		{ cat "$$top/said" >&2; exit 1; }); fi && \
+	tar -c -C "$$top" --sort=name --format=gnu --mtime="@$$epoch" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX "$(DIST)" | \
+		gzip -n >"$$top/$(DIST).tar.gz" && \
+	mv "$$top/$(DIST).tar.gz" "$(DIST_DIR)" && echo "$(DIST_DIR)/$(DIST).tar.gz"
 
 clean:
 	$(CARGO) clean

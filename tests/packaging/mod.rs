@@ -7,6 +7,9 @@ mod configure;
 // It has all features.
 #[cfg(all(feature = "geoip", feature = "tls", feature = "web"))]
 mod deb;
+// It takes a minute, and is the same without features.
+#[cfg(all(feature = "geoip", feature = "tls", feature = "web"))]
+mod dist;
 
 use std::fmt::Debug;
 use std::path::Path;
