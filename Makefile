@@ -103,7 +103,7 @@ TEST_OPENRC = $(TEST_DATA)/openrc
 TEST_CHROOT = $(TEST_DATA)/debian.tar
 
 .PHONY: all openssl demo test test-quick test-packages test-data test-openrc test-chroot check lint doc bench \
-	install install-strip install-smf install-openrc install-procd install-rcd uninstall deb dist clean
+	install install-strip install-smf install-openrc install-procd install-rcd uninstall deb dist image clean
 
 all: openssl
 	$(CARGO) build $(BUILD_FLAGS) --release
@@ -367,6 +367,22 @@ dist:
 	tar -c -C "$$top" --sort=name --format=gnu --mtime="@$$epoch" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX "$(DIST)" | \
 		gzip -n >"$$top/$(DIST).tar.gz" && \
 	mv "$$top/$(DIST).tar.gz" "$(DIST_DIR)" && echo "$(DIST_DIR)/$(DIST).tar.gz"
+
+# The root folder of a container: pen, penctl, and what they need. src/service/Containerfile makes a container of it.
+IMAGE = $(CARGO_TARGET_DIR)/image
+
+image: $(RELEASE)/pen $(RELEASE)/penctl
+	@for program in pen penctl; do $(INSTALL_PROGRAM) -D -m 755 "$(RELEASE)/$$program" "$(IMAGE)/usr/bin/$$program" || exit; done
+	@ldd "$(RELEASE)/pen" "$(RELEASE)/penctl" | sed -n -E 's|^\t(.* => )?(/[^ ]+) \(.*|\2|p' | sort -u | while read -r library; do \
+		$(INSTALL) -D -m 755 "$$library" "$(IMAGE)$$library" || exit; \
+	done
+	@$(INSTALL) -d "$(IMAGE)/etc/pen" "$(IMAGE)/var/lib/pen" && $(INSTALL) -d -m 1777 "$(IMAGE)/tmp"
+	@for file in services ssl/certs/ca-certificates.crt; do \
+		[ ! -e "/etc/$$file" ] || $(INSTALL) -D -m 644 "/etc/$$file" "$(IMAGE)/etc/$$file" || exit; \
+	done
+	@echo 'hosts: files dns' >"$(IMAGE)/etc/nsswitch.conf"
+	@printf '%s\n' root:x:0:0:root:/:/nonexistent pen:x:65532:65532:pen:/var/lib/pen:/nonexistent >"$(IMAGE)/etc/passwd"
+	@printf '%s\n' root:x:0: pen:x:65532: >"$(IMAGE)/etc/group"
 
 clean:
 	$(CARGO) clean

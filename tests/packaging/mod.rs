@@ -4,6 +4,7 @@
 mod chroot;
 mod completions;
 mod configure;
+mod container;
 // It has all features.
 #[cfg(all(feature = "geoip", feature = "tls", feature = "web"))]
 mod deb;
