@@ -345,7 +345,8 @@ CRATES = $(CARGO) tree $(BUILD_FLAGS) -q -e normal --prefix none --format '{p}: 
 deb: $(PROGRAMS:%=$(RELEASE)/%)
 	@root=$$(mktemp -d "$(DEB_DIR)/deb.XXXXXX") && trap 'rm -rf "$$root"' EXIT && trap 'exit 1' HUP INT TERM && chmod 755 "$$root" && \
 	crates=$$($(CRATES)) && \
-	$(MAKE) -s --no-print-directory install PREFIX=/usr SYSCONFDIR=/etc UNITDIR=/usr/lib/systemd/system DESTDIR="$$root" \
+	$(MAKE) -s --no-print-directory install DESTDIR="$$root" PREFIX=/usr BINDIR=/usr/bin LIBEXECDIR=/usr/libexec \
+		MANDIR=/usr/share/man DOCDIR=/usr/share/doc/pen SYSCONFDIR=/etc UNITDIR=/usr/lib/systemd/system \
 		INSTALL_PROGRAM='$(INSTALL_PROGRAM) -s' && \
 	CRATES="$$crates" src/service/deb.build "$$root" "$(DEB_DIR)/pen_$(DEB_VERSION)_$$(dpkg --print-architecture).deb"
 

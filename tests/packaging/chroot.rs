@@ -11,12 +11,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{Said, built, shell};
 use crate::harness::{Process, Scratch, is_root, skip, wait_for, wait_until};
 
-/// Unpacks the archive $2 into the folder $1 and becomes the first process of a host that has that folder as its root. The network is
-/// that of the tests.
+/// Becomes the first process of a host that has the folder $1 as its root. The network is that of the tests.
 const BOOT: &str = r#"set -e
 # /proc is still the one outside.
 read -r pid rest </proc/self/stat
-tar -x -f "$2" -C "$1" --exclude ./dev
 mkdir -p "$1/dev"
 mount --rbind /dev "$1/dev"
 mount -t proc proc "$1/proc"
@@ -42,8 +40,9 @@ impl Chroot {
         let folder = Scratch::new();
         let root = folder.join("root");
         fs::create_dir(&root).unwrap();
+        shell(&root, &format!("tar -x -f '{}' --exclude ./dev", archive.display())).done();
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", BOOT, "sh"]).args([&root, &archive]);
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", BOOT, "sh"]).arg(&root);
         let mut init = Process::start(command);
         let number = wait_for("the host to boot", || {
             init.stdout().strip_suffix('\n').map(|number| Ok(number.to_string())).or_else(|| init.ended().map(Err))

@@ -90,7 +90,7 @@ fn zsh_knows_the_same_options_and_commands() {
         ("penctl localhost:8888 half_c", "\\t", "half_closed_timeout"),
         ("lvsmon --fore", "\\t", "--foreground"),
     ] {
-        let command = format!("timeout 20 {zsh} -f press '{line}' \"$(printf '{keys}')\" '{expected}'");
+        let command = format!("timeout 120 {zsh} -f press '{line}' \"$(printf '{keys}')\" '{expected}'");
         let said = shell(folder.path(), &command);
         assert!(said.success && said.stdout.contains(expected), "{line}: {said:?}");
     }
