@@ -336,8 +336,8 @@ uninstall:
 	$(call unless_changed,penlogd.logrotate,$(SYSCONFDIR)/logrotate.d/penlogd)
 	$(call unless_changed,logrotate,$(SYSCONFDIR)/logrotate.d/pen)
 
-# A package of Debian and its relatives, which takes the place of Debian's pen 0.34.1. Needs dpkg and gzip; apt installs it. With
-# DEBFULLNAME and DEBEMAIL in the environment it is said to be of that person.
+# A package of Debian and its relatives, which takes the place of Debian's pen 0.34.1: the same name, a newer version. Needs dpkg and
+# gzip. src/service/deb.changelog says its version and who maintains it.
 DEB_DIR = $(CARGO_TARGET_DIR)
 DEB_VERSION = $(shell sed -n '1s/^pen (\(.*\)) .*/\1/p' src/service/deb.changelog)
 CRATES = $(CARGO) tree $(BUILD_FLAGS) -q -e normal --prefix none --format '{p}: {l}' | sed -e 's/ (\*)$$//' -e '/^pen v/d' | LC_ALL=C sort -u
