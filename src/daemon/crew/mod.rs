@@ -114,6 +114,10 @@ struct State {
     clients: Vec<Client>,
     /// When the last one had to give way to a client who came.
     dropped: Option<Instant>,
+    /// Threads that give way to those of the sessions for good, and have no successor.
+    lowered: usize,
+    /// Successors whose predecessors are still there.
+    successors: usize,
 }
 
 /// Serves one client.
@@ -150,6 +154,7 @@ impl Crew {
     /// Gives the client to a thread. Waits until there is one, and has other clients give way for that.
     pub fn admit(&self, client: Client, dropped: &Complaints, short: &Complaints) {
         let mut state = self.places.lock();
+        self.succeed(&mut state);
         while state.idle <= state.queue.len() {
             if state.threads < self.places.duty.places {
                 match self.hire(&mut state) {
@@ -200,30 +205,45 @@ impl Crew {
         Ok(())
     }
 
+    /// Starts successors of threads that give way to those of the sessions for the sake of a report: they cannot be made urgent again
+    /// (setpriority(2)), and what they start is not urgent either. Where there can be no other thread, they stay.
+    fn succeed(&self, state: &mut State) {
+        while state.lowered > 0 && self.hire(state).is_ok() {
+            state.lowered -= 1;
+            state.successors += 1;
+            self.places.shared.arrived.notify_all();
+        }
+    }
+
     /// Serves one client after the other.
     fn work(&self) {
         self.places.duty.begin();
         let nice = priority::nice();
-        while let Some(client) = self.places.next() {
+        let mut is_lowered = false;
+        while let Some(client) = self.places.next(is_lowered) {
             thread::contain(self.places.duty.name, &self.log, || (self.serve)(&client));
             let mut state = self.places.leave(&client);
-            drop(client);
-            // A thread that gives way to the sessions for the sake of a report cannot be made urgent again (setpriority(2)). Another one
-            // takes its place if there can be one.
-            if priority::nice() != nice && self.hire(&mut state).is_ok() {
-                state.threads -= 1;
-                state.idle -= 1;
-                return;
+            if !is_lowered && priority::nice() != nice {
+                is_lowered = true;
+                state.lowered += 1;
             }
         }
     }
 }
 
 impl Places {
-    /// Waits for the next client. `None`: the thread is not needed any more.
-    fn next(&self) -> Option<Client> {
+    /// Waits for the next client. `None`: the thread is not needed any more, or, if it gives way to those of the sessions, has a successor.
+    fn next(&self, is_lowered: bool) -> Option<Client> {
         let mut state = self.lock();
         loop {
+            if is_lowered && state.successors > 0 {
+                state.successors -= 1;
+                state.threads -= 1;
+                state.idle -= 1;
+                // It may have been woken for a client.
+                self.shared.arrived.notify_one();
+                return None;
+            }
             if let Some(client) = state.queue.pop_front() {
                 state.idle -= 1;
                 return Some(client);
@@ -234,7 +254,9 @@ impl Places {
             }
             let (woken, is_late) = self.wait(&self.shared.arrived, state, IDLE_TIME);
             state = woken;
-            if is_late && state.queue.is_empty() && state.threads > self.duty.residents {
+            let is_followed = is_lowered && state.successors > 0;
+            if is_late && !is_followed && state.queue.is_empty() && state.threads > self.duty.residents {
+                state.lowered -= usize::from(is_lowered);
                 state.threads -= 1;
                 state.idle -= 1;
                 return None;
