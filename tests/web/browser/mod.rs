@@ -1,4 +1,4 @@
-//! The page in a real browser: Debian's Chromium. All tests share one, and use it one after the other.
+//! The page in a real browser: Debian's Chromium. The tests share two, and use each one after the other: mostly they wait for the page.
 
 mod accessibility;
 mod controls;
@@ -9,6 +9,7 @@ mod live;
 mod looks;
 mod tab;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use driver::Driver;
@@ -19,17 +20,19 @@ use crate::harness::{program, skip};
 /// The name and the password of the user whom `controlled` lets change servers.
 const ALICE: &str = "alice:se:cret";
 
-/// The browser of the tests that run or wait now. It ends with the last of them.
-static SHARED: Mutex<Weak<Mutex<Driver>>> = Mutex::new(Weak::new());
+/// The browsers of the tests that run or wait now. Each ends with the last of its tests.
+static SHARED: [Mutex<Weak<Mutex<Driver>>>; 2] = [const { Mutex::new(Weak::new()) }; 2];
 
-/// Runs a test with the browser when no other test has it.
+/// Runs a test with a browser when no other test has it.
 #[track_caller]
 fn browse(test: impl FnOnce(&Driver)) {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     if program("chromedriver").is_none() {
         return skip("chromedriver is not installed");
     }
+    let place = &SHARED[NEXT.fetch_add(1, Ordering::Relaxed) % SHARED.len()];
     let browser = {
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = place.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
             let new = Arc::new(Mutex::new(Driver::start()));
             *shared = Arc::downgrade(&new);
