@@ -314,16 +314,20 @@ fn a_reply_that_does_not_end_in_time_is_an_error() {
             visit.write(b"0 addr 127.0.0.1 port 1\n")?;
         }
     });
-    for (backend, option) in [(&silent, &["--timeout", "1"][..]), (&endless, &["--timeout=1"])] {
+    for (backend, option, time) in [
+        (&silent, &["--timeout", "1"][..], "1"),
+        (&silent, &["--timeout", "0.25"], "0.25"),
+        (&endless, &["--timeout=1"], "1"),
+    ] {
         let address = backend.to_string();
         let arguments = [option, &[&address, "servers"]].concat();
         let mut command = Command::new(OURS.path());
         command.args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut penctl = Process::start_with_its_own_output(command);
         assert_eq!(penctl.wait_exit().code(), Some(1), "{arguments:?}");
-        assert_eq!(penctl.stderr(), "penctl: no complete reply within 1 s\n", "{arguments:?}");
+        assert_eq!(penctl.stderr(), format!("penctl: no complete reply within {time} s\n"), "{arguments:?}");
     }
-    for wrong in ["0", "x", "-1", "31536001", ""] {
+    for wrong in ["0", "x", "-1", "31536001", "", "0.05", "0.", ".5", "-0.5", "1.5e3", "31536000.5"] {
         assert!(complaint(&["--timeout", wrong, "127.0.0.1:9", "pid"]).starts_with("--timeout: "));
     }
     assert_eq!(complaint(&["--timeout"]), "option '--timeout' requires an argument");

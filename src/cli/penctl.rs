@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -77,11 +78,11 @@ fn run() -> Result<ExitCode, String> {
         match option.split_once('=').map_or((option.as_str(), None), |(name, value)| (name, Some(value))) {
             ("--help", None) => return Ok(print(USAGE)),
             ("--version", None) => return Ok(print(concat!("penctl ", env!("CARGO_PKG_VERSION"), "\n"))),
-            ("--timeout", Some(value)) => time = Some(seconds("--timeout", value, 1)?),
+            ("--timeout", Some(value)) => time = Some(time_limit(value)?),
             ("--timeout", None) => {
                 let (value, rest) = rest.split_first().ok_or("option '--timeout' requires an argument")?;
                 operands = rest;
-                time = Some(seconds("--timeout", value, 1)?);
+                time = Some(time_limit(value)?);
             }
             _ => return Err(format!("unrecognized option '{option}'")),
         }
@@ -139,6 +140,17 @@ fn show(options: Options) -> Result<ExitCode, String> {
 /// Whether the user has not forbidden colours (no-color.org).
 fn may_use_colours() -> bool {
     env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A number of seconds, also with a fraction, for programs that ask often.
+fn time_limit(text: &str) -> Result<Duration, String> {
+    const RANGE: RangeInclusive<f64> = 0.1..=31_536_000.0;
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !text.split_once('.').is_some_and(|(whole, fraction)| digits(whole) && digits(fraction)) {
+        return seconds("--timeout", text, 1);
+    }
+    let number = text.parse().ok().filter(|number| RANGE.contains(number));
+    number.map(Duration::from_secs_f64).ok_or_else(|| format!("--timeout: \"{text}\" is not from 0.1 to 31536000"))
 }
 
 fn addresses(text: &str) -> Result<Vec<Address>, String> {

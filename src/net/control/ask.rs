@@ -43,7 +43,7 @@ impl fmt::Display for AskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost(cause) => write!(f, "error connecting to server: {}", reason(cause)),
-            Self::Late(time) => write!(f, "no complete reply within {} s", time.as_secs()),
+            Self::Late(time) => write!(f, "no complete reply within {} s", time.as_secs_f64()),
             Self::Large(bytes) => write!(f, "the reply is longer than {bytes} bytes"),
             Self::Cut => f.write_str("the reply was cut short: pen has ended the connection"),
             Self::Output(cause) => write!(f, "standard output: {}", reason(cause)),
