@@ -222,8 +222,13 @@ impl Host {
 
     /// Whether the shared address is on its interface.
     pub(crate) fn has_the_address(&self) -> bool {
+        self.has(&format!(" {SHARED}/"))
+    }
+
+    /// Whether this is among the addresses of its interface.
+    pub(crate) fn has(&self, address: &str) -> bool {
         let output = self.command("ip").args(["-o", "address", "show", "dev", "eth0"]).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).contains(&format!(" {SHARED}/"))
+        String::from_utf8_lossy(&output.stdout).contains(address)
     }
 
     /// Takes its cable out, or puts it in again.
