@@ -68,7 +68,8 @@ struct Folder(Scratch);
 impl Folder {
     fn new() -> Self {
         let scratch = Scratch::new();
-        fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        // As /etc/pen and /var/log/pen are: what runs as nobody may read in it, and makes no files.
+        fs::set_permissions(scratch.path(), PermissionsExt::from_mode(0o755)).unwrap();
         #[cfg(feature = "tls")]
         {
             let authority = &crate::harness::certificates().authority;
@@ -80,10 +81,15 @@ impl Folder {
 
     /// Writes an example, with this folder in it.
     fn write(&self, name: &str, text: &str) -> String {
-        let folder = format!("{}/", self.0.path().display());
         let path = self.0.join(name);
-        fs::write(&path, text.replace("/etc/pen/", &folder).replace("/var/log/pen/", &folder)).unwrap();
+        fs::write(&path, self.local(text)).unwrap();
         path.display().to_string()
+    }
+
+    /// The text with this folder in it.
+    fn local(&self, text: &str) -> String {
+        let folder = format!("{}/", self.0.path().display());
+        text.replace("/etc/pen/", &folder).replace("/var/log/pen/", &folder)
     }
 }
 
@@ -173,8 +179,15 @@ impl Instance {
         let file = folder.write(name, text);
         let heading: Vec<_> = text.lines().next().unwrap().strip_prefix("# pen ").unwrap().split(' ').collect();
         let control = heading[heading.iter().position(|word| *word == "-C").unwrap() + 1];
+        // The service makes the log that -l names there, and no other.
+        let is_log = |word: &&str| word.starts_with("/var/log/pen/");
+        if let Some(log) = heading.iter().copied().find(is_log) {
+            let log = folder.write(log.rsplit('/').next().unwrap(), "");
+            fs::set_permissions(log, PermissionsExt::from_mode(0o666)).unwrap();
+        }
+        let heading = heading.iter().map(|word| folder.local(word));
         let mut command = Command::new(Program::Ours.path());
-        command.args(["-f", "-F", &file]).args(&heading);
+        command.args(["-f", "-F", &file]).args(heading);
         let pen = Process::start(command);
         let address: SocketAddr = control.parse().unwrap();
         wait_until("the control port", || Client::try_connect(&address.into(), None).is_ok());
