@@ -62,6 +62,32 @@ impl Drop for OpenWrt {
     }
 }
 
+#[test]
+fn values_reach_pen_as_they_are() {
+    let Some(host) = OpenWrt::new() else { return };
+    let (a, web) = (Backend::named("a"), free_port());
+    let page = "/it's \"a\" page [*] & `id` $HOME $(id); #\\ ~.html";
+    let more = format!(
+        "\toption web_stats '{}'\n\tlist args '-O idle_timeout 60'\n\toption stubborn 'enabled'\n\toption hash 'disabled'\n",
+        page.replace('\'', "'\\''")
+    );
+    host.configure(&section("web", web, &a, &more));
+    host.works(&["start"]);
+    wait_until("the server", || server(web).as_deref() == Some("a"));
+    let (listener, to) = (format!("127.0.0.1:{web}"), format!("127.0.0.1:{}", a.port()));
+    let expected = ["-f", "-s", &format!("-w{page}"), "-O idle_timeout 60", "--", listener.as_str(), to.as_str()]
+        .map(String::from);
+    assert_eq!(host.told("web", "command")[1..], expected);
+    // A list that is an option, and a server that looks like an option.
+    let option = format!("config pen 'web'\n\toption listenport '{listener}'\n\toption servers '{to} [::1]:1'\n");
+    host.configure(&option);
+    host.works(&["restart"]);
+    assert_eq!(host.told("web", "command")[2..], ["--", &listener, &to, "[::1]:1"].map(String::from));
+    host.configure(&option.replace("[::1]:1", "-p/pid"));
+    let told = host.does(&["check"]).stderr;
+    assert!(told.contains("invalid address [-p/pid]"), "{told}");
+}
+
 fn section(name: &str, port: u16, server: &Backend, more: &str) -> String {
     let server = server.port();
     format!(
