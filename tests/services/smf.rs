@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
 use pen::cli::options::{Kind, of_services};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{make, outcome, server, write_commands};
 use crate::harness::{Backend, Control, Scratch, free_port, program, skip, wait_until};
@@ -20,9 +22,9 @@ const CONFIG: i32 = 96;
 const SVCPROP: &str = r#"#!/bin/sh
 cd "$REPOSITORY" || exit 1
 [ "$1 $3" = "-p $SMF_FMRI" ] || { echo "svcprop: $*" >&2; exit 2; }
-# As svcprop quotes what is special to a shell.
+# As svcprop quotes: not all that is special to a shell. The end of a line in a value is a \001 in the file.
 quoted() {
-    sed -e 's/[^A-Za-z0-9_.:,=@%+/-]/\\&/g' -e 's/^$/""/' | tr '\n' ' ' | sed 's/ $//'
+    sed -e 's/[;&()|^<> \\"'"'"'\`	]/\\&/g' -e 's/^$/""/' | tr '\n' ' ' | sed -e 's/ $//' -e 's/\x01/\\\n/g'
 }
 if [ -d "$2" ]; then
     for file in "$2"/*; do
@@ -41,16 +43,17 @@ fi
 
 /// A contract is a word in the environment, which children inherit as they inherit a contract.
 const PGREP: &str = r#"#!/bin/sh
-signal=
+signal= name=
 case $1 in
 -[A-Z]*) signal=$1; shift ;;
 esac
-[ "$1 $2 $4" = '-x -c pen' ] || { echo "pgrep: $*" >&2; exit 2; }
+if [ "$1" = -x ]; then name=$4; shift; fi
+[ "$1 $#" = "-c ${name:+3}" ] || [ "$1 $#" = '-c 2' ] || { echo "pgrep: $*" >&2; exit 2; }
 found=1
 for process in /proc/[0-9]*; do
-    { read -r name <"$process/comm"; } 2>/dev/null || continue
-    [ "$name" = pen ] || continue
-    { tr '\0' '\n' <"$process/environ"; } 2>/dev/null | grep -qx "CONTRACT=$3" || continue
+    { read -r found_name <"$process/comm"; } 2>/dev/null || continue
+    [ -z "$name" ] || [ "$found_name" = "$name" ] || continue
+    { tr '\0' '\n' <"$process/environ"; } 2>/dev/null | grep -qx "CONTRACT=$2" || continue
     # A zombie has left its contract.
     grep -q '^State:.[^Z]' "$process/status" 2>/dev/null || continue
     found=0
@@ -124,13 +127,14 @@ impl Smf {
         command
             .env("REPOSITORY", self.folder.join("repository"))
             .env("SMF_FMRI", format!("svc:/network/pen:{}", self.instance));
-        // The restarter makes a new contract for each start, and tells it in a property.
+        // The restarter makes a new contract for each start, and tells it in a property. Other methods run in contracts that it
+        // does not tell.
         if name == "start" {
             fs::create_dir_all(self.folder.join("repository/restarter")).unwrap();
             fs::write(self.folder.join("repository/restarter/contract"), format!("integer\n{}\n", self.contract))
                 .unwrap();
+            command.env("CONTRACT", &self.contract);
         }
-        command.env("CONTRACT", &self.contract);
         let outcome = outcome(command);
         assert_eq!(outcome.stdout, "");
         (outcome.code, outcome.stderr)
@@ -249,7 +253,7 @@ fn two_properties_start_pen_and_it_is_stopped() {
     assert_eq!(smf.method("stop"), (0, String::new()));
     assert_eq!(server(port), None);
     assert_eq!(smf.method("stop"), (0, String::new()));
-    assert_eq!(smf.method("refresh").0, 1);
+    assert_eq!(smf.method("refresh"), (0, String::from("pen: not refreshed: it is not running\n")));
 }
 
 #[test]
@@ -264,7 +268,8 @@ fn refresh_tests_the_file_and_has_it_read_again() {
     assert_eq!(server(port).as_deref(), Some("a"));
     fs::write(&file, "frobnicate\n").unwrap();
     let (code, told) = smf.method("refresh");
-    assert_eq!(code, CONFIG);
+    // A refresh that fails would end the hold that SMF has on pen.
+    assert_eq!(code, 0);
     assert!(
         told.contains("commands.conf:1: ") && told.ends_with("goes on with the configuration that it has\n"),
         "{told}"
@@ -293,7 +298,7 @@ fn every_property_reaches_pen_as_its_option() {
     if crate::harness::is_root() {
         smf.set("user", &["root"]);
     }
-    let page = smf.folder.join("it's \"a\" page & $HOME.html").display().to_string();
+    let page = smf.folder.join("it's \"a\" page [*] & `id` $HOME $(id); #\\ ~.html").display().to_string();
     smf.set("web_stats", &[&page]);
     smf.set("blacklist", &["7"]);
     smf.set("debug", &["2"]);
@@ -314,6 +319,8 @@ fn every_property_reaches_pen_as_its_option() {
         ("stubborn", "perhaps", "pen: stubborn: \"perhaps\" is not yes or no\n"),
         ("debug", "4", "pen: debug: 4 is not in the range from 0 to 3\n"),
         ("ssl_protocol", "tls9", "pen: -L: "),
+        ("log", "/a\u{1}/b", "pen: log has several values\n"),
+        ("servers", "-p/pid", "pen: "),
         ("commands", "frobnicate", "pen: -O "),
     ] {
         let file = smf.folder.join("repository/pen").join(name);
@@ -324,6 +331,40 @@ fn every_property_reaches_pen_as_its_option() {
         assert!(said.starts_with(told) && said.ends_with("pen: not started\n"), "{said}");
         fs::write(&file, right).unwrap();
     }
+}
+
+#[test]
+fn a_pen_that_hangs_is_killed_with_the_programs_that_it_has_started() {
+    let Some(smf) = Smf::new() else { return };
+    let (a, port) = (Backend::named("a"), free_port());
+    let (method, program, found) =
+        (smf.folder.join("svc/method/svc-pen"), smf.folder.join("stays"), smf.folder.join("pid"));
+    // It need not wait long.
+    let text = fs::read_to_string(&method).unwrap();
+    assert!(text.contains("\nPATIENCE=100\n"));
+    fs::write(&method, text.replace("\nPATIENCE=100\n", "\nPATIENCE=5\n")).unwrap();
+    let text = format!("#!/bin/sh\necho $$ $PPID >{0}.new\nmv {0}.new {0}\nsleep 600\n", found.display());
+    fs::write(&program, text).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    smf.set("listenport", &[&format!("127.0.0.1:{port}")]);
+    smf.set("servers", &[&format!("127.0.0.1:{}", a.port())]);
+    smf.set("commands", &[&format!("check exec {}", program.display()), "check_timeout 600", "check_interval 600"]);
+    if crate::harness::is_root() {
+        smf.set("user", &["root"]);
+    }
+    assert_eq!(smf.method("start"), (0, String::new()));
+    wait_until("the program", || found.exists());
+    let numbers = fs::read_to_string(&found).unwrap();
+    let (program, pen) = numbers.trim().split_once(' ').unwrap();
+    kill_process(Pid::from_raw(pen.parse().unwrap()).unwrap(), Signal::STOP).unwrap();
+    assert_eq!(smf.method("stop"), (0, String::new()));
+    wait_until("both to be gone", || {
+        [pen, program].iter().all(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status"));
+            status.map_or(true, |status| status.contains("\nState:\tZ"))
+        })
+    });
+    assert_eq!(server(port), None);
 }
 
 #[test]
