@@ -63,6 +63,14 @@ impl Drop for OpenWrt {
 }
 
 #[test]
+fn a_builder_of_images_enables_it_in_a_tree_that_is_not_the_root() {
+    let Some(host) = OpenWrt::new() else { return };
+    let script = fs::read_to_string(host.folder.join("etc/init.d/pen")).unwrap();
+    let options = format!(". \"${{IPKG_INSTROOT-}}{}\"\n", host.folder.join("libexec/pen-options").display());
+    assert!(script.contains(&options), "{script}");
+}
+
+#[test]
 fn values_reach_pen_as_they_are() {
     let Some(host) = OpenWrt::new() else { return };
     let (a, web) = (Backend::named("a"), free_port());
@@ -168,6 +176,7 @@ fn at_start_a_wrong_section_does_not_keep_others_from_starting() {
     let wrong = section("api", api, &a, "\toption ssl_protocol 'tls9'\n");
     host.configure(&(wrong + &section("web", web, &a, "") + "config pen 'bare'\n"));
     let started = host.does(&["start"]);
+    assert_eq!(started.code, 1);
     let lines: Vec<_> = started.stderr.lines().collect();
     assert!(lines[0].starts_with("pen: -L: "), "{lines:?}");
     assert_eq!(lines[1], "pen: the configuration of api is wrong");
@@ -181,6 +190,20 @@ fn at_start_a_wrong_section_does_not_keep_others_from_starting() {
     wait_until("the server", || server(api).as_deref() == Some("a"));
     host.works(&["restart"]);
     wait_until("the server", || server(web).as_deref() == Some("a"));
+    let pids = || (host.pid("web"), host.pid("api"));
+    let before = pids();
+    host.works(&["restart", "api"]);
+    wait_until("the server", || server(api).as_deref() == Some("a"));
+    assert!(pids().0 == before.0 && pids().1 != before.1);
+    // What could not be started again is not ended.
+    let before = pids();
+    host.configure(&(section("web", web, &a, "\toption hash 'maybe'\n") + &section("api", api, &a, "")));
+    let refused = host.does(&["restart"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.ends_with("pen: not restarted, since that would fail\n"), "{}", refused.stderr);
+    let unknown = host.does(&["start", "nowhere"]);
+    assert_eq!((unknown.code, unknown.stderr.as_str()), (1, "pen: there is no instance nowhere\n"));
+    assert_eq!(pids(), before);
     host.works(&["stop"]);
     assert_eq!((server(web), server(api)), (None, None));
 }
