@@ -77,6 +77,10 @@ fn it_starts_reloads_restarts_and_stops_and_wrong_settings_change_nothing() {
     commands(&a);
     configure(&host, &[&right[..], &[("hash", "maybe")]].concat());
     refused(&host, "restart", "hash: \"maybe\" is not yes or no");
+    configure(&host, &[&right[..], &[("flags", "-x many")]].concat());
+    for action in ["check", "reload", "restart"] {
+        refused(&host, action, "pen: -x: ");
+    }
     assert_eq!((ask("pid"), server(port).as_deref()), (pid.clone(), Some("b")));
     configure(&host, &right);
     works(&host, "restart");
@@ -119,4 +123,44 @@ fn profiles_are_instances_that_change_what_is_different() {
     works(&host, "start api");
     works(&host, "stop");
     assert_eq!((server(web), server(api)), (None, None));
+    // Those that are not enabled any more are stopped, and what is about the variable is not for each profile.
+    works(&host, "start");
+    configure(&host, &[&settings[..], &[("enable", "NO"), ("api_enable", "YES")]].concat());
+    assert_eq!(works(&host, "describe"), "load balancer for TCP and UDP\n");
+    assert_eq!(works(&host, "enable"), "pen_enable=YES\n");
+    assert_eq!(works(&host, "enable web"), "pen_web_enable=YES\n");
+    assert!(works(&host, "status").starts_with("===> pen profile: web\npen is running as pid "));
+    works(&host, "restart");
+    assert_eq!((server(web).as_deref(), server(api).as_deref()), (Some("a"), Some("b")));
+    works(&host, "stop");
+    assert_eq!((server(web), server(api)), (None, None));
+    configure(&host, &[("enable", "YES"), ("profiles", "web a-b")]);
+    refused(&host, "start", "pen_profiles: a-b cannot be part of the name of a variable");
+}
+
+#[test]
+fn values_reach_pen_as_they_are() {
+    let Some(host) = host() else { return };
+    let (a, port) = (Backend::named("a"), free_port());
+    let page = "/it's \"a\" page [*] & `id` $HOME $(id); #\\ ~.html";
+    let quoted: String =
+        page.chars().flat_map(|c| if "\"`$\\".contains(c) { vec!['\\', c] } else { vec![c] }).collect();
+    let (listener, to) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{} [::1]:1 -p/pid", a.port()));
+    let settings = [
+        ("enable", "YES"),
+        ("listenport", listener.as_str()),
+        ("servers", to.as_str()),
+        ("user", "nobody"),
+        ("web_stats", quoted.as_str()),
+        ("flags", "-O 'idle_timeout 60' -o 'no keepalive'"),
+    ];
+    configure(&host, &settings);
+    works(&host, "start");
+    let told = host.answers("tr '\\0' '\\n' </proc/$(cat /var/run/pen/pen.pid)/cmdline").1;
+    let expected = format!(
+        "-p/var/run/pen/pen.pid\n-O\nidle_timeout 60\n-o\nno keepalive\n-unobody\n-w{page}\n--\n{listener}\n{}\n",
+        to.replace(' ', "\n")
+    );
+    assert_eq!(told.split_once('\n').unwrap().1, expected);
+    works(&host, "stop");
 }
