@@ -43,6 +43,15 @@ fn the_service_starts_and_stops_and_its_log_is_rotated() {
     host.says("service penlogd stop", "penlogd: stopped\n");
     assert!(host.refuses("service penlogd reload", 7).contains("is not running"));
     host.says("service penlogd stop", "penlogd: is not running\n");
+    // What an end without farewell has left behind names a process of others by now.
+    for name in ["penlogd", "lvsmon"] {
+        host.says(&format!("sleep 600 >/dev/null 2>&1 & echo $! >/run/{name}.pid"), "");
+        assert_eq!(host.refuses(&format!("service {name} status"), 3), "");
+        host.says(&format!("service {name} stop"), format!("{name}: is not running\n"));
+        host.says(&format!("cat /proc/$(cat /run/{name}.pid)/comm"), "sleep\n");
+    }
+    host.says("service penlogd start", "penlogd: started\n");
+    host.says("service penlogd stop", "penlogd: stopped\n");
 }
 
 #[test]
