@@ -361,16 +361,17 @@ DIST = pen-$(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)
 dist:
 	@in_git() { [ -e .git ] && git rev-parse -q --verify HEAD >/dev/null 2>&1; }; \
 	epoch=$${SOURCE_DATE_EPOCH:-$$(if in_git; then git log -1 --format=%ct; else stat -c %Y Makefile; fi)} && \
-	top=$$(mktemp -d "$(abspath $(DIST_DIR))/dist.XXXXXX") && trap 'rm -rf "$$top"' EXIT && trap 'exit 1' HUP INT TERM && \
+	mkdir -p "$(DIST_DIR)" && top=$$(mktemp -d "$(abspath $(DIST_DIR))/dist.XXXXXX") && \
+	trap 'rm -rf "$$top"' EXIT && trap 'exit 1' HUP INT TERM && \
 	mkdir "$$top/$(DIST)" && \
 	if in_git; then git ls-files -z; \
 	else find . -mindepth 1 \( -path ./.git -o -path ./target -o -path ./config.mk \) -prune -o ! -type d -print0; fi >"$$top/files" && \
-	tar -c --null -T "$$top/files" | tar -x -C "$$top/$(DIST)" && \
+	tar -c -f "$$top/files.tar" --null -T "$$top/files" && tar -x -f "$$top/files.tar" -C "$$top/$(DIST)" && \
 	if [ ! -d vendor ]; then (cd "$$top/$(DIST)" && mkdir .cargo && $(CARGO) vendor --locked >.cargo/config.toml 2>"$$top/said" || \
 		{ cat "$$top/said" >&2; exit 1; }); fi && \
-	tar -c -C "$$top" --sort=name --format=gnu --mtime="@$$epoch" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX "$(DIST)" | \
-		gzip -n >"$$top/$(DIST).tar.gz" && \
-	mv "$$top/$(DIST).tar.gz" "$(DIST_DIR)" && echo "$(DIST_DIR)/$(DIST).tar.gz"
+	tar -c -f "$$top/$(DIST).tar" -C "$$top" --sort=name --format=gnu --mtime="@$$epoch" --owner=0 --group=0 --numeric-owner \
+		--mode=u=rwX,go=rX "$(DIST)" && \
+	gzip -n "$$top/$(DIST).tar" && mv "$$top/$(DIST).tar.gz" "$(DIST_DIR)" && echo "$(DIST_DIR)/$(DIST).tar.gz"
 
 # The root folder of a container: pen, penctl, and what they need. src/service/Containerfile makes a container of it.
 IMAGE = $(CARGO_TARGET_DIR)/image

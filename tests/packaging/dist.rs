@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::{Said, shell, sources};
-use crate::harness::{Scratch, is_root, skip};
+use crate::harness::{Scratch, is_root, program, skip};
 
 const NAME: &str = concat!("pen-", env!("CARGO_PKG_VERSION"));
 
@@ -42,4 +42,25 @@ fn the_sources_build_without_a_network_and_without_anything_that_cargo_has_kept(
         return skip("this root may not make namespaces");
     }
     assert!(success, "{stdout}\n{stderr}");
+}
+
+#[test]
+fn a_clone_that_has_built_nothing_is_packed_and_one_that_lacks_a_file_is_not() {
+    if program("git").is_none() {
+        return skip("git is not installed");
+    }
+    let clone = Scratch::new();
+    let copied = format!("cp '{0}/Makefile' '{0}/Cargo.toml' .; mkdir vendor; touch vendor/a b", sources().display());
+    let git = "git init -q .; git add .; git -c user.name=a -c user.email=a@b commit -q -m a; touch untracked";
+    shell(clone.path(), &format!("{copied}; {git}")).done();
+    let archive = shell(clone.path(), "env -u CARGO_TARGET_DIR make -s dist").done();
+    assert_eq!(archive, format!("target/{NAME}.tar.gz\n"));
+    let files = shell(clone.path(), &format!("tar -tzf {archive}")).done();
+    let files: Vec<_> = files.lines().filter(|line| !line.ends_with('/')).collect();
+    assert_eq!(files, ["Cargo.toml", "Makefile", "b", "vendor/a"].map(|file| format!("{NAME}/{file}")));
+
+    shell(clone.path(), "rm -r b target").done();
+    let said = shell(clone.path(), "env -u CARGO_TARGET_DIR make -s dist");
+    assert!(!said.success && said.stderr.contains("b: Cannot stat"), "{said:?}");
+    assert_eq!(fs::read_dir(clone.join("target")).unwrap().count(), 0);
 }
