@@ -172,7 +172,7 @@ fn a_file_that_begins_with_no_servers_is_the_whole_truth() {
     let pen = Launch::ours().control().options(&["-F", &file.display().to_string()]).start();
     fs::write(&file, place(0, &a)).unwrap();
     pen.signal(Signal::HUP);
-    let line = pen.wait_for_line("does not mention server 1, which stay");
+    let line = pen.wait_for_line("does not mention server 1, which stays in use;");
     assert!(line.contains("no servers"), "{line}");
     assert_eq!(states(&pen.control()), ["up", "up"]);
     fs::write(&file, format!("no servers\n{}", place(0, &a))).unwrap();

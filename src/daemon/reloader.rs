@@ -74,12 +74,13 @@ fn tell(reloaded: &Reloaded, path: &Path, log: &Log) {
         log.notice(format_args!("{path}: {change}"));
     }
     if let Some(first) = unmentioned.first() {
-        let more = match unmentioned.len() {
-            1 => String::new(),
-            count => format!(" and {} others", count - 1),
+        let (more, stay, they) = match unmentioned.len() {
+            1 => (String::new(), "stays", "it"),
+            count => (format!(" and {}", counted(count - 1, "other", "others")), "stay", "they"),
         };
         log.notice(format_args!(
-            "{path}: does not mention server {first}{more}, which stay in use; with \"no servers\" at its beginning they would be removed"
+            "{path}: does not mention server {first}{more}, which {stay} in use; \
+             with \"no servers\" at its beginning {they} would be removed"
         ));
     }
 }
