@@ -456,3 +456,10 @@ fn no_atomic_has_64_bits() {
     let found = places(sources(), &["AtomicU64", "AtomicI64"]);
     assert!(found.is_empty(), "not on every machine:\n{}", found.join("\n"));
 }
+
+/// On 32-bit MIPS with musl, as OpenWrt has it, the nanoseconds of rustix have 32 bits and its seconds 64, elsewhere both 64.
+#[test]
+fn no_nanoseconds_are_of_a_type_of_the_machine() {
+    let found = places(sources(), &["tv_nsec"]);
+    assert!(found.is_empty(), "does not compile everywhere; a Duration does:\n{}", found.join("\n"));
+}

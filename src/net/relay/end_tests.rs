@@ -54,7 +54,7 @@ fn silence_behind_one_end_ends_a_session_after_the_half_closed_timeout() {
             assert_eq!(text(&server), "");
             for byte in b"1234" {
                 server.write_all(&[*byte]).unwrap();
-                wait_for_close(&server, Some(Timespec { tv_sec: 0, tv_nsec: 400_000_000 }));
+                wait_for_close(&server, Duration::from_millis(400).try_into().ok());
             }
         },
     );
