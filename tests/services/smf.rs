@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use pen::cli::options::{Kind, of_services};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::table::help;
 use super::{make, outcome, server, write_commands};
 use crate::harness::{Backend, Control, Scratch, free_port, program, skip, wait_until};
 
@@ -197,8 +198,7 @@ fn the_manifest_is_valid_and_its_properties_are_the_options_of_pen() {
         let parts = ["@type", "@required", "description/loctext", "cardinality/@min", "cardinality/@max"];
         let all = parts.map(|part| format!("{pattern}/{part}")).join(", '|', ");
         let required = ["listenport", "servers"].contains(&option.name);
-        let help = option.help.replace('\n', " ");
-        let help = if option.flag.is_empty() { help } else { format!("{help} ({})", option.flag) };
+        let help = help(option);
         let most = if option.kind == Kind::List { "" } else { "1" };
         let told = xpath(&manifest, &format!("concat({all})"));
         assert_eq!(told.trim(), format!("{}|{required}|{help}|0|{most}", option.kind.word()));

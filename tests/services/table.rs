@@ -14,10 +14,21 @@ fn default_of(option: &PenOption, no: &'static str) -> &'static str {
     if option.kind == Kind::Boolean { no } else { option.default }
 }
 
-/// What a comment says about an option.
-fn help(option: &PenOption) -> String {
+/// What a comment says about an option, also how its value is called.
+pub(super) fn help(option: &PenOption) -> String {
     let help = option.help.replace('\n', " ");
-    if option.flag.is_empty() { help } else { format!("{help} ({})", option.flag) }
+    if option.flag.is_empty() {
+        help
+    } else {
+        format!("{help} ({})", format!("{} {}", option.flag, option.value).trim())
+    }
+}
+
+/// The same where a variable has all values of a list.
+fn help_of_variable(option: &PenOption) -> String {
+    help(option)
+        .replace("the servers:", "the servers, with blanks between them:")
+        .replace("execute a penctl command,", "execute penctl commands, one a line,")
 }
 
 #[test]
@@ -59,8 +70,7 @@ fn the_settings_of_openrc_are_the_options_of_pen() {
     for option in of_services() {
         let (comment, default) = variables.remove(&format!("pen_{}", option.name)).unwrap();
         assert_eq!(default, default_of(option, "no"), "{option:?}");
-        let expected = capitalized(&help(option)).replace("The servers:", "The servers, with blanks between them:");
-        assert_eq!(comment, expected);
+        assert_eq!(comment, capitalized(&help_of_variable(option)));
     }
     assert!(variables.is_empty(), "{variables:?}");
 }
@@ -95,7 +105,7 @@ fn the_variables_of_freebsd_are_the_options_of_pen() {
             Kind::Count | Kind::Level => "int",
             Kind::Text | Kind::List => "str",
         };
-        format!("{} ({kind}, \"{}\"): {}", option.name, default_of(option, "NO"), help(option))
+        format!("{} ({kind}, \"{}\"): {}", option.name, default_of(option, "NO"), help_of_variable(option))
     });
     assert_eq!(told, expected.collect());
 }
