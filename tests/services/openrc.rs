@@ -175,3 +175,41 @@ fn in_a_jail_it_is_found_although_the_settings_name_another_one() {
     }
     assert_eq!(server(port), None);
 }
+
+#[test]
+fn a_supervisor_starts_it_again() {
+    let Some(host) = host() else { return };
+    let (a, b) = (Backend::named("a"), Backend::named("b"));
+    let (port, control) = (free_port(), free_port());
+    let commands = |server: &Backend| {
+        host.write("/etc/pen/commands", format!("server 0 address 127.0.0.1 port {}\n", server.port()));
+    };
+    commands(&a);
+    let [listener, place] = [port, control].map(|port| format!("127.0.0.1:{port}"));
+    let settings = [
+        ("listenport", listener.as_str()),
+        ("config_file", "/etc/pen/commands"),
+        ("user", "nobody"),
+        ("control", place.as_str()),
+    ];
+    configure(&host, "pen", &settings);
+    host.says("echo supervisor=supervise-daemon >>/etc/conf.d/pen", "");
+    let works = |action: &str| {
+        let (code, told) = host.answers(&format!("rc-service pen {action}"));
+        assert_eq!(code, 0, "{action}: {told}");
+    };
+    let answers = |name: &str| wait_until(name, || server(port).as_deref() == Some(name));
+    works("start");
+    answers("a");
+    commands(&b);
+    works("reload");
+    answers("b");
+    assert!(host.read("/var/log/pen.log").contains("/etc/pen/commands: read again"));
+    let pid = || Control::at(&place).say("pid");
+    let first = pid();
+    host.says(&format!("kill -KILL {first}"), "");
+    answers("b");
+    assert_ne!(pid(), first);
+    works("stop");
+    assert_eq!(server(port), None);
+}
