@@ -246,6 +246,12 @@ fn an_upgrade_keeps_what_was_changed_and_purging_removes_everything() {
     for kept in ["/etc/pen/web.conf", "/etc/default/pen", "/var/log/pen/web.log"] {
         assert!(chroot.path(kept).exists(), "{kept}");
     }
+    // The scripts that stay say nothing, and are no failures at boot.
+    chroot.does("echo LISTEN=10000 >>/etc/default/penlogd; echo tcp 127.0.0.1:1 >/etc/lvsmon.conf");
+    for script in ["pen", "penlogd", "lvsmon"] {
+        let line = format!("for action in start restart stop rotate; do /etc/init.d/{script} $action 2>&1; done");
+        assert_eq!(chroot.does(&line), "", "{script}");
+    }
     chroot.apt("purge pen");
     let after = chroot.files();
     assert_eq!(after.symmetric_difference(&clean).collect::<Vec<_>>(), Vec::<&String>::new());
