@@ -182,6 +182,11 @@ fn apt_puts_it_over_debians_pen_and_the_same_command_line_runs() {
     theirs.serves();
     assert_eq!(theirs.servers(), before.replace(&old_port(&before), &theirs.server.port().to_string()));
     assert!(chroot.does(&format!("penctl 127.0.0.1:{} version", theirs.control)).contains(env!("CARGO_PKG_VERSION")));
+
+    // A user pen that the package has not made stays.
+    chroot.does("usermod -c mine pen");
+    chroot.apt("purge pen");
+    assert!(chroot.does("getent passwd pen").contains(":mine:"));
 }
 
 /// The port of the server in what penctl has said.
@@ -252,6 +257,9 @@ fn an_upgrade_keeps_what_was_changed_and_purging_removes_everything() {
         let line = format!("for action in start restart stop rotate; do /etc/init.d/{script} $action 2>&1; done");
         assert_eq!(chroot.does(&line), "", "{script}");
     }
+    // Purging also removes the link that `systemctl enable pen@web` makes.
+    let wants = "/etc/systemd/system/multi-user.target.wants";
+    chroot.does(&format!("mkdir -p {wants}; ln -s /lib/systemd/system/pen@.service {wants}/pen@web.service"));
     chroot.apt("purge pen");
     let after = chroot.files();
     assert_eq!(after.symmetric_difference(&clean).collect::<Vec<_>>(), Vec::<&String>::new());
