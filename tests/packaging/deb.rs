@@ -165,10 +165,14 @@ fn apt_puts_it_over_debians_pen_and_the_same_command_line_runs() {
     let before = theirs.servers();
 
     fs::write(chroot.path("/pen.deb"), &package.bytes).unwrap();
-    let said = chroot.apt("install /pen.deb");
+    // Debian's package had no init script, so administrators have their own.
+    chroot.write("/etc/init.d/pen", OWN_SCRIPT);
+    chroot.does("chmod 755 /etc/init.d/pen");
+    let said = chroot.apt("install -o Dpkg::Options::=--force-confold /pen.deb");
     assert!(!said.to_lowercase().contains("warning"), "{said}");
+    assert_eq!(chroot.boots(), "mine start\n");
     assert!(chroot.does("dpkg-query -W pen").starts_with(&format!("pen\t{}-", env!("CARGO_PKG_VERSION"))));
-    assert_eq!(chroot.does("dpkg --audit; dpkg --verify pen"), "");
+    assert_eq!(chroot.does("dpkg --audit; dpkg --verify pen"), "??5?????? c /etc/init.d/pen\n");
     assert_eq!(chroot.read("/etc/pen/mine.cfg"), "# mine\n");
     assert!(chroot.does("getent passwd pen").contains(":/var/lib/pen:"));
     assert!(chroot.does("ls /etc/rc2.d").contains("pen\n"));
@@ -189,12 +193,29 @@ fn apt_puts_it_over_debians_pen_and_the_same_command_line_runs() {
     assert!(chroot.does("getent passwd pen").contains(":mine:"));
 }
 
+/// An init script that is not the package's.
+const OWN_SCRIPT: &str = "#!/bin/sh
+### BEGIN INIT INFO
+# Provides: pen
+# Required-Start: $network
+# Required-Stop: $network
+# Default-Start: 2 3 4 5
+# Default-Stop: 0 1 6
+### END INIT INFO
+echo mine $1
+";
+
 /// The port of the server in what penctl has said.
 fn old_port(servers: &str) -> String {
     servers.rsplit(' ').next().unwrap().to_string()
 }
 
 impl Chroot {
+    /// What the start of pen.service says, as systemd would start it.
+    fn boots(&self) -> String {
+        self.does("sed -n s,^ExecStart=,,p /usr/lib/systemd/system/pen.service | sh")
+    }
+
     /// An instance of the service for that pen.
     fn configure(&self, served: &Served, more: &str) {
         let Served { server, port, control, .. } = served;
@@ -215,6 +236,7 @@ fn an_upgrade_keeps_what_was_changed_and_purging_removes_everything() {
     let served = Served::new(&chroot);
     chroot.configure(&served, "");
     assert_eq!(chroot.does("service pen start"), "pen web: started\n");
+    assert_eq!(chroot.boots(), "");
     served.serves();
     let pid = chroot.read("/run/pen/web.pid");
     chroot.does("echo NOFILE=2000 >>/etc/default/pen");
