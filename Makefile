@@ -262,10 +262,10 @@ install: $(PROGRAMS:%=$(RELEASE)/%)
 		"$(DESTDIR)$(MANDIR)/man8" \
 		"$(DESTDIR)$(SYSCONFDIR)/pen"
 	$(INSTALL_PROGRAM) -m 755 $(PROGRAMS:%="$(RELEASE)/%") "$(DESTDIR)$(BINDIR)"
-	$(INSTALL) -m 644 $(MAN1) "$(DESTDIR)$(MANDIR)/man1"
-	$(INSTALL) -m 644 $(MAN5) "$(DESTDIR)$(MANDIR)/man5"
-	$(INSTALL) -m 644 $(MAN7) "$(DESTDIR)$(MANDIR)/man7"
-	$(INSTALL) -m 644 $(MAN8) "$(DESTDIR)$(MANDIR)/man8"
+	for page in $(MANPAGES); do \
+		sed -e 's|/usr/local/libexec/|$(LIBEXECDIR)/|g' -e 's|/usr/local/share/doc/pen|$(DOCDIR)|g' "$$page" | \
+			$(INSTALL) -m 644 /dev/stdin "$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}" || exit; \
+	done
 	$(call put,pen-instance,755,$(LIBEXECDIR)/pen-instance)
 	$(call put,pen-alive,755,$(LIBEXECDIR)/pen-alive)
 	$(call put,init,755,$(SYSCONFDIR)/init.d/pen)

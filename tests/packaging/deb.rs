@@ -104,6 +104,10 @@ fn everything_in_the_package_is_in_its_place() {
     assert!(read("usr/lib/systemd/system/pen@.service.d/all.conf").contains("PartOf=pen.service"));
     assert!(read("usr/lib/sysusers.d/pen.conf").contains("u pen - "));
     assert!(read("usr/lib/tmpfiles.d/pen.conf").contains("d /run/pen 0755 root root"));
+    for page in ["man1/pen.1", "man8/lvsmon.8"] {
+        let text = shell(folder.path(), &format!("gzip -dc usr/share/man/{page}.gz")).done();
+        assert!(!text.contains("/usr/local/libexec") && !text.contains("/usr/local/share/doc"), "{page}");
+    }
     // The user of the example and of the other programs is the package's.
     assert!(read("usr/share/doc/pen/examples/example.conf").starts_with("# pen -u pen "));
     assert!(read("etc/default/penlogd").contains("\nRUN_AS=pen\n"));
