@@ -87,10 +87,12 @@ impl Image {
 fn build_stage(folder: &Scratch, build: &Stage) -> PathBuf {
     let (files, outcome) = (folder.join("build"), folder.join("image"));
     fs::create_dir(&files).unwrap();
+    let context = fs::read_to_string(sources().join(".dockerignore")).unwrap();
     for (_, rest) in build.iter().filter(|(word, _)| word == "COPY") {
         let mut words: Vec<_> = rest.split(' ').collect();
         let place = files.join(words.pop().unwrap());
         for word in words {
+            assert!(context.lines().any(|line| line == format!("!{word}")), "the engine does not get {word}");
             let whole = if sources().join(word).is_dir() { "-T" } else { "" };
             let line = format!("cp -R {whole} '{}' '{}'", sources().join(word).display(), place.display());
             shell(&files, &line).done();
