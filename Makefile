@@ -340,18 +340,23 @@ uninstall:
 	$(call unless_changed,logrotate,$(SYSCONFDIR)/logrotate.d/pen)
 
 # A package of Debian and its relatives, which takes the place of Debian's pen 0.34.1: the same name, a newer version. Needs dpkg and
-# gzip. src/service/deb.changelog says its version and who maintains it.
+# gzip. src/service/deb.changelog says its version and who maintains it. DEB_HOST_ARCH goes with CARGO_BUILD_TARGET, such as armhf.
 DEB_DIR = $(CARGO_TARGET_DIR)
+DEB_ARCH = $(or $(DEB_HOST_ARCH),$(shell dpkg --print-architecture 2>/dev/null))
 DEB_VERSION = $(shell sed -n '1s/^pen (\(.*\)) .*/\1/p' src/service/deb.changelog)
 CRATES = $(CARGO) tree $(BUILD_FLAGS) -q -e normal --prefix none --format '{p}: {l}' | sed -e 's/ (\*)$$//' -e '/^pen v/d' | LC_ALL=C sort -u
+# The folder of each crate, one a line, for the texts of their licences.
+CRATE_FOLDERS = $(CARGO) metadata $(BUILD_FLAGS) -q --format-version 1 \
+	--filter-platform "$${CARGO_BUILD_TARGET:-$$(rustc -vV | sed -n 's/^host: //p')}" | \
+	tr , '\n' | sed -n 's|^"manifest_path":"\(.*\)/Cargo.toml".*|\1|p'
 
 deb: $(PROGRAMS:%=$(RELEASE)/%)
 	@root=$$(mktemp -d "$(DEB_DIR)/deb.XXXXXX") && trap 'rm -rf "$$root"' EXIT && trap 'exit 1' HUP INT TERM && chmod 755 "$$root" && \
-	crates=$$($(CRATES)) && \
+	crates=$$($(CRATES)) && folders=$$($(CRATE_FOLDERS)) && \
 	$(MAKE) -s --no-print-directory install DESTDIR="$$root" PREFIX=/usr BINDIR=/usr/bin LIBEXECDIR=/usr/libexec \
 		MANDIR=/usr/share/man DOCDIR=/usr/share/doc/pen SYSCONFDIR=/etc UNITDIR=/usr/lib/systemd/system \
 		INSTALL_PROGRAM='$(INSTALL_PROGRAM) -s' && \
-	CRATES="$$crates" src/service/deb.build "$$root" "$(DEB_DIR)/pen_$(DEB_VERSION)_$$(dpkg --print-architecture).deb"
+	CRATES="$$crates" CRATE_FOLDERS="$$folders" src/service/deb.build "$$root" "$(DEB_DIR)/pen_$(DEB_VERSION)_$(DEB_ARCH).deb"
 
 # The sources with those of all crates, so that they are built without a network: cargo build --offline. The same sources give the
 # same archive, also made of what was unpacked of one.

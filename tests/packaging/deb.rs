@@ -114,6 +114,15 @@ fn everything_in_the_package_is_in_its_place() {
     let copyright = read("usr/share/doc/pen/copyright");
     assert!(copyright.contains("\n rustix v") && copyright.contains("Permission is hereby granted"), "{copyright}");
     assert!(!copyright.contains('@'), "{copyright}");
+    let crates = shell(folder.path(), "gzip -dc usr/share/doc/pen/crates.gz").done();
+    for text in ["\n======== rustix v", "\n======== daemonize v", "Copyright (c) 2018 Sam Rijs", "Fedor Gogolev"] {
+        assert!(crates.contains(text), "{text}");
+    }
+    let said = shell(
+        sources(),
+        &format!("CARGO_BUILD_TARGET=armv7 src/service/deb.build '{}' x.deb", folder.path().display()),
+    );
+    assert!(!said.success && said.stderr.contains("DEB_HOST_ARCH"), "{said:?}");
 }
 
 /// A pen in a small Debian, and what it is asked.
