@@ -53,6 +53,13 @@ fn bash_offers_the_options_of_each_program_and_every_command() {
     assert_eq!(offered(&folder, "penctl localhost:8888 no "), commands);
     assert_eq!(offered(&folder, "penctl localhost:8888 help tra"), words("tracking transparent"));
     assert_eq!(offered(&folder, "penctl localhost:8888 server "), words(""));
+    let keys = offered(&folder, "penctl localhost:8888 server 3 ");
+    let server = entries().into_iter().find(|entry| entry.word == "server").unwrap();
+    let known = server.usage.split('[').skip(1).flat_map(|part| part.split([' ', ']']).next());
+    let known: BTreeSet<_> = known.flat_map(|key| key.split('|')).map(String::from).collect();
+    assert_eq!(keys, known);
+    assert_eq!(offered(&folder, "penctl localhost:8888 server 3 maint ready weight 2 cl"), words("close"));
+    assert_eq!(offered(&folder, "penctl localhost:8888 server 3 port "), words(""));
     assert_eq!(offered(&folder, "penctl "), words(""));
     assert_eq!(offered(&folder, "pen --"), words("--check --help --version"));
     assert_eq!(offered(&folder, "pen -f -F we"), words("web.conf"));
@@ -88,6 +95,7 @@ fn zsh_knows_the_same_options_and_commands() {
     for (line, keys, expected) in [
         ("pen --ver", "\\t", "--version"),
         ("penctl localhost:8888 half_c", "\\t", "half_closed_timeout"),
+        ("penctl localhost:8888 server 3 blackl", "\\t", "blacklist"),
         ("lvsmon --fore", "\\t", "--foreground"),
     ] {
         let command = format!("timeout 120 {zsh} -f press '{line}' \"$(printf '{keys}')\" '{expected}'");
