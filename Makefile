@@ -339,8 +339,8 @@ uninstall:
 	$(call unless_changed,penlogd.logrotate,$(SYSCONFDIR)/logrotate.d/penlogd)
 	$(call unless_changed,logrotate,$(SYSCONFDIR)/logrotate.d/pen)
 
-# A package of Debian and its relatives, which takes the place of Debian's pen 0.34.1: the same name, a newer version. Needs dpkg and
-# gzip. src/service/deb.changelog says its version and who maintains it. DEB_HOST_ARCH goes with CARGO_BUILD_TARGET, such as armhf.
+# A package of Debian and its relatives, which takes the place of Debian's pen 0.34.1: the same name, a newer version. Needs dpkg,
+# gzip and binutils. src/service/deb.changelog says its version and who maintains it. DEB_HOST_ARCH goes with CARGO_BUILD_TARGET, such as armhf.
 DEB_DIR = $(CARGO_TARGET_DIR)
 DEB_ARCH = $(or $(DEB_HOST_ARCH),$(shell dpkg --print-architecture 2>/dev/null))
 DEB_VERSION = $(shell sed -n '1s/^pen (\(.*\)) .*/\1/p' src/service/deb.changelog)
