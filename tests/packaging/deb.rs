@@ -183,7 +183,7 @@ fn apt_puts_it_over_debians_pen_and_the_same_command_line_runs() {
     chroot.does("chmod 755 /etc/init.d/pen");
     let said = chroot.apt("install -o Dpkg::Options::=--force-confold /pen.deb");
     assert!(!said.to_lowercase().contains("warning"), "{said}");
-    assert_eq!(chroot.boots(), "mine start\n");
+    assert_eq!(chroot.unit("Start").done(), "mine start\n");
     assert!(chroot.does("dpkg-query -W pen").starts_with(&format!("pen\t{}-", env!("CARGO_PKG_VERSION"))));
     assert_eq!(chroot.does("dpkg --audit; dpkg --verify pen"), "??5?????? c /etc/init.d/pen\n");
     assert_eq!(chroot.read("/etc/pen/mine.cfg"), "# mine\n");
@@ -224,9 +224,11 @@ fn old_port(servers: &str) -> String {
 }
 
 impl Chroot {
-    /// What the start of pen.service says, as systemd would start it.
-    fn boots(&self) -> String {
-        self.does("sed -n s,^ExecStart=,,p /usr/lib/systemd/system/pen.service | sh")
+    /// Does what pen.service has for that, as systemd would.
+    fn unit(&self, key: &str) -> Said {
+        self.tries(&format!(
+            "sed -n \"s,^Exec{key}=,,p\" /usr/lib/systemd/system/pen.service | sed \"s,[$][$],$,g;s,%%,%,g\" | sh -e"
+        ))
     }
 
     /// An instance of the service for that pen.
@@ -249,7 +251,7 @@ fn an_upgrade_keeps_what_was_changed_and_purging_removes_everything() {
     let served = Served::new(&chroot);
     chroot.configure(&served, "");
     assert_eq!(chroot.does("service pen start"), "pen web: started\n");
-    assert_eq!(chroot.boots(), "");
+    assert_eq!(chroot.unit("Start").done(), "");
     served.serves();
     let pid = chroot.read("/run/pen/web.pid");
     chroot.does("echo NOFILE=2000 >>/etc/default/pen");
@@ -274,7 +276,9 @@ fn an_upgrade_keeps_what_was_changed_and_purging_removes_everything() {
     served.serves();
 
     // With a configuration that it does not understand, what runs goes on.
+    chroot.unit("Reload").done();
     chroot.configure(&served, "frobnicate 3\n");
+    assert!(!chroot.unit("Reload").success);
     let said = chroot.apt("install --reinstall /pen.deb");
     assert!(said.contains("frobnicate") && said.contains("go on with the program that they have"), "{said}");
     assert_eq!(chroot.read("/run/pen/web.pid"), next_pid);
