@@ -304,6 +304,7 @@ install-openrc:
 
 install-procd:
 	$(call put,pen-options,644,$(LIBEXECDIR)/pen-options)
+	$(call put,pen-alive,755,$(LIBEXECDIR)/pen-alive)
 	$(call put,pen.procd,755,$(SYSCONFDIR)/init.d/pen)
 	$(call keep,pen.uci,644,$(SYSCONFDIR)/config/pen)
 

@@ -241,7 +241,14 @@ fn the_makefile_of_the_package_installs_the_programs_and_the_service() {
     command.arg(format!("PKG_BUILD_DIR={}", env!("CARGO_MANIFEST_DIR")));
     let outcome = outcome(command);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
-    for file in ["usr/bin/pen", "usr/bin/penctl", "usr/libexec/pen-options", "etc/init.d/pen", "etc/config/pen"] {
+    for file in [
+        "usr/bin/pen",
+        "usr/bin/penctl",
+        "usr/libexec/pen-options",
+        "usr/libexec/pen-alive",
+        "etc/init.d/pen",
+        "etc/config/pen",
+    ] {
         assert!(folder.join("image").join(file).exists(), "{file}");
     }
     let script = fs::read_to_string(folder.join("image/etc/init.d/pen")).unwrap();
