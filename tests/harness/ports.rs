@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -48,9 +49,15 @@ pub(crate) struct Scratch(PathBuf);
 impl Scratch {
     /// A new, empty one.
     pub(crate) fn new() -> Self {
-        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("pen-test-{}-{number}", process::id()));
-        fs::create_dir(&path).unwrap();
+        // A run that was killed may have left one, and had the number of this process.
+        let path = loop {
+            let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+            let path = env::temp_dir().join(format!("pen-test-{}-{number}", process::id()));
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                outcome => break outcome.map(|()| path).unwrap(),
+            }
+        };
         Self(path)
     }
 
