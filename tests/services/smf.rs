@@ -384,6 +384,22 @@ fn an_instance_has_its_own_properties_and_is_stopped_alone() {
 }
 
 #[test]
+fn what_is_not_installed_any_more_is_not_started_but_stopped() {
+    let Some(smf) = Smf::new() else { return };
+    let (a, port) = (Backend::named("a"), free_port());
+    smf.set("listenport", &[&format!("127.0.0.1:{port}")]);
+    smf.set("servers", &[&format!("127.0.0.1:{}", a.port())]);
+    assert_eq!(smf.method("start"), (0, String::new()));
+    let method = smf.folder.join("svc/method/svc-pen");
+    let text = fs::read_to_string(&method).unwrap();
+    fs::write(&method, text.replacen("\nPEN=/", "\nPEN=/nowhere/", 1)).unwrap();
+    let (code, told) = smf.method("start");
+    assert!(code == 95 && told.ends_with("pen is not installed\n"), "{code} {told}");
+    assert_eq!(smf.method("stop"), (0, String::new()));
+    assert_eq!(server(port), None);
+}
+
+#[test]
 fn the_method_is_for_smf_alone() {
     let Some(smf) = Smf::new() else { return };
     let mut command = Command::new("dash");
