@@ -98,8 +98,18 @@ fn name_server(address: &str) -> UdpSocket {
 fn start_with_name_server(address: &str, scratch: &Scratch, arguments: &[&str]) -> Process {
     let file = scratch.join("resolv.conf");
     fs::write(&file, format!("nameserver {address}\noptions timeout:30\n")).unwrap();
-    let mut command = crate::harness::without_syslog("unshare");
-    command.args(["-m", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""]).arg(file);
+    let mut command = crate::harness::without_syslog("env");
+    // What a script runs in the background ignores INT.
+    command
+        .args([
+            "--default-signal=INT",
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"",
+        ])
+        .arg(file);
     command.arg(Program::Ours.path()).args(arguments);
     Process::start(command)
 }
