@@ -340,6 +340,9 @@ uninstall:
 	$(call unless_changed,penlogd.logrotate,$(SYSCONFDIR)/logrotate.d/penlogd)
 	$(call unless_changed,logrotate,$(SYSCONFDIR)/logrotate.d/pen)
 
+# What packages are made of: what is built now, unless RELEASE is told, with programs that are there.
+FRESH = $(if $(filter file,$(origin RELEASE)),all,$(PROGRAMS:%=$(RELEASE)/%))
+
 # A package of Debian and its relatives, which takes the place of Debian's pen 0.34.1: the same name, a newer version. Needs dpkg,
 # gzip and binutils. src/service/deb.changelog says its version and who maintains it. DEB_HOST_ARCH goes with CARGO_BUILD_TARGET, such as armhf.
 DEB_DIR = $(CARGO_TARGET_DIR)
@@ -351,7 +354,7 @@ CRATE_FOLDERS = $(CARGO) metadata $(BUILD_FLAGS) -q --format-version 1 \
 	--filter-platform "$${CARGO_BUILD_TARGET:-$$(rustc -vV | sed -n 's/^host: //p')}" | \
 	tr , '\n' | sed -n 's|^"manifest_path":"\(.*\)/Cargo.toml".*|\1|p'
 
-deb: $(PROGRAMS:%=$(RELEASE)/%)
+deb: $(FRESH)
 	@root=$$(mktemp -d "$(DEB_DIR)/deb.XXXXXX") && trap 'rm -rf "$$root"' EXIT && trap 'exit 1' HUP INT TERM && chmod 755 "$$root" && \
 	crates=$$($(CRATES)) && folders=$$($(CRATE_FOLDERS)) && \
 	$(MAKE) -s --no-print-directory install DESTDIR="$$root" PREFIX=/usr BINDIR=/usr/bin LIBEXECDIR=/usr/libexec \
@@ -382,7 +385,7 @@ dist:
 # The root folder of a container: pen, penctl, and what they need. src/service/Containerfile makes a container of it.
 IMAGE = $(CARGO_TARGET_DIR)/image
 
-image: $(RELEASE)/pen $(RELEASE)/penctl
+image: $(FRESH)
 	@for program in pen penctl; do $(INSTALL_PROGRAM) -D -m 755 "$(RELEASE)/$$program" "$(IMAGE)/usr/bin/$$program" || exit; done
 	@ldd "$(RELEASE)/pen" "$(RELEASE)/penctl" | sed -n -E 's|^\t(.* => )?(/[^ ]+) \(.*|\2|p' | sort -u | while read -r library; do \
 		$(INSTALL) -D -m 755 "$$library" "$(IMAGE)$$library" || exit; \
