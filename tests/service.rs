@@ -2,16 +2,15 @@
 //! matters, and the init script is used as an administrator and init would use it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::harness::{
-    Backend, Client, Control, Process, Program, Scratch, free_port, is_root, program, skip, wait_for, wait_until,
+    Backend, Client, Control, Init, Process, Program, Scratch, free_port, is_root, program, skip, wait_for, wait_until,
 };
 
 /// Makes a chroot with the programs of the host and nothing else of it, and becomes its first process, which stays and
@@ -51,9 +50,7 @@ const TOOLS: [&str; 18] = [
 
 /// A host of its own. Dropping it ends everything that runs in it.
 pub(crate) struct Host {
-    init: Process,
-    /// The number of its first process, outside.
-    pid: Pid,
+    init: Init,
     folder: Scratch,
 }
 
@@ -86,21 +83,9 @@ impl Host {
         let (root, image) = (folder.join("root"), folder.join("image"));
         fs::create_dir(&root).unwrap();
         make("install", &image, &[]);
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", BOOT, "sh"]);
-        command.args([&root, &image]).args(tools);
-        let mut init = Process::start(command);
-        let number = wait_for("the host to boot", || {
-            init.stdout().strip_suffix('\n').map(|number| Ok(number.to_string())).or_else(|| init.ended().map(Err))
-        });
-        match number {
-            Ok(number) => Some(Self { init, pid: Pid::from_raw(number.parse().unwrap()).unwrap(), folder }),
-            Err(_) if init.stderr().contains("Operation not permitted") => {
-                skip("this root may not make namespaces");
-                None
-            }
-            Err(status) => panic!("the host does not boot: {status}"),
-        }
+        let places = [&root, &image].map(|folder| folder.as_os_str());
+        let init = Init::start(&[], BOOT, places.into_iter().chain(tools.iter().map(OsStr::new)))?;
+        Some(Self { init, folder })
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -120,7 +105,7 @@ impl Host {
         const ADD: &str =
             "mount -t overlay overlay -o lowerdir=$1:/usr $2/usr && mount --bind $3/usr/local $2/usr/local";
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.pid.as_raw_nonzero().to_string(), "--mount", "sh", "-c", ADD, "sh"]);
+        command.args(["--target", &self.init.number(), "--mount", "sh", "-c", ADD, "sh"]);
         command.arg(folder).args(["root", "image"].map(|name| self.folder.join(name)));
         let mut mount = Process::start(command);
         assert!(mount.wait_exit().success(), "{}", mount.stderr());
@@ -149,7 +134,7 @@ impl Host {
     /// A command on this host, not started yet.
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new("nsenter");
-        let target = self.pid.as_raw_nonzero().to_string();
+        let target = self.init.number();
         command.args(["--target", &target, "--mount", "--pid", "--root", "--wd", "sh", "-c", line]);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
@@ -195,14 +180,6 @@ impl Host {
         let heading = format!("# pen {options} -C 127.0.0.1:{control} 127.0.0.1:{port}");
         let server = format!("server 0 address 127.0.0.1 port {}", server.port());
         self.write(&format!("/etc/pen/{name}.conf"), format!("{heading}\n{server}\n"));
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        // With the first process all others end, and the one that has started it waits for that.
-        let _ = kill_process(self.pid, Signal::KILL);
-        wait_until("the end of the host", || self.init.ended().is_some());
     }
 }
 

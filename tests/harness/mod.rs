@@ -10,6 +10,7 @@ mod client;
 mod control;
 mod daemon;
 mod hosts;
+mod init;
 mod listening;
 #[cfg(feature = "geoip")]
 pub(crate) mod mmdb;
@@ -36,6 +37,7 @@ pub(crate) use client::{Client, End, visit};
 pub(crate) use control::{Control, Ctl, without_state};
 pub(crate) use daemon::{Attempt, Daemon, attempt, without_syslog};
 pub(crate) use hosts::Hosts;
+pub(crate) use init::Init;
 pub(crate) use pen::{Launch, Pen, Program, Theirs, run};
 pub(crate) use ports::{Scratch, free_port, is_free};
 pub(crate) use process::Process;

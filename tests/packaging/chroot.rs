@@ -6,10 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use super::{Said, built, shell};
-use crate::harness::{Process, Scratch, is_root, skip, wait_for, wait_until};
+use crate::harness::{Init, Process, Scratch, is_root, skip};
 
 /// Becomes the first process of a host that has the folder $1 as its root. The network is that of the tests.
 const BOOT: &str = r#"set -e
@@ -23,9 +21,7 @@ exec chroot "$1" /bin/sh -c 'echo "$1"; sleep infinity; exit' sh "$pid"
 
 /// Dropping it ends everything that runs in it, and removes it.
 pub(super) struct Chroot {
-    init: Process,
-    /// The number of its first process, outside.
-    pid: Pid,
+    init: Init,
     folder: Scratch,
 }
 
@@ -41,26 +37,11 @@ impl Chroot {
         let root = folder.join("root");
         fs::create_dir(&root).unwrap();
         shell(&root, &format!("tar -x -f '{}' --exclude ./dev", archive.display())).done();
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", BOOT, "sh"]).arg(&root);
-        let mut init = Process::start(command);
-        let number = wait_for("the host to boot", || {
-            init.stdout().strip_suffix('\n').map(|number| Ok(number.to_string())).or_else(|| init.ended().map(Err))
-        });
-        match number {
-            Ok(number) => {
-                let chroot = Self { init, pid: Pid::from_raw(number.parse().unwrap()).unwrap(), folder };
-                // In a chroot, packages may start and end services only if this says so.
-                chroot.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 0\n");
-                chroot.does("chmod 755 /usr/sbin/policy-rc.d");
-                Some(chroot)
-            }
-            Err(_) if init.stderr().contains("Operation not permitted") => {
-                skip("this root may not make namespaces");
-                None
-            }
-            Err(status) => panic!("the host does not boot: {status}"),
-        }
+        let chroot = Self { init: Init::start(&[], BOOT, [&root])?, folder };
+        // In a chroot, packages may start and end services only if this says so.
+        chroot.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 0\n");
+        chroot.does("chmod 755 /usr/sbin/policy-rc.d");
+        Some(chroot)
     }
 
     /// Where a file of it is.
@@ -80,7 +61,7 @@ impl Chroot {
     /// The words that have a command carried out in it.
     fn entering(&self) -> String {
         let environment = "env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C";
-        format!("nsenter --target {} --mount --pid --root --wd {environment}", self.pid.as_raw_nonzero())
+        format!("nsenter --target {} --mount --pid --root --wd {environment}", self.init.number())
     }
 
     /// Runs a line of the shell in it. The line has no single quotes.
@@ -117,13 +98,5 @@ impl Chroot {
                        /pen.deb /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- /etc/subuid- /etc/subgid- /etc/.pwd.lock /run/adduser";
         let but: String = records.split_whitespace().map(|path| format!("-path {path} -prune -o ")).collect();
         self.does(&format!("find / {but} -print")).lines().map(String::from).collect()
-    }
-}
-
-impl Drop for Chroot {
-    fn drop(&mut self) {
-        // With the first process all others end, and the one that has started it waits for that.
-        let _ = kill_process(self.pid, Signal::KILL);
-        wait_until("the end of the host", || self.init.ended().is_some());
     }
 }

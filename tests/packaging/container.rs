@@ -1,14 +1,14 @@
 //! The container of `src/service/Containerfile`. No engine runs here: the test does what the file says, step by step.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
 use super::{Said, built, shell, sources};
-use crate::harness::{Process, Scratch, is_root, program, skip, wait_for, wait_until};
+use crate::harness::{Init, Scratch, is_root, program, skip, wait_until};
 
 /// The folder $1 becomes the root of a host without a network but its own, and $2 the user of the rest, which becomes its first process. A
 /// web server runs beside it.
@@ -124,34 +124,22 @@ fn copy(image: &Path, root: &Path, words: &str) {
 
 /// A container that runs. Dropping it ends it.
 struct Container {
-    engine: Process,
-    pid: Pid,
+    init: Init,
     image: Image,
 }
 
 impl Container {
     fn start(image: Image) -> Option<Self> {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--net", "--fork", "--kill-child", "sh", "-c", BOOT, "sh"]);
-        command.arg(image.root()).arg(&image.user).args(&image.command);
-        let mut engine = Process::start(command);
-        let number = wait_for("the container to start", || {
-            engine.stdout().strip_suffix('\n').map(|number| Ok(number.to_string())).or_else(|| engine.ended().map(Err))
-        });
-        match number {
-            Ok(number) => Some(Self { engine, pid: Pid::from_raw(number.parse().unwrap()).unwrap(), image }),
-            Err(_) if engine.stderr().contains("Operation not permitted") => {
-                skip("this root may not make namespaces");
-                None
-            }
-            Err(status) => panic!("the container does not start: {status}"),
-        }
+        let root = image.root();
+        let words = [root.as_os_str(), OsStr::new(&image.user)];
+        let init = Init::start(&["--net"], BOOT, words.into_iter().chain(image.command.iter().map(OsStr::new)))?;
+        Some(Self { init, image })
     }
 
     /// Runs a program of the container as its user.
     fn exec(&self, words: &[String]) -> Said {
         let (uid, gid) = self.image.user.split_once(':').unwrap();
-        let enter = format!("nsenter -t {} -m -p -n -r -w -S {uid} -G {gid}", self.pid.as_raw_nonzero());
+        let enter = format!("nsenter -t {} -m -p -n -r -w -S {uid} -G {gid}", self.init.number());
         shell(Path::new("/"), &format!("{enter} '{}'", words.join("' '")))
     }
 
@@ -162,13 +150,6 @@ impl Container {
 
     fn is_healthy(&self) -> bool {
         self.exec(&self.image.health).success
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        let _ = kill_process(self.pid, Signal::KILL);
-        wait_until("the end of the container", || self.engine.ended().is_some());
     }
 }
 
@@ -192,9 +173,9 @@ fn the_container_has_two_programs_serves_tells_its_health_and_ends() {
     fs::write(root.join("etc/pen/pen.conf"), "server 0 address www1 port 9000\n").unwrap();
     let Some(mut container) = Container::start(image) else { return };
     wait_until("health", || container.is_healthy());
-    assert!(container.engine.whole_stderr().contains(" starting, listens on "));
+    assert!(container.init.maker.whole_stderr().contains(" starting, listens on "));
 
-    let ask = format!("nsenter -t {} -n {curl} -s -S http://127.0.0.1:8080/", container.pid.as_raw_nonzero());
+    let ask = format!("nsenter -t {} -n {curl} -s -S http://127.0.0.1:8080/", container.init.number());
     let page = shell(Path::new("/"), &ask).done();
     assert!(!page.is_empty());
     assert_eq!(container.penctl("pid").done(), "1\n");
@@ -205,11 +186,11 @@ fn the_container_has_two_programs_serves_tells_its_health_and_ends() {
     assert!(!container.is_healthy());
     container.penctl("server 0 ready").done();
     assert!(container.is_healthy());
-    kill_process(container.pid, Signal::STOP).unwrap();
+    kill_process(container.init.pid, Signal::STOP).unwrap();
     assert!(!container.is_healthy());
-    kill_process(container.pid, Signal::CONT).unwrap();
+    kill_process(container.init.pid, Signal::CONT).unwrap();
     wait_until("health", || container.is_healthy());
-    kill_process(container.pid, Signal::TERM).unwrap();
-    container.engine.wait_exit();
-    assert!(container.engine.whole_stderr().contains(" TERM: ends\n"), "{}", container.engine.whole_stderr());
+    kill_process(container.init.pid, Signal::TERM).unwrap();
+    container.init.maker.wait_exit();
+    assert!(container.init.maker.whole_stderr().contains(" TERM: ends\n"), "{}", container.init.maker.whole_stderr());
 }
