@@ -173,7 +173,7 @@ fn the_container_has_two_programs_serves_tells_its_health_and_ends() {
     fs::write(root.join("etc/pen/pen.conf"), "server 0 address www1 port 9000\n").unwrap();
     let Some(mut container) = Container::start(image) else { return };
     wait_until("health", || container.is_healthy());
-    assert!(container.init.maker.whole_stderr().contains(" starting, listens on "));
+    wait_until("its message", || container.init.maker.whole_stderr().contains(" starting, listens on "));
 
     let ask = format!("nsenter -t {} -n {curl} -s -S http://127.0.0.1:8080/", container.init.number());
     let page = shell(Path::new("/"), &ask).done();
