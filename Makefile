@@ -151,8 +151,8 @@ demo: all
 	echo 'demo: one of the programs has ended; stopping the others' >&2; \
 	exit 1
 
-# Most tests wait more than they compute: twice as many as there are cores run at once.
-test test-quick: export RUST_TEST_THREADS ?= $(shell expr 2 '*' "$$(nproc)")
+# Most tests wait more than they compute: one more than there are cores run at once.
+test test-quick: export RUST_TEST_THREADS ?= $(shell expr "$$(nproc)" + 1)
 
 # The whole suite, with the default features and without.
 test: test-packages test-data test-openrc test-chroot

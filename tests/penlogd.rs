@@ -222,7 +222,7 @@ fn only_those_who_may_can_send_lines() {
     // Also those that wait for a line of pen are written in the end.
     assert_eq!(penlogd.end(), ["b", "c", "d"].map(|page| web(page, "1\n")).concat());
     let everyone = Penlogd::start(&scratch.join("log"), &[]);
-    assert!(everyone.process.stderr().contains("everyone may send lines to it; -a limits that"));
+    everyone.process.wait_for_line("everyone may send lines to it; -a limits that");
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn a_server_that_dies_while_flows_use_it_loses_at_most_what_was_on_its_way() {
     }
     assert_eq!((pen.connections(0), pen.connections(1)), (0, 40));
     assert_eq!(states(&pen.control()), ["blacklisted", "up"]);
+    pen.wait_for_line("blacklisted");
     assert_eq!(pen.stderr().matches("blacklisted").count(), 1, "{}", pen.stderr());
 }
 
